@@ -1,0 +1,6 @@
+"""The data that comes with the library, and a reader for anybody's data in the same format."""
+
+from minidl.datasets import mnist
+from minidl.datasets.idx import read_idx
+
+__all__ = ["mnist", "read_idx"]

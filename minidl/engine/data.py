@@ -1,0 +1,124 @@
+"""The user's data: checked once for what can be known at once, then handed out batch by batch, so that it may lie on disk."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..ops.geometry import Array
+from .plan import Workspace
+
+Shape = tuple[int, ...]
+Where = Array | slice  # which samples: their indices, or a run of them
+
+
+def check_array(value: Any, what: str) -> Any:
+    """The value as something with shape, dtype and slices: an array as it is, anything else through np.asarray.
+
+    Raises TypeError where it does not hold real numbers, ValueError where it is empty or no array at all.
+    """
+    if not (hasattr(value, "shape") and hasattr(value, "dtype") and hasattr(value, "__getitem__")):
+        try:
+            value = np.asarray(value)
+        except ValueError as error:
+            raise ValueError(f"{what} cannot be made an array: {error}.") from error
+    if np.dtype(value.dtype).kind not in "fiub":
+        raise TypeError(f"{what} must hold real numbers, received dtype {value.dtype}. Use {what}.astype('float32').")
+    if not value.shape or value.shape[0] == 0:
+        raise ValueError(f"{what} is empty: expected at least one sample, received shape {tuple(value.shape)}.")
+    return value
+
+
+def check_input(x: Any, expected: Shape, model: str, what: str = "x") -> Any:
+    """x as an array of samples of the expected shape; a ValueError that names the fix where it is not."""
+    x = check_array(x, what)
+    received = tuple(x.shape[1:])
+    if received == expected:
+        return x
+    message = f"{model} expects {what} of shape {_batch(expected)}, received {tuple(x.shape)}."
+    if (*received, 1) == expected:
+        message += f" The channel axis is missing: use {what}[..., None]."
+    elif len(expected) == 3 and received == (expected[1], expected[2], expected[0]):
+        message += f" The model was made channels-first: use input_shape={received}."
+    elif len(expected) == 3 and received == (expected[2], expected[0], expected[1]):
+        message += f" The data looks channels-first: use np.moveaxis({what}, 1, -1)."
+    elif tuple(x.shape) == expected:
+        message += f" For a single sample use {what}[None]."
+    elif np.prod(received) == np.prod(expected):
+        message += f" Use {what}.reshape({', '.join(map(str, (-1, *expected)))})."
+    raise ValueError(message)
+
+
+def _batch(shape: Shape) -> str:
+    return f"(n, {', '.join(map(str, shape))})" if shape else "(n,)"
+
+
+def check_weights(sample_weight: Any, n: int) -> Array | None:
+    """One finite weight ≥ 0 a sample, as float64 (n,)."""
+    if sample_weight is None:
+        return None
+    weights = np.asarray(check_array(sample_weight, "sample_weight"), np.float64)
+    if weights.shape == (n, 1):
+        weights = weights[:, 0]
+    if weights.shape != (n,):
+        raise ValueError(f"sample_weight must have shape ({n},), one weight a sample, received {weights.shape}.")
+    if not np.isfinite(weights).all() or (weights < 0).any():
+        raise ValueError("sample_weight must be finite and not negative.")
+    return weights
+
+
+def class_weights(class_weight: dict[int, float], y: Array) -> Array:
+    """The weight of each sample's class, (n,); a class that is not named weighs 1. y: (n,), (n, 1) or one-hot (n, K)."""
+    classes = np.asarray(y).argmax(axis=1) if y.ndim == 2 and y.shape[1] > 1 else np.asarray(y).reshape(len(y))
+    weights = np.ones(len(y))
+    for label, weight in class_weight.items():
+        weights[classes == label] = weight
+    return weights
+
+
+class Data:
+    """Samples, labels and weights of one ``fit``, ``evaluate`` or ``predict``.
+
+    x: any array, or anything with shape, dtype and slices. y: as the loss prepared it, or None. weights: (n,) float64 or
+    None. The arrays are not copied: a batch is read when it is needed.
+    """
+
+    def __init__(self, x: Any, y: Array | None = None, weights: Array | None = None) -> None:
+        self.x, self.y, self.weights = x, y, weights
+
+    def __len__(self) -> int:
+        return int(self.x.shape[0])
+
+    def inputs(self, where: Where, dtype: np.dtype[Any], scratch: Workspace) -> Array:
+        """These samples in the model's dtype, (n, …). Raises ValueError where one of them is not finite."""
+        n = where.stop - where.start if isinstance(where, slice) else len(where)
+        x = scratch.array("x", (n, *self.x.shape[1:]), dtype)
+        if isinstance(where, slice):
+            x[...] = self.x[where]
+        elif isinstance(self.x, np.ndarray) and self.x.dtype == dtype and self.x.dtype.isnative:
+            np.take(
+                self.x, where, axis=0, out=x, mode="clip"
+            )  # "clip" writes to out directly; no index is out of range
+        else:
+            x[...] = self.x[where]
+        if np.dtype(self.x.dtype).kind == "f" and not np.isfinite(x).all():
+            bad = int(np.flatnonzero(~np.isfinite(x).reshape(n, -1).all(axis=1))[0])
+            sample = where.start + bad if isinstance(where, slice) else where[bad]
+            raise ValueError(
+                f"x holds NaN or infinity, first found in sample {sample}. Remove or replace such samples."
+            )
+        return x
+
+    def labels(self, where: Where) -> tuple[Array, Array | None]:
+        """(labels, weights or None) of these samples."""
+        if self.y is None:
+            raise ValueError("y is missing: expected a label for each sample.")
+        return self.y[where], None if self.weights is None else self.weights[where]
+
+
+def check_lengths(**arrays: Sequence[Any] | Any) -> None:
+    """Raise a ValueError where the arrays do not hold the same number of samples."""
+    lengths = {name: len(array) for name, array in arrays.items() if array is not None}
+    if len(set(lengths.values())) > 1:
+        parts = ", ".join(f"{name} has {length}" for name, length in lengths.items())
+        raise ValueError(f"x and y must hold the same number of samples, received different ones: {parts}.")

@@ -1,0 +1,298 @@
+"""The plan: the steps that a model really runs, where neighbouring layers that have one fused kernel became one step.
+
+``Sequential.layers`` is what the user wrote; a plan is made from it and shares its parameters. A step has the layer's
+contract with two more arguments: ``scratch``, arrays of the worker's that are used again for every batch (fresh ones would cost
+a page fault for every 4 kB), and in backward ``grads``, arrays of the shard's for the gradients. What a step returns may lie in
+there, so it is good until the same worker begins another shard.
+"""
+
+import copy
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .. import losses
+from ..layers import Activation, Conv2D, Dense, Dropout, Flatten, MaxPooling2D
+from ..ops import kernels
+from ..ops.geometry import Array, Pair, pad_images
+from ..ops.kernels.convolution import col2im, im2col, tiles
+from ..ops.kernels.elementwise import add_bias, dropout_to, relu_backward_into
+from ..ops.kernels.fused import bias_relu_pool, unpool
+from ..ops.random import RandomKey
+
+Gradients = dict[str, Array]
+NOT_NEEDED = np.empty(0)  # in the place of a dx that nobody will read
+
+
+class Workspace:
+    """Arrays by name that are used again: what they hold is undefined when they are handed out."""
+
+    def __init__(self) -> None:
+        self._buffers: dict[Any, Array] = {}
+
+    def array(self, key: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+        """An array of this shape, in the memory that the key had before if that is large enough."""
+        size = math.prod(shape)
+        buffer = self._buffers.get(key)
+        if buffer is None or buffer.size < size or buffer.dtype != dtype:
+            buffer = self._buffers[key] = np.empty(size, dtype)
+        return buffer[:size].reshape(shape)
+
+
+class LayerStep:
+    """Any layer, as it is; what it returns is held against what it promised.
+
+    layer: built. position: its place in the model, from which its random numbers follow.
+    """
+
+    def __init__(self, layer: Any, position: int) -> None:
+        self.layer = layer
+        self.position = position
+
+    def forward(self, x: Array, training: bool, rng: RandomKey | None, scratch: Workspace) -> tuple[Array, Any]:
+        y, cache = self.layer.forward(x, training=training, rng=rng)
+        if y.shape != (len(x), *self.layer.output_shape):
+            raise ValueError(
+                f"layer {self.layer.name!r}: forward must return shape {(len(x), *self.layer.output_shape)}, as its build "
+                f"said, received {y.shape}."
+            )
+        return np.ascontiguousarray(y, x.dtype), cache
+
+    def backward(
+        self, dy: Array, cache: Any, scratch: Workspace, grads: Workspace, need_dx: bool
+    ) -> tuple[Array, Gradients]:
+        dx, gradients = self.layer.backward(dy, cache)
+        expected = {name: value.shape for name, value in self.layer.params.items()}
+        received = {name: np.shape(value) for name, value in gradients.items()}
+        if received != expected:
+            raise ValueError(
+                f"layer {self.layer.name!r}: backward must return a gradient of each parameter's shape, {expected}, "
+                f"received {received}."
+            )
+        if dx.shape[1:] != tuple(self.layer.input_shape):
+            raise ValueError(
+                f"layer {self.layer.name!r}: backward must return dx of shape {(len(dy), *self.layer.input_shape)}, "
+                f"received {dx.shape}."
+            )
+        return np.ascontiguousarray(dx, dy.dtype), gradients
+
+
+class FlattenStep(LayerStep):
+    """Flatten without its copies: inside the plan nobody else holds the arrays."""
+
+    def forward(self, x: Array, training: bool, rng: RandomKey | None, scratch: Workspace) -> tuple[Array, Any]:
+        return x.reshape(len(x), -1), x.shape
+
+    def backward(
+        self, dy: Array, cache: Any, scratch: Workspace, grads: Workspace, need_dx: bool
+    ) -> tuple[Array, Gradients]:
+        return dy.reshape(cache), {}
+
+
+class DropoutStep(LayerStep):
+    """Dropout without fresh arrays, and without a copy outside training. Plain twin: Dropout."""
+
+    def forward(self, x: Array, training: bool, rng: RandomKey | None, scratch: Workspace) -> tuple[Array, Any]:
+        if not training or self.layer.rate == 0 or rng is None:
+            return x, None
+        y = scratch.array((self, "y"), x.shape, x.dtype)
+        dropout_to(x, self.layer.rate, rng, y)
+        return y, rng
+
+    def backward(
+        self, dy: Array, cache: Any, scratch: Workspace, grads: Workspace, need_dx: bool
+    ) -> tuple[Array, Gradients]:
+        if cache is None:
+            return dy, {}
+        dx = scratch.array((self, "dx"), dy.shape, dy.dtype)
+        dropout_to(dy, self.layer.rate, cache, dx)
+        return dx, {}
+
+
+class DenseStep(LayerStep):
+    """Dense with its bias and ReLU in one pass. Plain twin: Dense."""
+
+    def forward(self, x: Array, training: bool, rng: RandomKey | None, scratch: Workspace) -> tuple[Array, Any]:
+        layer = self.layer
+        y = scratch.array((self, "y"), (len(x), layer.units), x.dtype)
+        np.matmul(x, layer.params["kernel"], out=y)
+        if layer.use_bias or layer.activation == "relu":
+            add_bias(y, _bias(layer, layer.units), layer.activation == "relu")
+        return y, (x, y)
+
+    def backward(
+        self, dy: Array, cache: Any, scratch: Workspace, grads: Workspace, need_dx: bool
+    ) -> tuple[Array, Gradients]:
+        layer, (x, y) = self.layer, cache
+        if layer.activation == "relu":
+            dz = scratch.array((self, "dz"), dy.shape, dy.dtype)
+            relu_backward_into(dy.reshape(-1), y.reshape(-1), dz.reshape(-1))
+        else:
+            dz = dy
+        kernel = layer.params["kernel"]
+        gradients = {"kernel": grads.array((self, "kernel"), kernel.shape, kernel.dtype)}
+        np.matmul(x.T, dz, out=gradients["kernel"])
+        if layer.use_bias:
+            gradients["bias"] = dz.sum(axis=0)
+        if not need_dx:
+            return NOT_NEEDED, gradients
+        dx = scratch.array((self, "dx"), x.shape, x.dtype)
+        return np.matmul(dz, kernel.T, out=dx), gradients
+
+
+class ConvStep(LayerStep):
+    """Conv2D, its bias and ReLU, and the MaxPooling2D after it: the map before the pool never leaves the cache.
+
+    Plain twin: Conv2D followed by MaxPooling2D.
+    """
+
+    def __init__(self, layer: Any, position: int, pool: MaxPooling2D | None) -> None:
+        super().__init__(layer, position)
+        self.pool_size: Pair = (1, 1) if pool is None else pool.pool_size
+
+    def forward(self, x: Array, training: bool, rng: RandomKey | None, scratch: Workspace) -> tuple[Array, Any]:
+        layer, kernel = self.layer, self.layer.params["kernel"]
+        window, filters = kernel.shape[:2], kernel.shape[3]
+        x, output, offset = pad_images(x, window, layer.strides, layer.padding)
+        matrix = kernel.reshape(-1, filters)
+        pooled = (len(x), output[0] // self.pool_size[0], output[1] // self.pool_size[1], filters)
+        y = scratch.array((self, "y"), pooled, x.dtype)
+        index = scratch.array((self, "index"), pooled, np.dtype(np.uint8))
+        for tile in tiles(len(x), output[0] * output[1] * len(matrix)):
+            images = x[tile]
+            z = scratch.array((self, "z"), (len(images), *output, filters), x.dtype)
+            room = scratch.array((self, "columns"), (z.size // filters * len(matrix),), x.dtype)
+            np.matmul(im2col(images, window, layer.strides, output, room), matrix, out=z.reshape(-1, filters))
+            bias_relu_pool(z, _bias(layer, filters), layer.activation == "relu", y[tile], index[tile], *self.pool_size)
+        return y, (x, y, index, output, offset)
+
+    def backward(
+        self, dy: Array, cache: Any, scratch: Workspace, grads: Workspace, need_dx: bool
+    ) -> tuple[Array, Gradients]:
+        layer, kernel, (x, y, index, output, offset) = self.layer, self.layer.params["kernel"], cache
+        window, filters = kernel.shape[:2], kernel.shape[3]
+        matrix = kernel.reshape(-1, filters)
+        dmatrix = grads.array((self, "kernel"), matrix.shape, matrix.dtype)
+        dmatrix[:] = 0
+        dbias = np.zeros(filters, matrix.dtype)
+        dx = scratch.array((self, "dx"), x.shape, x.dtype) if need_dx else NOT_NEEDED
+        dx[:] = 0
+        for tile in tiles(len(x), output[0] * output[1] * len(matrix)):
+            images = x[tile]
+            dz = scratch.array((self, "z"), (len(images), *output, filters), x.dtype)
+            unpool(dy[tile], y[tile], index[tile], layer.activation == "relu", dz, *self.pool_size)
+            room = scratch.array((self, "columns"), (dz.size // filters * len(matrix),), x.dtype)
+            dmatrix += im2col(images, window, layer.strides, output, room).T @ dz.reshape(-1, filters)
+            dbias += dz.sum(axis=(0, 1, 2))
+            if need_dx:
+                dcolumns = room.reshape(-1, len(matrix))  # the columns are done with
+                np.matmul(dz.reshape(-1, filters), matrix.T, out=dcolumns)
+                col2im(dcolumns, dx[tile], window, layer.strides, output)
+        gradients = {"kernel": dmatrix.reshape(kernel.shape)}
+        if layer.use_bias:
+            gradients["bias"] = dbias
+        return _inner(dx, offset, layer.input_shape) if need_dx else dx, gradients
+
+
+def _bias(layer: Any, size: int) -> Array:
+    """The layer's bias, or zeros where it has none."""
+    kernel = layer.params["kernel"]
+    return layer.params["bias"] if layer.use_bias else np.zeros(size, kernel.dtype)
+
+
+def _inner(padded: Array, offset: Pair, shape: tuple[int, ...]) -> Array:
+    """What is left of padded images without their padding, contiguous."""
+    (top, left), (height, width) = offset, shape[:2]
+    return np.ascontiguousarray(padded[:, top : top + height, left : left + width])
+
+
+class Plan:
+    """What one shard goes through.
+
+    Arguments: layers: built, in order. loss: the compiled loss, or None for prediction alone. fuse: use the fused steps
+    where the layers run on the kernels; otherwise every layer is a step of its own.
+
+    A softmax that meets a crossentropy at the end becomes one stable computation on the logits, fused or not: the steps end
+    at the logits, ``loss`` is the crossentropy of logits, and ``predictions`` puts the softmax back.
+    """
+
+    def __init__(self, layers: Sequence[Any], loss: Any, fuse: bool) -> None:
+        self.loss = loss
+        self.softmax: Any = None
+        layers = list(layers)
+        logits_loss = losses.on_logits(loss)
+        if logits_loss is not None and getattr(layers[-1], "activation", None) == "softmax":
+            last = layers[-1]
+            if type(last) in (Activation, Dense):
+                self.loss, self.softmax = logits_loss, last.ops.softmax_forward
+                linear = copy.copy(last)  # shares its parameters
+                linear.activation = "linear"
+                layers[-1] = linear
+        self.steps = _steps(layers, fuse)
+        self.first_trained = next((i for i, step in enumerate(self.steps) if step.layer.params), len(self.steps))
+
+    def forward(self, x: Array, training: bool, rng: RandomKey | None, scratch: Workspace) -> tuple[Array, list[Any]]:
+        """x (n, …) → the last step's y, and each step's cache. rng: the batch's key; each layer gets one of its own."""
+        caches = []
+        for step in self.steps:
+            own = None if rng is None else RandomKey(layer_key(rng.key, step.position), rng.first_sample)
+            x, cache = step.forward(x, training, own, scratch)
+            caches.append(cache)
+        return x, caches
+
+    def backward(self, dy: Array, caches: list[Any], scratch: Workspace, grads: Workspace) -> Gradients:
+        """dy of the last step → the gradients by address, "layer/parameter". Stops where nothing more is to be trained."""
+        gradients: Gradients = {}
+        for i in range(len(self.steps) - 1, self.first_trained - 1, -1):
+            step = self.steps[i]
+            dy, own = step.backward(dy, caches[i], scratch, grads, i > self.first_trained)
+            for name, gradient in own.items():
+                gradients[f"{step.layer.name}/{name}"] = gradient
+        return gradients
+
+    def predictions(self, y: Array) -> Array:
+        """What the user's last layer would have given."""
+        return y if self.softmax is None else self.softmax(y)
+
+
+def layer_key(batch_key: int, position: int) -> int:
+    """The key of the layer at this position: as far from its neighbours' as 64 bits allow."""
+    return (batch_key + position * 0x9E3779B97F4A7C15) % 2**64
+
+
+def _steps(layers: Sequence[Any], fuse: bool) -> list[LayerStep]:
+    """One step a layer, or fused ones where a layer is exactly one of ours (a subclass may compute something else)."""
+    steps: list[LayerStep] = []
+    position = 0
+    while position < len(layers):
+        layer = layers[position]
+        follower = layers[position + 1] if position + 1 < len(layers) else None
+        fused = fuse and getattr(layer, "ops", None) is kernels
+        simple = getattr(layer, "activation", None) in ("linear", "relu")
+        if fused and type(layer) is Dense and simple:
+            steps.append(DenseStep(layer, position))
+        elif fused and type(layer) is Conv2D and simple and _pools_apart(follower):
+            steps.append(ConvStep(layer, position, follower))
+            position += 1
+        elif fused and type(layer) is Conv2D and simple:
+            steps.append(ConvStep(layer, position, None))
+        elif fused and type(layer) is Flatten:
+            steps.append(FlattenStep(layer, position))
+        elif fused and type(layer) is Dropout:
+            steps.append(DropoutStep(layer, position))
+        else:
+            steps.append(LayerStep(layer, position))
+        position += 1
+    return steps
+
+
+def _pools_apart(layer: Any) -> bool:
+    """Whether this is a pool whose windows neither overlap nor need padding; a place in the window has to fit 8 bits."""
+    return (
+        type(layer) is MaxPooling2D
+        and layer.strides == layer.pool_size
+        and layer.padding == "valid"
+        and math.prod(layer.pool_size) <= 256
+    )

@@ -1,0 +1,191 @@
+"""One batch, as it runs: cut into shards, each a job for a thread; their gradients summed in order; one optimizer step.
+
+The shards follow from the batch size alone, and their results are added in their order. So the same seed gives the same bits
+with one thread or with many.
+"""
+
+import itertools
+import math
+import queue
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..metrics import Metric
+from ..ops.geometry import Array
+from ..ops.random import RandomKey
+from ..optimizers import Optimizer
+from .data import Data, Where
+from .plan import Gradients, Plan, Workspace, layer_key
+from .workers import run
+
+SHARD = 100  # samples: fewer make matrix products slow, more leave threads idle
+PIECE = 64 * 1024  # parameters updated as one job
+
+
+class Sums(NamedTuple):
+    """What a batch, or an epoch, adds up to.
+
+    loss: the weighted losses of all samples. samples: how many there were. metrics: (total, count) of each metric.
+    """
+
+    loss: float
+    samples: int
+    metrics: list[tuple[float, int]]
+
+    def plus(self, other: "Sums") -> "Sums":
+        """The sums of both."""
+        metrics = [(a + c, b + d) for (a, b), (c, d) in zip(self.metrics, other.metrics, strict=True)]
+        return Sums(self.loss + other.loss, self.samples + other.samples, metrics)
+
+
+def shards(n: int) -> list[tuple[int, int]]:
+    """Cut n samples into (first, last + 1), as equal as can be: at least two for 16 samples or more, none above SHARD."""
+    count = max(-(-n // SHARD), 2 if n >= 16 else 1)
+    edges = [n * i // count for i in range(count + 1)]
+    return list(itertools.pairwise(edges))
+
+
+def _count(where: Where) -> int:
+    return where.stop - where.start if isinstance(where, slice) else len(where)
+
+
+def _part(where: Where, first: int, last: int) -> Where:
+    """Samples first … last − 1 of those."""
+    return slice(where.start + first, where.start + last) if isinstance(where, slice) else where[first:last]
+
+
+class Runner:
+    """Runs batches through a plan. Keeps the workers' arrays, so that a batch needs no fresh ones.
+
+    Arguments: plan: the model's steps and loss. layers: the model's, to name the one at fault. metrics: functions of
+    (y_true, y_pred). dtype: the model's.
+    """
+
+    def __init__(self, plan: Plan, layers: Sequence[Any], metrics: Sequence[Metric], dtype: np.dtype[Any]) -> None:
+        self.plan = plan
+        self.layers = layers
+        self.metrics = metrics
+        self.dtype = dtype
+        self._idle: queue.LifoQueue[Workspace] = queue.LifoQueue()
+        self._gradients: list[Workspace] = []
+
+    def predict(self, data: Data, where: slice, out: Array) -> None:
+        """Write the predictions for these samples, (n, …), to out."""
+
+        def job(shard: tuple[int, int]) -> None:
+            first, last = shard
+            scratch = self._borrow()
+            x = data.inputs(slice(where.start + first, where.start + last), self.dtype, scratch)
+            y, _ = self.plan.forward(x, False, None, scratch)
+            out[first:last] = self.plan.predictions(y)
+            self._idle.put(scratch)
+
+        run(job, shards(_count(where)))
+
+    def evaluate(self, data: Data, where: slice) -> Sums:
+        """Loss and metrics of these samples."""
+        return self._add(run(lambda shard: self._shard(data, where, shard, None), shards(_count(where))))
+
+    def gradients(self, data: Data, where: Where, key: int | None) -> tuple[Sums, list[Gradients]]:
+        """The sums of these samples, and each shard's gradients by address, which add up to the batch's.
+
+        key: the batch's, from which dropout's masks follow; None turns the training mode off.
+
+        Raises FloatingPointError, with the first layer whose output is not finite, where the loss is not.
+        """
+        parts = shards(_count(where))
+        while len(self._gradients) < len(parts):
+            self._gradients.append(Workspace())
+        results = run(
+            lambda i: self._shard(data, where, parts[i], (key, self._gradients[i])),
+            range(len(parts)),
+        )
+        sums = self._add(results)
+        if not math.isfinite(sums.loss):
+            raise FloatingPointError(self._explain(sums.loss, data, where, parts, key))
+        return sums, [gradients for _, gradients in results]
+
+    def step(self, gradients: list[Gradients], params: dict[str, Array], optimizer: Optimizer, ops: Any) -> None:
+        """Sum the shards' gradients in their order and let the optimizer step, in parallel over pieces of the parameters."""
+        optimizer.build(params)
+        flat = {name: [part[name].reshape(-1) for part in gradients] for name in params}
+        pieces = [
+            (name, slice(start, min(start + PIECE, param.size)))
+            for name, param in params.items()
+            for start in range(0, param.size, PIECE)
+        ]
+
+        def add(piece: tuple[str, slice]) -> None:
+            name, where = piece
+            for other in flat[name][1:]:
+                flat[name][0][where] += other[where]
+
+        def update(piece: tuple[str, slice]) -> None:
+            name, where = piece
+            slots = {slot: value.reshape(-1)[where] for slot, value in optimizer.slots[name].items()}
+            optimizer.update(params[name].reshape(-1)[where], flat[name][0][where], slots, rate, ops)
+
+        def add_and_update(piece: tuple[str, slice]) -> None:
+            add(piece)
+            update(piece)
+
+        if optimizer.clipnorm is None:
+            rate = optimizer.prepare({})
+            run(add_and_update, pieces)
+        else:  # the norm of a gradient is known only when all of it is summed
+            run(add, pieces)
+            rate = optimizer.prepare({name: parts[0] for name, parts in flat.items()})
+            run(update, pieces)
+
+    def _shard(
+        self,
+        data: Data,
+        where: Where,
+        shard: tuple[int, int],
+        backward: tuple[int | None, Workspace] | None,
+    ) -> tuple[Sums, Gradients]:
+        """One shard forward, and backward where there is a (key, workspace for gradients)."""
+        first, last = shard
+        scratch = self._borrow()
+        n, part = _count(where), _part(where, first, last)
+        x = data.inputs(part, self.dtype, scratch)
+        y_true, weights = data.labels(part)
+        rng = None if backward is None or backward[0] is None else RandomKey(backward[0], first)
+        y, caches = self.plan.forward(x, rng is not None, rng, scratch)
+        value, cache = self.plan.loss.forward(y_true, y, sample_weight=weights, n=n)
+        predicted = self.plan.predictions(y) if self.metrics else y
+        sums = Sums(value * n, last - first, [metric(y_true, predicted) for metric in self.metrics])
+        gradients: Gradients = {}
+        if backward is not None and math.isfinite(value):
+            gradients = self.plan.backward(self.plan.loss.backward(cache), caches, scratch, backward[1])
+        self._idle.put(scratch)
+        return sums, gradients
+
+    def _borrow(self) -> Workspace:
+        """A workspace that no other thread uses."""
+        try:
+            return self._idle.get_nowait()
+        except queue.Empty:
+            return Workspace()
+
+    @staticmethod
+    def _add(results: list[tuple[Sums, Gradients]]) -> Sums:
+        total = results[0][0]
+        for sums, _ in results[1:]:
+            total = total.plus(sums)
+        return total
+
+    def _explain(self, loss: float, data: Data, where: Where, parts: list[tuple[int, int]], key: int | None) -> str:
+        """Go through the batch once more, layer by layer, to the first output that is not finite."""
+        text = f"the loss is {loss}"
+        for first, last in parts:
+            scratch = Workspace()
+            y = data.inputs(_part(where, first, last), self.dtype, scratch)
+            for position, layer in enumerate(self.layers):
+                rng = None if key is None else RandomKey(layer_key(key, position), first)
+                y, _ = layer.forward(y, training=key is not None, rng=rng)
+                if not np.isfinite(y).all():
+                    return f"{text}; the first layer whose output is not finite is {layer.name!r}"
+        return f"{text}, although every layer's output is finite"

@@ -1,0 +1,153 @@
+"""The threads: one pool for the whole process, which runs a batch's shards, and BLAS kept single-threaded inside it.
+
+Shards in plain threads, each with serial kernels that release the interpreter's lock, beat threads inside every kernel: two
+kinds of thread pool (BLAS's and a kernel's) would spin against each other.
+"""
+
+import os
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from functools import cache
+from types import TracebackType
+from typing import Any, TypeVar
+
+from threadpoolctl import ThreadpoolController
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+_lock = threading.Lock()
+_num_threads: int | None = None
+_pool: ThreadPoolExecutor | None = None
+
+
+def get_num_threads() -> int:
+    """How many threads a model may use.
+
+    What set_num_threads said; else the environment variable MINIDL_NUM_THREADS; else the number of cores that this process
+    may use. Raises ValueError where the variable is not a positive integer.
+    """
+    if _num_threads is not None:
+        return _num_threads
+    text = os.environ.get("MINIDL_NUM_THREADS")
+    if not text:
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise ValueError(f"the environment variable MINIDL_NUM_THREADS must be a positive integer, received {text!r}.")
+    return int(text)
+
+
+def set_num_threads(n: int) -> None:
+    """Use n threads from now on, in all models of this process. The results do not depend on it, not in one bit.
+
+    Raises ValueError where n is not a positive integer.
+    """
+    global _num_threads
+    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+        raise ValueError(f"the number of threads must be a positive integer, received {n!r}.")
+    with _lock:
+        _num_threads = n
+        _drop_pool()
+
+
+def run(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+    """[function(item) for item in items], worked on by all threads at once.
+
+    The calling thread works too, so a call from inside a worker can not wait for itself, and a single item runs where it is.
+    After an error in one item the items that have not begun are left out; the error is raised when all threads are done.
+    """
+    helpers = min(get_num_threads(), len(items)) - 1
+    if helpers < 1:
+        return [function(item) for item in items]
+    results: list[Any] = [None] * len(items)
+    todo: queue.SimpleQueue[int] = queue.SimpleQueue()
+    for position in range(len(items)):
+        todo.put(position)
+
+    def work() -> None:
+        try:
+            while True:
+                position = todo.get_nowait()
+                results[position] = function(items[position])
+        except queue.Empty:
+            return
+        except BaseException:
+            _drain(todo)
+            raise
+
+    futures = [_get_pool().submit(work) for _ in range(helpers)]
+    try:
+        work()
+    finally:
+        started = [future for future in futures if not future.cancel()]
+        wait(started)  # they write into arrays of this call: nobody may go on before they have ended
+    for future in started:
+        future.result()
+    return results
+
+
+def _drain(todo: "queue.SimpleQueue[int]") -> None:
+    try:
+        while True:
+            todo.get_nowait()
+    except queue.Empty:
+        pass
+
+
+def _get_pool() -> ThreadPoolExecutor:
+    global _pool
+    with _lock:
+        if _pool is None:
+            _pool = ThreadPoolExecutor(max(1, get_num_threads() - 1), thread_name_prefix="minidl")
+        return _pool
+
+
+def _drop_pool() -> None:
+    global _pool
+    if _pool is not None:
+        _pool.shutdown(wait=False)  # what was submitted is still worked off
+        _pool = None
+
+
+def _after_fork() -> None:
+    """A forked child has none of its parent's threads: waiting for them would hang for ever."""
+    global _pool, _lock
+    _pool = None
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+@cache
+def _blas() -> ThreadpoolController:
+    """The BLAS libraries of this process. Looking for them takes long, so it is done once."""
+    return ThreadpoolController()
+
+
+class SingleThreadedBlas:
+    """``with SingleThreadedBlas():`` BLAS uses one thread, in the whole process.
+
+    The limit is global, so two overlapping blocks would each restore what they found, and leave it wrong: the blocks are
+    counted, and only the last to end restores.
+    """
+
+    _count = 0
+    _limit: Any = None
+
+    def __enter__(self) -> None:
+        with _lock:
+            if SingleThreadedBlas._count == 0:
+                SingleThreadedBlas._limit = _blas().limit(limits=1, user_api="blas")
+            SingleThreadedBlas._count += 1
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with _lock:
+            SingleThreadedBlas._count -= 1
+            if SingleThreadedBlas._count == 0:
+                SingleThreadedBlas._limit.restore_original_limits()

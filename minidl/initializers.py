@@ -1,0 +1,100 @@
+"""Where the weights start: random enough to tell the units apart, scaled so that signals neither fade nor explode."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from .ops.geometry import Array
+from .utils.lookup import by_name
+
+Shape = tuple[int, ...]
+# (shape, generator, dtype) → a new array. Any such function is an initializer.
+Initializer = Callable[[Shape, np.random.Generator, np.dtype[Any]], Array]
+
+
+def fans(shape: Shape) -> tuple[int, int]:
+    """How many inputs feed an output (fan-in), and how many outputs an input feeds (fan-out).
+
+    (D, U) → D, U. (KH, KW, C, F) → KH · KW · C, KH · KW · F. (U,) → U, U, as in Keras.
+    """
+    if len(shape) == 1:
+        return shape[0], shape[0]
+    field = math.prod(shape[:-2])
+    return field * shape[-2], field * shape[-1]
+
+
+def glorot_uniform(shape: Shape, rng: np.random.Generator, dtype: np.dtype[Any]) -> Array:
+    """Uniform in ±√(6 / (fan_in + fan_out)). Glorot and Bengio 2010: variances stay alike forward and backward."""
+    return _uniform(shape, rng, dtype, 6 / sum(fans(shape)))
+
+
+def glorot_normal(shape: Shape, rng: np.random.Generator, dtype: np.dtype[Any]) -> Array:
+    """Normal with variance 2 / (fan_in + fan_out), cut off at two standard deviations. Glorot and Bengio 2010."""
+    return _truncated_normal(shape, rng, dtype, 2 / sum(fans(shape)))
+
+
+def he_uniform(shape: Shape, rng: np.random.Generator, dtype: np.dtype[Any]) -> Array:
+    """Uniform in ±√(6 / fan_in). He et al. 2015: made for ReLU, which halves the variance."""
+    return _uniform(shape, rng, dtype, 6 / fans(shape)[0])
+
+
+def he_normal(shape: Shape, rng: np.random.Generator, dtype: np.dtype[Any]) -> Array:
+    """Normal with variance 2 / fan_in, cut off at two standard deviations. He et al. 2015."""
+    return _truncated_normal(shape, rng, dtype, 2 / fans(shape)[0])
+
+
+def random_normal(shape: Shape, rng: np.random.Generator, dtype: np.dtype[Any]) -> Array:
+    """Normal with standard deviation 0.05, Keras's "random_normal" (in its older spelling "normal")."""
+    return rng.normal(0.0, 0.05, shape).astype(dtype)
+
+
+def zeros(shape: Shape, rng: np.random.Generator, dtype: np.dtype[Any]) -> Array:
+    """All 0: right for biases; as a kernel it would keep all units of a layer alike for ever."""
+    return np.zeros(shape, dtype)
+
+
+def constant(value: float) -> Initializer:
+    """An initializer that sets every weight to ``value``."""
+
+    def fill(shape: Shape, rng: np.random.Generator, dtype: np.dtype[Any]) -> Array:
+        return np.full(shape, value, dtype)
+
+    return fill
+
+
+INITIALIZERS: dict[str, Initializer] = {
+    "glorot_uniform": glorot_uniform,
+    "glorot_normal": glorot_normal,
+    "he_uniform": he_uniform,
+    "he_normal": he_normal,
+    "random_normal": random_normal,
+    "normal": random_normal,
+    "zeros": zeros,
+    "ones": constant(1.0),
+}
+
+
+def get(initializer: str | Initializer) -> Initializer:
+    """The initializer of that name, or the function itself."""
+    if isinstance(initializer, str):
+        return by_name(INITIALIZERS, initializer, "initializer")
+    if not callable(initializer):
+        raise TypeError(
+            f"an initializer must be a name or a function (shape, rng, dtype) → array, received {initializer!r}."
+        )
+    return initializer
+
+
+def _uniform(shape: Shape, rng: np.random.Generator, dtype: np.dtype[Any], limit_squared: float) -> Array:
+    limit = math.sqrt(limit_squared)
+    return rng.uniform(-limit, limit, shape).astype(dtype)
+
+
+def _truncated_normal(shape: Shape, rng: np.random.Generator, dtype: np.dtype[Any], variance: float) -> Array:
+    """Draw again what falls outside two standard deviations; 0.8796… is what the cut leaves of a standard deviation of 1."""
+    values = rng.standard_normal(shape)
+    while (outside := np.abs(values) > 2).any():
+        values[outside] = rng.standard_normal(int(outside.sum()))
+    return (values * (math.sqrt(variance) / 0.87962566103423978)).astype(dtype)

@@ -1,0 +1,9 @@
+"""The layers that a model is made of."""
+
+from .activation import Activation
+from .base import Layer
+from .convolutional import Conv2D, MaxPooling2D
+from .core import Dense, Flatten, Input, Rescaling
+from .dropout import Dropout
+
+__all__ = ["Activation", "Conv2D", "Dense", "Dropout", "Flatten", "Input", "Layer", "MaxPooling2D", "Rescaling"]

@@ -1,0 +1,121 @@
+"""The layers that are not about images: Input, Dense, Flatten, Rescaling."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from .. import initializers
+from ..initializers import Initializer
+from ..ops.geometry import Array
+from ..ops.random import RandomKey
+from .activation import activate, activate_backward, check_activation
+from .base import Layer, Shape, check_positive, check_shape
+
+
+class Input(Layer):
+    """Tells a model the shape of one sample, so that it is built before it sees data. Computes nothing.
+
+    Arguments: shape: without the batch axis, e.g. (28, 28, 1).
+    """
+
+    def __init__(self, shape: Shape, *, name: str | None = None) -> None:
+        super().__init__(name=name, input_shape=check_shape(shape, "Input shape"))
+
+
+class Dense(Layer):
+    """Every output is a weighted sum of all inputs.
+
+    Forward:  z = x · kernel + bias, y = activation(z).
+    Backward: dz = dy · activation′(z); dx = dz · kernelᵀ, dkernel = xᵀ · dz, dbias = Σ_N dz.
+
+    Input shape: (D,). Output shape: (units,). Parameters: kernel (D, units), bias (units,).
+    """
+
+    def __init__(
+        self,
+        units: int,
+        activation: str | None = None,
+        use_bias: bool = True,
+        kernel_initializer: str | Initializer = "glorot_uniform",
+        bias_initializer: str | Initializer = "zeros",
+        *,
+        name: str | None = None,
+        input_shape: Shape | None = None,
+        input_dim: int | None = None,
+    ) -> None:
+        super().__init__(name=name, input_shape=(input_dim,) if input_dim is not None else input_shape)
+        self.units = check_positive(units, f"{self} units")
+        self.activation = check_activation(activation, f"{self} activation")
+        self.use_bias = bool(use_bias)
+        self.kernel_initializer = initializers.get(kernel_initializer)
+        self.bias_initializer = initializers.get(bias_initializer)
+
+    def build(self, input_shape: Shape, rng: np.random.Generator, dtype: np.dtype[Any]) -> Shape:
+        if len(input_shape) != 1:
+            raise ValueError(
+                f"{self} expects input (features,), received {input_shape}. Add Flatten() before it to turn each sample "
+                f"into {math.prod(input_shape)} features."
+            )
+        self.params = {"kernel": self.kernel_initializer((input_shape[0], self.units), rng, dtype)}
+        if self.use_bias:
+            self.params["bias"] = self.bias_initializer((self.units,), rng, dtype)
+        return (self.units,)
+
+    def forward(
+        self, x: Array, *, training: bool = False, rng: RandomKey | None = None
+    ) -> tuple[Array, tuple[Array, Array]]:
+        z = self.ops.dense_forward(x, self.params["kernel"], self.params.get("bias"))
+        y = activate(self.ops, self.activation, z)
+        return y, (x, y)
+
+    def backward(self, dy: Array, cache: tuple[Array, Array]) -> tuple[Array, dict[str, Array]]:
+        x, y = cache
+        dz = activate_backward(self.ops, self.activation, dy, y)
+        dx, dkernel, dbias = self.ops.dense_backward(dz, x, self.params["kernel"])
+        return dx, {"kernel": dkernel, "bias": dbias} if self.use_bias else {"kernel": dkernel}
+
+
+class Flatten(Layer):
+    """Lay each sample out as one row of numbers.
+
+    Forward:  y[n] = the entries of x[n], row by row. Backward: dx = dy in the shape of x.
+
+    Input shape: any, e.g. (H, W, C). Output shape: (H · W · C,).
+    """
+
+    def build(self, input_shape: Shape, rng: np.random.Generator, dtype: np.dtype[Any]) -> Shape:
+        return (math.prod(input_shape),)
+
+    def forward(
+        self, x: Array, *, training: bool = False, rng: RandomKey | None = None
+    ) -> tuple[Array, tuple[int, ...]]:
+        return x.reshape(len(x), math.prod(x.shape[1:])).copy(), x.shape
+
+    def backward(self, dy: Array, cache: tuple[int, ...]) -> tuple[Array, dict[str, Array]]:
+        return dy.reshape(cache).copy(), {}
+
+
+class Rescaling(Layer):
+    """Bring the inputs to another range, e.g. Rescaling(1 / 255) for uint8 images, fed as they are.
+
+    Forward:  y = x · scale + offset. Backward: dx = dy · scale.
+
+    Input shape: any. Output shape: the same.
+    """
+
+    def __init__(
+        self, scale: float, offset: float = 0.0, *, name: str | None = None, input_shape: Shape | None = None
+    ) -> None:
+        super().__init__(name=name, input_shape=input_shape)
+        for value, what in ((scale, "scale"), (offset, "offset")):
+            if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not math.isfinite(value):
+                raise ValueError(f"{self} {what} must be a finite number, received {value!r}.")
+        self.scale = float(scale)
+        self.offset = float(offset)
+
+    def forward(self, x: Array, *, training: bool = False, rng: RandomKey | None = None) -> tuple[Array, None]:
+        return x * self.scale + self.offset, None
+
+    def backward(self, dy: Array, cache: None) -> tuple[Array, dict[str, Array]]:
+        return dy * self.scale, {}

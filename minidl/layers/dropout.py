@@ -1,0 +1,35 @@
+"""Dropout: noise that keeps units from relying on each other."""
+
+import numpy as np
+
+from ..ops.geometry import Array
+from ..ops.random import RandomKey
+from .base import Layer, Shape
+
+
+class Dropout(Layer):
+    """In training, set each entry to 0 with probability ``rate`` and scale the others; otherwise do nothing.
+
+    Forward:  y = x · mask / (1 − rate), mask = 1 with probability 1 − rate, else 0. Without training: y = x.
+    Backward: dx = dy · mask / (1 − rate), with the same mask, which follows from ``rng`` alone.
+
+    Input shape: any. Output shape: the same.
+    """
+
+    def __init__(self, rate: float, *, name: str | None = None, input_shape: Shape | None = None) -> None:
+        super().__init__(name=name, input_shape=input_shape)
+        if isinstance(rate, bool) or not isinstance(rate, int | float | np.number) or not 0 <= rate < 1:
+            raise ValueError(f"{self} rate must be a number in [0, 1), the share to drop, received {rate!r}.")
+        self.rate = float(rate)
+
+    def forward(
+        self, x: Array, *, training: bool = False, rng: RandomKey | None = None
+    ) -> tuple[Array, RandomKey | None]:
+        if not training or self.rate == 0:
+            return x.copy(), None
+        if rng is None:
+            raise ValueError(f"{self}: in training, forward needs rng=RandomKey(key, first_sample) to draw its mask.")
+        return self.ops.dropout(x, self.rate, rng), rng
+
+    def backward(self, dy: Array, cache: RandomKey | None) -> tuple[Array, dict[str, Array]]:
+        return (dy.copy() if cache is None else self.ops.dropout(dy, self.rate, cache)), {}

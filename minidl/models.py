@@ -1,0 +1,520 @@
+"""Sequential: the model that users write, a stack of layers trained with fit."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from . import losses, optimizers
+from . import metrics as metric_functions
+from .callbacks import Callback, CallbackList, History
+from .engine.data import Data, check_array, check_input, check_lengths, check_weights, class_weights
+from .engine.plan import Plan
+from .engine.runner import Runner, Sums
+from .engine.workers import SingleThreadedBlas
+from .layers import Input
+from .layers.base import Shape, check_positive, copy_weights
+from .ops import OPERATIONS
+from .ops.geometry import Array
+from .ops.random import FORWARD, INITIALIZE, SHUFFLE, derive_key, generator
+from .progress import Progress, check_verbose
+from .utils.lookup import by_name
+
+EVALUATION_BATCH = 500  # samples; the result does not depend on it
+
+
+class Sequential:
+    """A stack of layers: what one gives, the next one takes.
+
+    Arguments: layers: to add at once. name: shown in messages and in the summary. seed: an integer ≥ 0; from it follow the
+    initial weights, the shuffling and the dropout; None draws one, kept in ``model.seed``. dtype: "float32", or "float64" for
+    proofs. ops: "kernels" (fast) or "reference" (NumPy, to read and to step through). fuse: False runs every layer as a step
+    of its own, also where neighbours have one fused kernel.
+
+    A model is built, its weights allocated, as soon as it knows the shape of a sample: from Input(shape) or the first layer's
+    ``input_shape``; otherwise from the first data that it sees.
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[Any] | None = None,
+        name: str | None = None,
+        *,
+        seed: int | None = None,
+        dtype: str = "float32",
+        ops: str = "kernels",
+        fuse: bool = True,
+    ) -> None:
+        self.name = name or "sequential"
+        if seed is None:
+            seed = int(np.random.SeedSequence().generate_state(1)[0])
+        if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
+            raise ValueError(f"seed must be an integer ≥ 0 or None, received {seed!r}.")
+        if dtype not in ("float32", "float64"):
+            raise ValueError(f"dtype must be 'float32' or 'float64', received {dtype!r}.")
+        self.seed = int(seed)
+        self.dtype: np.dtype[Any] = np.dtype(dtype)
+        self.ops = by_name(OPERATIONS, ops, "set of operations")
+        self.fuse = bool(fuse)
+        self.layers: list[Any] = []
+        self.input_shape: Shape | None = None
+        self.optimizer: Any = None
+        self.loss: Any = None
+        self.metrics: list[tuple[str, Any]] = []
+        self.stop_training = False
+        self.epochs_trained = 0  # in the model's life: a second fit does not repeat the first one's shuffles
+        self._runner: Runner | None = None
+        for layer in layers or []:
+            self.add(layer)
+
+    # ------------------------------------------------------------------------------------------------------ building
+
+    def add(self, layer: Any) -> None:
+        """Put a layer on top: one of ours, or any object with params, build, forward and backward.
+
+        Raises TypeError for something else, ValueError where it does not fit the layers below or its name is taken; the
+        model is then as it was.
+        """
+        missing = [part for part in ("params", "build", "forward", "backward") if not hasattr(layer, part)]
+        if isinstance(layer, type) or missing:
+            raise TypeError(
+                f"{self} add expects a layer, an object with params, build, forward and backward, received {layer!r}"
+                + (", a class: create the layer with (…)." if isinstance(layer, type) else f", without {missing[0]}.")
+            )
+        if isinstance(layer, Input):
+            if self.layers or self.input_shape:
+                raise ValueError(
+                    f"{self}: Input must come first and once, received it after {len(self.layers)} layers."
+                )
+            self.input_shape = layer.input_shape
+            return
+        if any(layer is other for other in self.layers):
+            raise ValueError(f"{self} already holds the layer {layer.name!r}: create a new one to add it twice.")
+        if getattr(layer, "output_shape", None) is not None:
+            raise ValueError(f"the layer {layer.name!r} belongs to another model: create a new one for {self}.")
+        given = getattr(layer, "name", None)
+        name = given or self._number(type(layer).__name__.lower())
+        if any(name == other.name for other in self.layers):
+            raise ValueError(f"{self} already has a layer named {name!r}: every layer needs a name of its own.")
+        shape = self.output_shape if self.layers else self.input_shape or getattr(layer, "input_shape", None)
+        layer.name, layer.ops = name, self.ops
+        if shape is not None:
+            try:
+                self._build_layer(layer, shape, len(self.layers))
+            except Exception:
+                layer.name = given
+                raise
+        if not self.layers and shape is not None:
+            self.input_shape = shape
+        self.layers.append(layer)
+        self._runner = None
+
+    def build(self, input_shape: Shape) -> None:
+        """Allocate the weights for samples of this shape, without the batch axis. Data does the same when it first comes."""
+        if self.built:
+            raise ValueError(f"{self} is already built, for input_shape={self.input_shape}.")
+        shape = tuple(input_shape)
+        try:
+            for position, layer in enumerate(self.layers):
+                shape = self._build_layer(layer, shape, position)
+        except Exception:
+            for layer in self.layers:
+                layer.output_shape, layer.params = None, {}
+            raise
+        self.input_shape = tuple(input_shape)
+
+    @property
+    def built(self) -> bool:
+        """Whether the weights are allocated."""
+        return bool(self.layers) and all(layer.output_shape is not None for layer in self.layers)
+
+    @property
+    def output_shape(self) -> Shape | None:
+        """The shape of one prediction; None before the model is built."""
+        return self.layers[-1].output_shape if self.layers else None
+
+    def _build_layer(self, layer: Any, shape: Shape, position: int) -> Shape:
+        layer.output_shape = tuple(layer.build(shape, generator(self.seed, INITIALIZE, position), self.dtype))
+        layer.input_shape = shape
+        return layer.output_shape  # type: ignore[no-any-return]
+
+    def _number(self, base: str) -> str:
+        """conv2d, conv2d_1, conv2d_2, …"""
+        taken = {layer.name for layer in self.layers}
+        count = sum(type(layer).__name__.lower() == base for layer in self.layers)
+        while (name := f"{base}_{count}" if count else base) in taken:
+            count += 1
+        return name
+
+    def __str__(self) -> str:
+        return f"model {self.name!r}"
+
+    # ----------------------------------------------------------------------------------------------------- inspecting
+
+    def get_layer(self, name: str | None = None, index: int | None = None) -> Any:
+        """The layer of that name, or at that index. Raises ValueError where there is none."""
+        if (name is None) == (index is None):
+            raise ValueError("get_layer expects either a name or an index.")
+        if index is not None:
+            if not -len(self.layers) <= index < len(self.layers):
+                raise ValueError(f"{self} has {len(self.layers)} layers, received index {index}.")
+            return self.layers[index]
+        return by_name({layer.name: layer for layer in self.layers}, str(name), f"layer in {self}")
+
+    @property
+    def params(self) -> dict[str, Array]:
+        """All parameters by address, "layer/parameter": the arrays themselves, not copies."""
+        return {f"{layer.name}/{name}": value for layer in self.layers for name, value in layer.params.items()}
+
+    def count_params(self) -> int:
+        """How many numbers the model learns."""
+        return sum(value.size for value in self.params.values())
+
+    def get_weights(self) -> list[Array]:
+        """Copies of all parameters, layer by layer."""
+        return [value.copy() for value in self.params.values()]
+
+    def set_weights(self, weights: Sequence[Any]) -> None:
+        """Copy the arrays into the parameters, in the order of get_weights. ValueError, and no change, where they do not fit."""
+        copy_weights(list(self.params.items()), list(weights), str(self))
+
+    def summary(self) -> None:
+        """Print a table of the layers, their output shapes and their parameters."""
+        if not self.built:
+            raise ValueError(f"{self} is not built: give its first layer an input_shape, or call build(input_shape).")
+        from rich.console import Console
+        from rich.table import Table
+
+        table = Table("Layer (type)", "Output Shape", title=f'Model: "{self.name}"', title_justify="left")
+        table.add_column("Param #", justify="right")
+        for layer in self.layers:
+            size = sum(value.size for value in layer.params.values())
+            shape = ", ".join(map(str, ("None", *layer.output_shape)))
+            table.add_row(f"{layer.name} ({type(layer).__name__})", f"({shape})", f"{size:,}")
+        total = self.count_params()
+        console = Console(highlight=False)
+        console.print(table)
+        console.print(f" Total params: {_params_text(total, self.dtype)}")
+        console.print(f" Trainable params: {_params_text(total, self.dtype)}")
+        console.print(f" Non-trainable params: {_params_text(0, self.dtype)}")
+
+    # ------------------------------------------------------------------------------------------------------- training
+
+    def compile(self, optimizer: Any = "rmsprop", loss: Any = None, metrics: Sequence[Any] | None = None) -> None:
+        """Choose how to train.
+
+        optimizer: a name or an Optimizer. loss: a name, or an object with forward and backward. metrics: names, or
+        functions (y_true, y_pred) → (total, count). Raises ValueError for an unknown name, with the nearest ones.
+        """
+        if loss is None:
+            raise ValueError("compile needs a loss, e.g. loss='categorical_crossentropy'.")
+        if isinstance(metrics, str):
+            raise TypeError(f"metrics must be a list, received {metrics!r}. Use metrics=[{metrics!r}].")
+        new_optimizer = optimizers.get(optimizer)
+        new_loss, new_metrics = losses.get(loss), [metric_functions.get(metric) for metric in metrics or []]
+        if new_optimizer is not self.optimizer and new_optimizer.slots:
+            raise ValueError("this optimizer holds the state of another model: create a new one.")
+        self.optimizer, self.loss, self.metrics = new_optimizer, new_loss, new_metrics
+        self._runner = None
+
+    def fit(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        epochs: int = 1,
+        verbose: Any = "auto",
+        callbacks: Sequence[Callback] | Callback | None = None,
+        validation_split: float = 0.0,
+        validation_data: Any = None,
+        shuffle: bool = True,
+        class_weight: dict[int, float] | None = None,
+        sample_weight: Any = None,
+        initial_epoch: int = 0,
+    ) -> History:
+        """Train for epochs − initial_epoch passes over the samples.
+
+        x: (N, *input_shape). y: (N, …), as the loss wants it. batch_size: None means 32. validation_split: the share of the
+        samples, the last ones before any shuffling, to validate on instead of training. validation_data: (x, y) or
+        (x, y, sample_weight). verbose: 0 silent, 1 or "auto" a bar on a terminal and a line an epoch elsewhere, 2 a line an
+        epoch. class_weight: class → weight. sample_weight: (N,).
+
+        Returns the History. Raises RuntimeError before compile, ValueError or TypeError for data that does not fit, and
+        FloatingPointError, naming epoch, batch and layer, when the loss is not finite; the weights are then those before
+        that batch.
+        """
+        batch_size = check_positive(32 if batch_size is None else batch_size, "batch_size")
+        first, last = _check_epochs(initial_epoch, epochs)
+        verbose = check_verbose(verbose)
+        validation: Data | None = None
+        if validation_data is not None:
+            validation = self._data(*_unpack(validation_data), what="validation_data's x")
+        elif validation_split:
+            (x, y, sample_weight), held_out = _split(x, y, sample_weight, validation_split)
+            validation = self._data(*held_out)
+        data = self._data(x, y, sample_weight, class_weight)
+        runner = self._require_runner()
+
+        history = History()
+        steps = -(-len(data) // batch_size)
+        own: list[Callback] = [Progress(verbose, steps, last)] if verbose else []
+        given = [callbacks] if isinstance(callbacks, Callback) else list(callbacks or [])
+        settings = {"epochs": last, "steps": steps, "verbose": verbose}
+        hooks = CallbackList([*own, *given, history], self, settings)
+        self.stop_training = False
+        try:
+            with SingleThreadedBlas():
+                hooks.on_train_begin()
+                logs: dict[str, float] = {}
+                for epoch in range(first, last):
+                    logs = self._epoch(runner, data, validation, batch_size, shuffle, epoch, hooks)
+                    if self.stop_training:
+                        break
+                hooks.on_train_end(logs)
+        finally:
+            for progress in own:
+                progress.close()  # type: ignore[attr-defined]
+        return history
+
+    def _epoch(
+        self,
+        runner: Runner,
+        data: Data,
+        validation: Data | None,
+        batch_size: int,
+        shuffle: bool,
+        epoch: int,
+        hooks: CallbackList,
+    ) -> dict[str, float]:
+        """One pass over the samples, and the validation. Returns the epoch's logs."""
+        hooks.on_epoch_begin(epoch)
+        order = np.arange(len(data))
+        if shuffle:
+            order = generator(self.seed, SHUFFLE, self.epochs_trained).permutation(len(data))
+        total: Sums | None = None
+        for batch, start in enumerate(range(0, len(data), batch_size)):
+            hooks.on_train_batch_begin(batch)
+            try:
+                sums = self._step(runner, data, order[start : start + batch_size])
+            except FloatingPointError as error:
+                raise FloatingPointError(f"in epoch {epoch + 1}, batch {batch + 1}: {error}. {_NAN_ADVICE}") from None
+            total = sums if total is None else total.plus(sums)
+            hooks.on_train_batch_end(batch, self._logs(total))
+        logs = self._logs(total)
+        if validation is not None:
+            held_out = self._evaluate(runner, validation, batch_size, hooks)
+            logs |= {f"val_{name}": value for name, value in held_out.items()}
+        self.epochs_trained += 1
+        hooks.on_epoch_end(epoch, logs)
+        return logs
+
+    def _step(self, runner: Runner, data: Data, where: Any) -> Sums:
+        """One batch: gradients, then a step of the optimizer."""
+        key = derive_key(self.seed, FORWARD, self.optimizer.iterations)
+        sums, gradients = runner.gradients(data, where, key)
+        runner.step(gradients, self.params, self.optimizer, self.ops)
+        return sums
+
+    def evaluate(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        verbose: Any = "auto",
+        sample_weight: Any = None,
+        callbacks: Sequence[Callback] | None = None,
+        return_dict: bool = False,
+    ) -> Any:
+        """The loss, or [loss, metric, …] where there are metrics, or all by name with return_dict=True.
+
+        batch_size: how many samples are worked on at once; None leaves it to the library, and the result is the same.
+        """
+        batch_size = check_positive(EVALUATION_BATCH if batch_size is None else batch_size, "batch_size")
+        data = self._data(x, y, sample_weight)
+        runner = self._require_runner()
+        hooks, progress = self._hooks(verbose, callbacks, len(data), batch_size)
+        try:
+            with SingleThreadedBlas():
+                logs = self._evaluate(runner, data, batch_size, hooks)
+        finally:
+            progress.close()
+        return self._result(logs, return_dict)
+
+    def predict(
+        self, x: Any, batch_size: int | None = None, verbose: Any = "auto", callbacks: Sequence[Callback] | None = None
+    ) -> Array:
+        """The predictions, (N, *output_shape), for x (N, *input_shape). The model need not be compiled."""
+        batch_size = check_positive(EVALUATION_BATCH if batch_size is None else batch_size, "batch_size")
+        data = Data(self._inputs(x))
+        runner = self._runner or self._make_runner()
+        out = np.empty((len(data), *(self.output_shape or ())), self.dtype)
+        hooks, progress = self._hooks(verbose, callbacks, len(data), batch_size)
+        try:
+            with SingleThreadedBlas():
+                hooks.on_predict_begin()
+                for batch, where in enumerate(_slices(len(data), batch_size)):
+                    hooks.on_predict_batch_begin(batch)
+                    runner.predict(data, where, out[where])
+                    hooks.on_predict_batch_end(batch)
+                hooks.on_predict_end()
+        finally:
+            progress.close()
+        return out
+
+    def train_on_batch(
+        self,
+        x: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        class_weight: dict[int, float] | None = None,
+        return_dict: bool = False,
+    ) -> Any:
+        """One step on these samples as one batch. Returns what evaluate does, of this batch before the step."""
+        data = self._data(x, y, sample_weight, class_weight)
+        with SingleThreadedBlas():
+            sums = self._step(self._require_runner(), data, slice(0, len(data)))
+        return self._result(self._logs(sums), return_dict)
+
+    def loss_and_gradients(
+        self, x: Any, y: Any, sample_weight: Any = None, *, training: bool = False
+    ) -> tuple[float, dict[str, Array]]:
+        """The loss of these samples as one batch, and its gradient for every parameter by address, "layer/parameter".
+
+        Changes nothing in the model. training: as in a training step, with dropout on (the masks of the next step).
+        """
+        data = self._data(x, y, sample_weight)
+        key = derive_key(self.seed, FORWARD, self.optimizer.iterations) if training else None
+        with SingleThreadedBlas():
+            sums, parts = self._require_runner().gradients(data, slice(0, len(data)), key)
+        gradients = {name: sum((part[name] for part in parts[1:]), parts[0][name].copy()) for name in self.params}
+        return sums.loss / sums.samples, gradients
+
+    # ------------------------------------------------------------------------------------------------------- internals
+
+    def _inputs(self, x: Any, what: str = "x") -> Any:
+        """x, checked against the model; the first data builds a model that does not know its input yet."""
+        if not self.layers:
+            raise ValueError(f"{self} has no layers: add some first.")
+        if not self.built:
+            self.build(self.input_shape or tuple(check_array(x, what).shape[1:]))
+        return check_input(x, self.input_shape or (), str(self), what)
+
+    def _data(
+        self,
+        x: Any,
+        y: Any,
+        sample_weight: Any = None,
+        class_weight: Mapping[int, float] | None = None,
+        *,
+        what: str = "x",
+    ) -> Data:
+        """x, y and weights, checked and together."""
+        if self.loss is None:
+            raise RuntimeError(f"{self} must be compiled first: call compile(loss=…, optimizer=…).")
+        x = self._inputs(x, what)
+        if y is None:
+            raise ValueError("y is missing: expected a label for each sample.")
+        y = check_array(y, "y")
+        check_lengths(x=x, y=y)
+        y = np.asarray(y)
+        if y.dtype.kind == "f" and not np.isfinite(y).all():
+            raise ValueError("y holds NaN or infinity. Remove or replace such samples.")
+        weights = check_weights(sample_weight, len(x))
+        if class_weight is not None:
+            by_class = class_weights(dict(class_weight), y)
+            weights = by_class if weights is None else weights * by_class
+        if hasattr(self.loss, "prepare"):
+            y = self.loss.prepare(y, self.output_shape)
+        return Data(x, y, weights)
+
+    def _require_runner(self) -> Runner:
+        if self._runner is None:
+            self._runner = self._make_runner()
+        return self._runner
+
+    def _make_runner(self) -> Runner:
+        plan = Plan(self.layers, self.loss, self.fuse)
+        return Runner(plan, self.layers, [metric for _, metric in self.metrics], self.dtype)
+
+    def _hooks(
+        self, verbose: Any, callbacks: Sequence[Callback] | None, n: int, batch_size: int
+    ) -> tuple[CallbackList, Progress]:
+        """The hooks of one evaluate or predict, and the progress among them."""
+        verbose, steps = check_verbose(verbose), -(-n // batch_size)
+        progress = Progress(verbose, steps)
+        shown = [progress] if verbose else []
+        return CallbackList([*shown, *(callbacks or [])], self, {"steps": steps, "verbose": verbose}), progress
+
+    def _evaluate(self, runner: Runner, data: Data, batch_size: int, hooks: CallbackList) -> dict[str, float]:
+        hooks.on_test_begin()
+        total: Sums | None = None
+        for batch, where in enumerate(_slices(len(data), batch_size)):
+            hooks.on_test_batch_begin(batch)
+            sums = runner.evaluate(data, where)
+            total = sums if total is None else total.plus(sums)
+            hooks.on_test_batch_end(batch, self._logs(total))
+        logs = self._logs(total)
+        hooks.on_test_end(logs)
+        return logs
+
+    def _logs(self, sums: Sums | None) -> dict[str, float]:
+        """The means, names in alphabetical order."""
+        if sums is None:
+            return {}
+        logs = {name: total / count for (name, _), (total, count) in zip(self.metrics, sums.metrics, strict=True)}
+        return dict(sorted({"loss": sums.loss / sums.samples, **logs}.items()))
+
+    def _result(self, logs: dict[str, float], return_dict: bool) -> Any:
+        if return_dict:
+            return logs
+        values = [logs["loss"], *(logs[name] for name, _ in self.metrics)]
+        return values if self.metrics else values[0]
+
+
+_NAN_ADVICE = "Try a smaller learning rate, and inputs scaled to about [0, 1]. No step was made"
+
+
+def _slices(n: int, size: int) -> Iterator[slice]:
+    for start in range(0, n, size):
+        yield slice(start, min(start + size, n))
+
+
+def _check_epochs(initial_epoch: Any, epochs: Any) -> tuple[int, int]:
+    last = check_positive(epochs, "epochs")
+    if isinstance(initial_epoch, bool) or not isinstance(initial_epoch, int) or initial_epoch < 0:
+        raise ValueError(f"initial_epoch must be an integer ≥ 0, received {initial_epoch!r}.")
+    return initial_epoch, last
+
+
+def _unpack(validation_data: Any) -> tuple[Any, ...]:
+    if not isinstance(validation_data, tuple | list) or len(validation_data) not in (2, 3):
+        raise ValueError(
+            f"validation_data must be (x, y) or (x, y, sample_weight), received {type(validation_data).__name__}."
+        )
+    return tuple(validation_data)
+
+
+def _split(x: Any, y: Any, weight: Any, share: Any) -> tuple[tuple[Any, Any, Any], tuple[Any, Any, Any]]:
+    """The first samples to train on and the last ones to validate on."""
+    if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share < 1:
+        raise ValueError(f"validation_split must be a number in [0, 1), received {share!r}.")
+    x, y = check_array(x, "x"), None if y is None else check_array(y, "y")
+    check_lengths(x=x, y=y)
+    cut = math.floor(len(x) * (1 - share))
+    if not 0 < cut < len(x):
+        raise ValueError(
+            f"validation_split={share} of {len(x)} samples leaves none to train on or none to validate on."
+        )
+    parts = [None if part is None else (part[:cut], part[cut:]) for part in (x, y, weight)]
+    first, second = ([None if part is None else part[side] for part in parts] for side in (0, 1))
+    return tuple(first), tuple(second)  # type: ignore[return-value]
+
+
+def _params_text(count: int, dtype: np.dtype[Any]) -> str:
+    size = float(count * dtype.itemsize)
+    for unit in ("B", "KB", "MB"):
+        if size < 1024 or unit == "MB":
+            break
+        size /= 1024
+    return f"{count:,} ({size:.2f} {unit})"

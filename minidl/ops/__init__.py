@@ -1,0 +1,12 @@
+"""Two complete sets of operations, equal in names, signatures and values: one to read, one to run.
+
+``reference`` is NumPy and readable; ``kernels`` is Numba and fast. A layer calls whichever its model was made with.
+"""
+
+from types import ModuleType
+
+from . import kernels, reference
+
+OPERATIONS: dict[str, ModuleType] = {"kernels": kernels, "reference": reference}
+
+__all__ = ["OPERATIONS", "kernels", "reference"]

@@ -1,0 +1,38 @@
+"""Where a sliding window lands: output sizes and padding, the same arithmetic for convolution and pooling.
+
+Axis letters, here and in every module of ``ops`` and ``layers``: N samples, H height, W width, C channels, F filters,
+KH and KW the window's height and width, SH and SW the strides, OH and OW the output's height and width.
+"""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+Pair = tuple[int, int]
+
+
+def window_output(size: int, window: int, stride: int, padding: str) -> tuple[int, int, int]:
+    """One axis: (output size, padding before, padding after).
+
+    "valid" places the window only where it fits; "same" gives ceil(size / stride) outputs, and an odd padding puts its extra
+    cell at the end, as TensorFlow and Keras do.
+    """
+    if padding == "valid":
+        return (size - window) // stride + 1, 0, 0
+    output = -(-size // stride)
+    total = max((output - 1) * stride + window - size, 0)
+    return output, total // 2, total - total // 2
+
+
+def pad_images(x: Array, window: Pair, strides: Pair, padding: str, value: float = 0.0) -> tuple[Array, Pair, Pair]:
+    """The padded images, the output size (OH, OW) and the padding (top, left).
+
+    x: (N, H, W, C). Where nothing has to be added the result is x itself, not a copy.
+    """
+    rows, top, bottom = window_output(x.shape[1], window[0], strides[0], padding)
+    columns, left, right = window_output(x.shape[2], window[1], strides[1], padding)
+    if top or bottom or left or right:
+        x = np.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)), constant_values=value)
+    return x, (rows, columns), (top, left)

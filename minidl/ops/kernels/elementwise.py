@@ -1,0 +1,68 @@
+"""Elementwise kernels: one pass over the data where NumPy would need several."""
+
+import numpy as np
+
+from ..geometry import Array
+from ..random import RandomKey
+from .jit import jit
+
+
+@jit
+def add_bias(y, bias, relu):
+    """In place: y += bias, and ReLU where asked for.  y (N, U), bias (U,)."""
+    zero = y.dtype.type(0)
+    for n in range(y.shape[0]):
+        for u in range(y.shape[1]):
+            value = y[n, u] + bias[u]
+            y[n, u] = zero if relu and value < zero else value  # this way round NaN stays NaN
+
+
+@jit
+def relu_backward_into(dy, y, dx):
+    """dx = dy where y > 0, else 0; all flat and of one length. dx may be dy."""
+    zero = dx.dtype.type(0)
+    for i in range(dy.size):
+        dx[i] = dy[i] if y[i] > zero else zero
+
+
+def relu_backward(dy: Array, y: Array) -> Array:
+    """dx = dy where y > 0, else 0 (so the slope at 0 is taken as 0)."""
+    dx = np.empty(dy.shape, dy.dtype)
+    relu_backward_into(dy.reshape(-1), y.reshape(-1), dx.reshape(-1))
+    return dx
+
+
+@jit
+def dropout_into(x, y, threshold, scale, key, first_sample):
+    """y = x · mask · scale; x and y (N, D), y may be x. The hash is the one of the reference, step by step."""
+    zero = y.dtype.type(0)
+    golden = np.uint32(0x9E3779B9)
+    for n in range(x.shape[0]):
+        state = np.uint64(key) + np.uint64(first_sample + n)
+        for _ in range(2):  # SplitMix64, twice
+            state += np.uint64(0x9E3779B97F4A7C15)
+            state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+            state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+            state ^= state >> np.uint64(31)
+        low = np.uint32(state & np.uint64(0xFFFFFFFF))
+        high = np.uint32(state >> np.uint64(32))
+        for d in range(x.shape[1]):
+            bits = np.uint32(np.uint32(d) * golden + low)
+            bits = np.uint32((bits ^ (bits >> np.uint32(16))) * np.uint32(0x7FEB352D))
+            bits = np.uint32((np.uint32(bits + high) ^ (bits >> np.uint32(15))) * np.uint32(0x846CA68B))
+            bits = np.uint32(bits ^ (bits >> np.uint32(16)))
+            y[n, d] = x[n, d] * scale if bits >= threshold else zero
+
+
+def dropout(x: Array, rate: float, rng: RandomKey) -> Array:
+    """Each entry becomes 0 with probability rate and is divided by 1 − rate otherwise; forward and backward alike."""
+    y = np.empty(x.shape, x.dtype)
+    dropout_to(x, rate, rng, y)
+    return y
+
+
+def dropout_to(x: Array, rate: float, rng: RandomKey, out: Array) -> None:
+    """The same into an array of the caller's, which may be x."""
+    scale = x.dtype.type(1 / (1 - rate))
+    key = np.uint64(rng.key % 2**64)
+    dropout_into(x.reshape(len(x), -1), out.reshape(len(x), -1), np.uint32(rate * 2**32), scale, key, rng.first_sample)

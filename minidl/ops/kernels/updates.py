@@ -1,0 +1,96 @@
+"""Optimizer updates as kernels: parameter, gradient and state are read and written in one pass.
+
+The rules are those of ``ops.reference``; the arrays may have any shape but must be contiguous, because they are changed in place.
+"""
+
+import numpy as np
+
+from ..geometry import Array
+from .jit import jit
+
+
+@jit
+def _sgd(param, grad, learning_rate):
+    for i in range(param.size):
+        param[i] -= learning_rate * grad[i]
+
+
+@jit
+def _momentum(param, grad, velocity, learning_rate, momentum, nesterov):
+    for i in range(param.size):
+        move = learning_rate * grad[i]
+        velocity[i] = momentum * velocity[i] - move
+        param[i] += momentum * velocity[i] - move if nesterov else velocity[i]
+
+
+@jit
+def _rmsprop(param, grad, mean_square, learning_rate, rho, one_minus_rho, epsilon):
+    for i in range(param.size):
+        mean_square[i] = rho * mean_square[i] + one_minus_rho * grad[i] * grad[i]
+        param[i] -= learning_rate * grad[i] / np.sqrt(mean_square[i] + epsilon)
+
+
+@jit
+def _adam(param, grad, mean, mean_square, learning_rate, rate_1, rate_2, epsilon):
+    for i in range(param.size):
+        mean[i] += rate_1 * (grad[i] - mean[i])
+        mean_square[i] += rate_2 * (grad[i] * grad[i] - mean_square[i])
+        param[i] -= learning_rate * mean[i] / (np.sqrt(mean_square[i]) + epsilon)
+
+
+def sgd_update(param: Array, grad: Array, learning_rate: float) -> None:
+    """param ← param − η · grad."""
+    cast = param.dtype.type
+    _sgd(_flat(param), grad.reshape(-1), cast(learning_rate))
+
+
+def momentum_update(
+    param: Array, grad: Array, velocity: Array, learning_rate: float, momentum: float, nesterov: bool
+) -> None:
+    """velocity ← μ · velocity − η · grad; param ← param + velocity, or, with Nesterov, + μ · velocity − η · grad."""
+    cast = param.dtype.type
+    _momentum(_flat(param), grad.reshape(-1), _flat(velocity), cast(learning_rate), cast(momentum), nesterov)
+
+
+def rmsprop_update(
+    param: Array, grad: Array, mean_square: Array, learning_rate: float, rho: float, epsilon: float
+) -> None:
+    """v ← ρ · v + (1 − ρ) · grad²; param ← param − η · grad / √(v + ε)."""
+    cast = param.dtype.type
+    _rmsprop(
+        _flat(param), grad.reshape(-1), _flat(mean_square), cast(learning_rate), cast(rho), cast(1 - rho), cast(epsilon)
+    )
+
+
+def adam_update(
+    param: Array,
+    grad: Array,
+    mean: Array,
+    mean_square: Array,
+    learning_rate: float,
+    beta_1: float,
+    beta_2: float,
+    epsilon: float,
+) -> None:
+    """m ← m + (1 − β₁)(grad − m); v ← v + (1 − β₂)(grad² − v); param ← param − η · m / (√v + ε)."""
+    cast = param.dtype.type
+    _adam(
+        _flat(param),
+        grad.reshape(-1),
+        _flat(mean),
+        _flat(mean_square),
+        cast(learning_rate),
+        cast(1 - beta_1),
+        cast(1 - beta_2),
+        cast(epsilon),
+    )
+
+
+def _flat(array: Array) -> Array:
+    """A flat view. A copy would lose the update without a word, so an array that has no flat view is an error."""
+    if not array.flags.c_contiguous:
+        raise ValueError(
+            f"an optimizer changes its arrays in place and needs them C-contiguous, received shape {array.shape} with "
+            f"strides {array.strides}. Pass np.ascontiguousarray(...)."
+        )
+    return array.reshape(-1)

@@ -1,0 +1,211 @@
+"""Optimizers: how a gradient becomes a step. Names, defaults and formulas are Keras's.
+
+An optimizer knows parameters by name, as arrays; it knows nothing of layers or models. ``step`` is the whole of it and can be
+used alone; ``prepare`` and ``update`` are its two halves, so that an engine may update pieces of the arrays in parallel.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from .ops import reference
+from .ops.geometry import Array
+from .utils.lookup import by_name
+
+LearningRate = float | Callable[[int], float]
+
+
+class Optimizer:
+    """What all optimizers share: the learning rate, weight decay, clipping, and the state by parameter name.
+
+    Arguments: learning_rate: a number, or a function of the step (0, 1, 2, …) that returns one; it may be set between
+    epochs. weight_decay: param ← param − η · weight_decay · param before each step, for all parameters (Loshchilov and
+    Hutter 2019). clipnorm: each parameter's gradient is scaled down to at most this Euclidean norm.
+
+    Attributes: iterations: how many steps were made. slots: parameter name → {state's name → array}.
+    """
+
+    slot_names: tuple[str, ...] = ()
+
+    def __init__(
+        self, learning_rate: LearningRate, weight_decay: float | None = None, clipnorm: float | None = None
+    ) -> None:
+        self.learning_rate = learning_rate
+        self.weight_decay = None if weight_decay is None else _number(weight_decay, "weight_decay", 0, math.inf)
+        self.clipnorm = None if clipnorm is None else _number(clipnorm, "clipnorm", 0, math.inf)
+        if self.clipnorm == 0:
+            raise ValueError("clipnorm must be above 0; None turns clipping off.")
+        self.iterations = 0
+        self.slots: dict[str, dict[str, Array]] = {}
+
+    @property
+    def learning_rate(self) -> LearningRate:
+        """The number, or the function of the step."""
+        return self._learning_rate
+
+    @learning_rate.setter
+    def learning_rate(self, value: LearningRate) -> None:
+        self._learning_rate = value if callable(value) else _number(value, "learning_rate", 0, math.inf)
+
+    def current_learning_rate(self) -> float:
+        """η of the next step, as a number."""
+        rate = self._learning_rate
+        return _number(rate(self.iterations), "learning_rate(step)", 0, math.inf) if callable(rate) else float(rate)
+
+    def build(self, params: dict[str, Array]) -> None:
+        """Make the state for these parameters, all zeros; what is there already stays."""
+        for name, param in params.items():
+            if name not in self.slots or any(slot.shape != param.shape for slot in self.slots[name].values()):
+                self.slots[name] = {slot: np.zeros_like(param) for slot in self.slot_names}
+
+    def step(self, params: dict[str, Array], grads: dict[str, Array]) -> None:
+        """One step: change every parameter, in place, against its gradient. grads: the same names and shapes as params."""
+        self.build(params)
+        rate = self.prepare(grads)
+        for name, param in params.items():
+            self.update(param, grads[name], self.slots[name], rate, reference)
+
+    def prepare(self, grads: dict[str, Array]) -> float:
+        """Begin a step: count it, clip the gradients in place, return the η to pass to ``update``."""
+        rate = self.current_learning_rate()
+        if self.clipnorm is not None:
+            for grad in grads.values():
+                norm = float(np.linalg.norm(grad))
+                if norm > self.clipnorm:
+                    grad *= self.clipnorm / norm
+        self.iterations += 1
+        return rate
+
+    def update(self, param: Array, grad: Array, slots: dict[str, Array], learning_rate: float, ops: Any) -> None:
+        """Change a parameter and its state in place; or the same piece of each, because every rule is elementwise."""
+        if self.weight_decay:
+            param *= 1 - learning_rate * self.weight_decay
+        self.apply_gradient(param, grad, slots, learning_rate, ops)
+
+    def apply_gradient(
+        self, param: Array, grad: Array, slots: dict[str, Array], learning_rate: float, ops: Any
+    ) -> None:
+        """The optimizer's own rule."""
+        raise NotImplementedError
+
+
+class SGD(Optimizer):
+    """Plain gradient descent, or with momentum (Polyak 1964), or Nesterov's (Sutskever et al. 2013).
+
+    momentum 0: param ← param − η · grad. Otherwise velocity ← μ · velocity − η · grad, and param ← param + velocity, or
+    with nesterov=True param ← param + μ · velocity − η · grad.
+    """
+
+    def __init__(
+        self,
+        learning_rate: LearningRate = 0.01,
+        momentum: float = 0.0,
+        nesterov: bool = False,
+        *,
+        weight_decay: float | None = None,
+        clipnorm: float | None = None,
+    ) -> None:
+        super().__init__(learning_rate, weight_decay, clipnorm)
+        self.momentum = _number(momentum, "momentum", 0, 1)
+        self.nesterov = bool(nesterov)
+        self.slot_names = ("velocity",) if self.momentum else ()
+
+    def apply_gradient(
+        self, param: Array, grad: Array, slots: dict[str, Array], learning_rate: float, ops: Any
+    ) -> None:
+        if self.momentum:
+            ops.momentum_update(param, grad, slots["velocity"], learning_rate, self.momentum, self.nesterov)
+        else:
+            ops.sgd_update(param, grad, learning_rate)
+
+
+class RMSprop(Optimizer):
+    """Divide each step by the running size of its gradient (Hinton, lecture 6e, 2012).
+
+    v ← ρ · v + (1 − ρ) · grad²; param ← param − η · grad / √(v + ε).
+    """
+
+    slot_names = ("mean_square",)
+
+    def __init__(
+        self,
+        learning_rate: LearningRate = 0.001,
+        rho: float = 0.9,
+        epsilon: float = 1e-7,
+        *,
+        weight_decay: float | None = None,
+        clipnorm: float | None = None,
+    ) -> None:
+        super().__init__(learning_rate, weight_decay, clipnorm)
+        self.rho = _number(rho, "rho", 0, 1)
+        self.epsilon = _number(epsilon, "epsilon", 0, math.inf)
+
+    def apply_gradient(
+        self, param: Array, grad: Array, slots: dict[str, Array], learning_rate: float, ops: Any
+    ) -> None:
+        ops.rmsprop_update(param, grad, slots["mean_square"], learning_rate, self.rho, self.epsilon)
+
+
+class Adam(Optimizer):
+    """Momentum and RMSprop together, both corrected for having started at zero (Kingma and Ba 2015).
+
+    m ← m + (1 − β₁)(grad − m); v ← v + (1 − β₂)(grad² − v);
+    param ← param − η · √(1 − β₂ᵗ) / (1 − β₁ᵗ) · m / (√v + ε), with t = 1 at the first step.
+    """
+
+    slot_names = ("mean", "mean_square")
+
+    def __init__(
+        self,
+        learning_rate: LearningRate = 0.001,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-7,
+        *,
+        weight_decay: float | None = None,
+        clipnorm: float | None = None,
+    ) -> None:
+        super().__init__(learning_rate, weight_decay, clipnorm)
+        self.beta_1 = _number(beta_1, "beta_1", 0, 1)
+        self.beta_2 = _number(beta_2, "beta_2", 0, 1)
+        self.epsilon = _number(epsilon, "epsilon", 0, math.inf)
+
+    def apply_gradient(
+        self, param: Array, grad: Array, slots: dict[str, Array], learning_rate: float, ops: Any
+    ) -> None:
+        correction = math.sqrt(1 - self.beta_2**self.iterations) / (1 - self.beta_1**self.iterations)
+        ops.adam_update(
+            param,
+            grad,
+            slots["mean"],
+            slots["mean_square"],
+            learning_rate * correction,
+            self.beta_1,
+            self.beta_2,
+            self.epsilon,
+        )
+
+
+OPTIMIZERS: dict[str, type[SGD] | type[RMSprop] | type[Adam]] = {"sgd": SGD, "rmsprop": RMSprop, "adam": Adam}
+
+
+def get(optimizer: str | Optimizer) -> Optimizer:
+    """A new optimizer of that name with its defaults, or the object itself."""
+    if isinstance(optimizer, str):
+        return by_name(OPTIMIZERS, optimizer.lower(), "optimizer")()
+    if not isinstance(optimizer, Optimizer):
+        raise TypeError(
+            f"an optimizer must be a name or an Optimizer, e.g. Adam(learning_rate=0.001), received {optimizer!r}."
+        )
+    return optimizer
+
+
+def _number(value: Any, what: str, low: float, below: float) -> float:
+    """The value as a float, where it is a number in [low, below)."""
+    if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not low <= value < below:
+        raise ValueError(
+            f"{what} must be a number in [{low}, {'∞' if below == math.inf else below}), received {value!r}."
+        )
+    return float(value)

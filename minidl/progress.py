@@ -1,0 +1,125 @@
+"""What ``fit``, ``evaluate`` and ``predict`` show while they run: a live bar on a terminal, plain lines elsewhere."""
+
+import sys
+import time
+from typing import Any
+
+from .callbacks import Callback, Logs
+
+
+def check_verbose(verbose: Any) -> int:
+    """0, 1 or 2; "auto" means 1."""
+    if isinstance(verbose, str) and verbose == "auto":
+        return 1
+    if verbose not in (0, 1, 2):
+        raise ValueError(f"verbose must be 'auto', 0 (silent), 1 (a bar) or 2 (a line an epoch), received {verbose!r}.")
+    return int(verbose)
+
+
+def format_logs(logs: Logs) -> str:
+    """- accuracy: 0.9764 - loss: 0.0780: four decimals, scientific at or below 1e-3, as Keras."""
+    return "".join(
+        f" - {name}: {value:.4f}" if abs(value) > 1e-3 else f" - {name}: {value:.4e}" for name, value in logs.items()
+    )
+
+
+def format_time(seconds: float) -> str:
+    """A step's length in the unit that suits it: 29ms, 3s, 250us."""
+    if seconds >= 1:
+        return f"{seconds:.0f}s"
+    return f"{seconds * 1e3:.0f}ms" if seconds >= 1e-3 else f"{seconds * 1e6:.0f}us"
+
+
+class Progress(Callback):
+    """Shows the progress of one call.
+
+    verbose 1 on a terminal: a bar with ETA, loss and metrics, which becomes Keras's line when the epoch is over. verbose 1
+    elsewhere, and verbose 2: that line alone. total, the number of epochs, is None outside ``fit``.
+    """
+
+    def __init__(self, verbose: int, steps: int, total: int | None = None) -> None:
+        self.verbose = verbose
+        self.steps = steps
+        self.total = total
+        self.in_fit = total is not None
+        self.done = 0
+        self.started = 0.0
+        self.bar: Any = None
+        self.logs: Logs = {}
+
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
+        print(f"Epoch {epoch + 1}/{self.total}", flush=True)
+        self._begin()
+
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        self._advance(logs)
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        self._end(logs)
+
+    def on_test_begin(self, logs: Logs | None = None) -> None:
+        if not self.in_fit:
+            self._begin()
+
+    def on_test_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        if not self.in_fit:
+            self._advance(logs)
+
+    def on_test_end(self, logs: Logs | None = None) -> None:
+        if not self.in_fit:
+            self._end(logs)
+
+    def on_predict_begin(self, logs: Logs | None = None) -> None:
+        self._begin()
+
+    def on_predict_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        self._advance(logs)
+
+    def on_predict_end(self, logs: Logs | None = None) -> None:
+        self._end(logs)
+
+    def on_train_end(self, logs: Logs | None = None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the terminal back, whatever has happened."""
+        if self.bar is not None:
+            self.bar.stop()
+            self.bar = None
+
+    def _begin(self) -> None:
+        self.started = time.perf_counter()
+        self.done = 0
+        if self.verbose == 1 and sys.stdout.isatty():
+            from rich.errors import LiveError
+
+            self.bar = _make_bar()
+            self.task = self.bar.add_task("", total=self.steps, logs="")
+            try:
+                self.bar.start()
+            except LiveError:  # another bar is running, e.g. that of a fit whose callback called us: it keeps the line
+                self.bar = None
+
+    def _advance(self, logs: Logs | None) -> None:
+        self.done += 1
+        if self.bar is not None:
+            self.bar.update(self.task, completed=self.done, logs=format_logs(logs or {}))
+
+    def _end(self, logs: Logs | None) -> None:
+        self.close()
+        seconds = time.perf_counter() - self.started
+        step = format_time(seconds / max(1, self.done))
+        print(f"{self.done}/{self.steps} - {seconds:.0f}s - {step}/step{format_logs(logs or {})}", flush=True)
+
+
+def _make_bar() -> Any:
+    # imported here: rich takes longer to load than a small model to train
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    return Progress(
+        MofNCompleteColumn(),
+        BarColumn(bar_width=20),
+        TimeRemainingColumn(compact=True),
+        TextColumn("{task.fields[logs]}"),
+        transient=True,
+    )

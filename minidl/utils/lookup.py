@@ -1,0 +1,16 @@
+"""Finding a thing by the name a user typed, and the nearest names where there is none."""
+
+import difflib
+from collections.abc import Mapping
+from typing import TypeVar
+
+Value = TypeVar("Value")
+
+
+def by_name(table: Mapping[str, Value], name: str, kind: str) -> Value:
+    """table[name], or a ValueError that tells the nearest names and all of them."""
+    if name in table:
+        return table[name]
+    near = difflib.get_close_matches(name.lower(), table, n=2, cutoff=0.5)
+    hint = f"Did you mean {' or '.join(map(repr, near))}? " if near else ""
+    raise ValueError(f"unknown {kind} {name!r}. {hint}There are: {', '.join(sorted(table))}.")
