@@ -185,7 +185,7 @@ class ConvStep(LayerStep):
             unpool(dy[tile], y[tile], index[tile], layer.activation == "relu", dz, *self.pool_size)
             room = scratch.array((self, "columns"), (dz.size // filters * len(matrix),), x.dtype)
             dmatrix += im2col(images, window, layer.strides, output, room).T @ dz.reshape(-1, filters)
-            dbias += dz.sum(axis=(0, 1, 2))
+            dbias += np.ones(dz.size // filters, dz.dtype) @ dz.reshape(-1, filters)  # BLAS sums faster than np.sum
             if need_dx:
                 dcolumns = room.reshape(-1, len(matrix))  # the columns are done with
                 np.matmul(dz.reshape(-1, filters), matrix.T, out=dcolumns)
