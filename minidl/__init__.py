@@ -1,6 +1,7 @@
 """minidl: neural networks from scratch, every layer with its forward and its backward in the open, fast on a CPU."""
 
-from . import callbacks, datasets, initializers, layers, losses, metrics, models, optimizers, utils
+from . import callbacks, checking, datasets, initializers, layers, losses, metrics, models, optimizers, utils
+from .checking import GradientError, assert_gradients, gradcheck
 from .engine.workers import get_num_threads, set_num_threads
 from .models import Sequential
 from .ops.random import RandomKey
@@ -8,11 +9,15 @@ from .ops.random import RandomKey
 __version__ = "0.1.0"
 
 __all__ = [
+    "GradientError",
     "RandomKey",
     "Sequential",
+    "assert_gradients",
     "callbacks",
+    "checking",
     "datasets",
     "get_num_threads",
+    "gradcheck",
     "initializers",
     "layers",
     "losses",
