@@ -8,6 +8,7 @@ times of different days. Each library runs in a process of its own, so that neit
 """
 
 import argparse
+import itertools
 import json
 import statistics
 import subprocess
@@ -48,7 +49,7 @@ def train_minidl(epochs: int, batch_size: int, threads: int) -> list[float]:
             on_epoch_end=lambda epoch, logs: marks.append(time.perf_counter()),
         ),
     )
-    return [end - start for start, end in zip(marks[:-1], marks[1:], strict=True)]
+    return [end - start for start, end in itertools.pairwise(marks)]
 
 
 def train_torch(epochs: int, batch_size: int, threads: int) -> list[float]:

@@ -19,7 +19,7 @@ from ..ops import kernels
 from ..ops.geometry import Array, Pair, pad_images
 from ..ops.kernels.convolution import col2im, im2col, tiles
 from ..ops.kernels.elementwise import add_bias, dropout_to, relu_backward_into
-from ..ops.kernels.fused import bias_relu_pool, unpool
+from ..ops.kernels.fused import bias_relu_pool, pad_filters, unpool
 from ..ops.random import RandomKey
 
 Gradients = dict[str, Array]
@@ -153,47 +153,51 @@ class ConvStep(LayerStep):
         self.pool_size: Pair = (1, 1) if pool is None else pool.pool_size
 
     def forward(self, x: Array, training: bool, rng: RandomKey | None, scratch: Workspace) -> tuple[Array, Any]:
-        layer, kernel = self.layer, self.layer.params["kernel"]
-        window, filters = kernel.shape[:2], kernel.shape[3]
+        layer, (matrix, bias) = self.layer, self._weights()
+        window, filters = layer.kernel_size, layer.filters
         x, output, offset = pad_images(x, window, layer.strides, layer.padding)
-        matrix = kernel.reshape(-1, filters)
         pooled = (len(x), output[0] // self.pool_size[0], output[1] // self.pool_size[1], filters)
         y = scratch.array((self, "y"), pooled, x.dtype)
         index = scratch.array((self, "index"), pooled, np.dtype(np.uint8))
         for tile in tiles(len(x), output[0] * output[1] * len(matrix)):
-            images = x[tile]
-            z = scratch.array((self, "z"), (len(images), *output, filters), x.dtype)
-            room = scratch.array((self, "columns"), (z.size // filters * len(matrix),), x.dtype)
-            np.matmul(im2col(images, window, layer.strides, output, room), matrix, out=z.reshape(-1, filters))
-            bias_relu_pool(z, _bias(layer, filters), layer.activation == "relu", y[tile], index[tile], *self.pool_size)
+            columns, z = self._tile(x[tile], output, matrix, scratch)
+            np.matmul(columns, matrix, out=z.reshape(len(columns), -1))
+            bias_relu_pool(z, bias, layer.activation == "relu", y[tile], index[tile], *self.pool_size)
         return y, (x, y, index, output, offset)
 
     def backward(
         self, dy: Array, cache: Any, scratch: Workspace, grads: Workspace, need_dx: bool
     ) -> tuple[Array, Gradients]:
-        layer, kernel, (x, y, index, output, offset) = self.layer, self.layer.params["kernel"], cache
-        window, filters = kernel.shape[:2], kernel.shape[3]
-        matrix = kernel.reshape(-1, filters)
-        dmatrix = grads.array((self, "kernel"), matrix.shape, matrix.dtype)
-        dmatrix[:] = 0
-        dbias = np.zeros(filters, matrix.dtype)
+        layer, (matrix, _), (x, y, index, output, offset) = self.layer, self._weights(), cache
+        window, filters = layer.kernel_size, layer.filters
+        dmatrix, dbias = np.zeros_like(matrix), np.zeros(matrix.shape[1], matrix.dtype)
         dx = scratch.array((self, "dx"), x.shape, x.dtype) if need_dx else NOT_NEEDED
         dx[:] = 0
         for tile in tiles(len(x), output[0] * output[1] * len(matrix)):
-            images = x[tile]
-            dz = scratch.array((self, "z"), (len(images), *output, filters), x.dtype)
-            unpool(dy[tile], y[tile], index[tile], layer.activation == "relu", dz, *self.pool_size)
-            room = scratch.array((self, "columns"), (dz.size // filters * len(matrix),), x.dtype)
-            dmatrix += im2col(images, window, layer.strides, output, room).T @ dz.reshape(-1, filters)
-            dbias += np.ones(dz.size // filters, dz.dtype) @ dz.reshape(-1, filters)  # BLAS sums faster than np.sum
+            columns, z = self._tile(x[tile], output, matrix, scratch)
+            unpool(dy[tile], y[tile], index[tile], layer.activation == "relu", z, *self.pool_size)
+            dz = z.reshape(len(columns), -1)
+            dmatrix += columns.T @ dz
+            dbias += np.ones(len(dz), dz.dtype) @ dz  # BLAS sums faster than np.sum
             if need_dx:
-                dcolumns = room.reshape(-1, len(matrix))  # the columns are done with
-                np.matmul(dz.reshape(-1, filters), matrix.T, out=dcolumns)
-                col2im(dcolumns, dx[tile], window, layer.strides, output)
-        gradients = {"kernel": dmatrix.reshape(kernel.shape)}
+                dcolumns = scratch.array((self, "dcolumns"), columns.shape, x.dtype)
+                col2im(np.matmul(dz, matrix.T, out=dcolumns), dx[tile], window, layer.strides, output)
+        gradients = {"kernel": dmatrix[:, :filters].reshape(layer.params["kernel"].shape)}
         if layer.use_bias:
-            gradients["bias"] = dbias
+            gradients["bias"] = dbias[:filters]
         return _inner(dx, offset, layer.input_shape) if need_dx else dx, gradients
+
+    def _weights(self) -> tuple[Array, Array]:
+        """The kernel as a matrix (KH · KW · C, G) and the bias (G,), with filters of zeros up to a full vector."""
+        kernel = self.layer.params["kernel"]
+        matrix = kernel.reshape(-1, self.layer.filters)
+        return pad_filters(matrix), pad_filters(_bias(self.layer, self.layer.filters))
+
+    def _tile(self, images: Array, output: Pair, matrix: Array, scratch: Workspace) -> tuple[Array, Array]:
+        """The columns of some images, (n · OH · OW, KH · KW · C), and room for what they are multiplied to, (n, OH, OW, G)."""
+        z = scratch.array((self, "z"), (len(images), *output, matrix.shape[1]), images.dtype)
+        room = scratch.array((self, "columns"), (len(images) * output[0] * output[1] * len(matrix),), images.dtype)
+        return im2col(images, self.layer.kernel_size, self.layer.strides, output, room), z
 
 
 def _bias(layer: Any, size: int) -> Array:

@@ -44,17 +44,22 @@ def _im2col_one_channel(x, columns, height, width, stride_h, stride_w):
 
 
 @jit
-def _col2im(dcolumns, dx, height, width, stride_h, stride_w):
-    """The transpose of im2col: each row is added back to its window.  dx (n, H, W, C) += dcolumns (n, OH, OW, KH, KW · C)."""
-    samples, rows, cols = dcolumns.shape[:3]
-    run, skip = width * dx.shape[3], stride_w * dx.shape[3]
+def _col2im(dcolumns, dx, shape, output, window, strides):
+    """The transpose of im2col, on flat arrays: views in the inner loops would cost more than the sums.
+
+    dx, of this shape (n, H, W, C), += dcolumns (n, OH, OW, KH, KW · C), each row at the window it came from.
+    """
+    samples, h, w, c = shape
+    run = window[1] * c
+    source = 0
     for n in range(samples):
-        for i in range(rows):
-            for j in range(cols):
-                for a in range(height):
-                    source, target = dcolumns[n, i, j, a], dx[n, i * stride_h + a].reshape(-1)
+        for i in range(output[0]):
+            for j in range(output[1]):
+                for a in range(window[0]):
+                    target = ((n * h + i * strides[0] + a) * w + j * strides[1]) * c
                     for k in range(run):
-                        target[j * skip + k] += source[k]
+                        dx[target + k] += dcolumns[source + k]
+                    source += run
 
 
 def im2col(x: Array, window: Pair, strides: Pair, output: Pair, room: Array) -> Array:
@@ -106,4 +111,4 @@ def conv2d_backward(dy: Array, x: Array, kernel: Array, strides: Pair, padding: 
 
 def col2im(dcolumns: Array, dx: Array, window: Pair, strides: Pair, output: Pair) -> None:
     """dx (n, H, W, C), padded, += the rows dcolumns (n · OH · OW, KH · KW · C), each at the window it came from."""
-    _col2im(dcolumns.reshape(len(dx), *output, window[0], window[1] * dx.shape[3]), dx, *window, *strides)
+    _col2im(dcolumns.reshape(-1), dx.reshape(-1), dx.shape, output, window, strides)
