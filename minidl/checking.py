@@ -18,7 +18,8 @@ from .ops.geometry import Array
 from .ops.random import RandomKey
 
 MIN_PROVED = 0.02  # the share of the judged entries of an array that must be proved; the rest may be kinks or too small
-NOISE = 64 * np.finfo(np.float64).eps  # rounding of a difference, relative to what was subtracted
+NOISE = 16 * np.finfo(np.float64).eps  # rounding of a difference, relative to what was subtracted
+JUDGED = 30  # a slope is judged where it is so many times larger than what rounding can make
 
 
 @dataclass
@@ -86,8 +87,12 @@ class Report:
         table = Table(*columns, title=f"gradcheck {self.target}: {'passed' if self.passed else 'FAILED'}")
         for r in self.records:
             counts = (str(count) for count in (r.entries, r.proved, r.kink, r.small, r.failed))
-            place = "" if r.where is None else str(r.where)
-            table.add_row(r.name, *counts, f"{r.worst_relative:.1e}", place, f"{r.analytic:.6g}", f"{r.numeric:.6g}")
+            worst = (
+                ()
+                if r.where is None
+                else (f"{r.worst_relative:.1e}", str(r.where), f"{r.analytic:.6g}", f"{r.numeric:.6g}")
+            )
+            table.add_row(r.name, *counts, *worst)
         console = Console(width=120, highlight=False, no_color=True)
         with console.capture() as capture:
             console.print(table)
@@ -459,13 +464,13 @@ def _judge(
     step = eps * max(1.0, abs(float(array[where])) if direction is None else float(np.abs(array).max()))
     after, before = _moved(subject, array, where, direction, step), _moved(subject, array, where, direction, -step)
     numeric = float((subject.upstream * (after - before)).sum()) / (2 * step)
-    # What rounding alone can make of the difference: only outputs that changed take part.
-    changed = after != before
-    noise = NOISE * float(np.abs(subject.upstream * middle)[changed].sum()) / step
+    # What rounding alone can make of the difference: of the outputs that changed, and of one whose change was rounded away.
+    weighted = np.abs(subject.upstream * middle)
+    noise = NOISE * float(weighted[after != before].sum() + weighted.max(initial=0.0) / 8) / step
     error = abs(analytic - numeric)
     largest = max(abs(analytic), abs(numeric))
     relative = error / largest if largest else 0.0
-    if largest <= noise or largest == 0.0:
+    if largest <= JUDGED * noise:
         record.small += 1
         return numeric
     agrees = error <= rtol * largest + noise

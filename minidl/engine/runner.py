@@ -56,6 +56,13 @@ def _part(where: Where, first: int, last: int) -> Where:
     return slice(where.start + first, where.start + last) if isinstance(where, slice) else where[first:last]
 
 
+def _check_finite(gradients: Gradients) -> None:
+    for name, gradient in gradients.items():
+        # The square is the quick test; it can overflow where the gradient does not.
+        if not np.isfinite(np.vdot(gradient, gradient)) and not np.isfinite(gradient).all():
+            raise FloatingPointError(f"the gradient of {name!r} is not finite")
+
+
 class Runner:
     """Runs batches through a plan. Keeps the workers' arrays, so that a batch needs no fresh ones.
 
@@ -153,13 +160,15 @@ class Runner:
         x = data.inputs(part, self.dtype, scratch)
         y_true, weights = data.labels(part)
         rng = None if backward is None or backward[0] is None else RandomKey(backward[0], first)
-        y, caches = self.plan.forward(x, rng is not None, rng, scratch)
-        value, cache = self.plan.loss.forward(y_true, y, sample_weight=weights, n=n)
-        predicted = self.plan.predictions(y) if self.metrics else y
-        sums = Sums(value * n, last - first, [metric(y_true, predicted) for metric in self.metrics])
         gradients: Gradients = {}
-        if backward is not None and math.isfinite(value):
-            gradients = self.plan.backward(self.plan.loss.backward(cache), caches, scratch, backward[1])
+        with np.errstate(all="ignore"):  # what is not finite is looked for, and reported with its layer
+            y, caches = self.plan.forward(x, rng is not None, rng, scratch)
+            value, cache = self.plan.loss.forward(y_true, y, sample_weight=weights, n=n)
+            predicted = self.plan.predictions(y) if self.metrics else y
+            sums = Sums(value * n, last - first, [metric(y_true, predicted) for metric in self.metrics])
+            if backward is not None and math.isfinite(value):
+                gradients = self.plan.backward(self.plan.loss.backward(cache), caches, scratch, backward[1])
+                _check_finite(gradients)
         self._idle.put(scratch)
         return sums, gradients
 
@@ -185,7 +194,8 @@ class Runner:
             y = data.inputs(_part(where, first, last), self.dtype, scratch)
             for position, layer in enumerate(self.layers):
                 rng = None if key is None else RandomKey(layer_key(key, position), first)
-                y, _ = layer.forward(y, training=key is not None, rng=rng)
+                with np.errstate(all="ignore"):
+                    y, _ = layer.forward(y, training=key is not None, rng=rng)
                 if not np.isfinite(y).all():
                     return f"{text}; the first layer whose output is not finite is {layer.name!r}"
         return f"{text}, although every layer's output is finite"
