@@ -14,7 +14,8 @@ class Callback:
 
     Attributes, set before the first hook: model, and params, a dictionary with "epochs", "steps" and "verbose". ``logs`` holds
     the loss and metrics: of the epoch so far at the end of a batch, of the whole epoch, with "val_…", at its end. Set
-    ``self.model.stop_training = True`` to end the training after the current epoch.
+    ``self.model.stop_training = True`` to end the training after the current batch or epoch; validation and the remaining
+    hooks still run.
     """
 
     model: Any = None
@@ -84,9 +85,13 @@ class CallbackList(Callback):
 
 
 def _pass_on(hook: str) -> Callable[..., None]:
-    def call(self: CallbackList, *arguments: Any, **named: Any) -> None:
+    counted = "epoch" in hook or "batch" in hook
+
+    def call(self: CallbackList, *arguments: Any) -> None:
+        if len(arguments) == counted:
+            arguments = (*arguments, {})  # logs are always given, so that a function may do without a default
         for callback in self.callbacks:
-            getattr(callback, hook)(*arguments, **named)
+            getattr(callback, hook)(*arguments)
 
     return call
 
@@ -154,4 +159,5 @@ class History(Callback):
             axis.legend()
         if path is not None:
             figure.savefig(path, dpi=120)
+            plt.close(figure)  # pyplot would keep it, and warn when there are many
         return figure

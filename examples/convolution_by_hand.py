@@ -1,0 +1,194 @@
+"""A small convolution, ReLU and max-pool with plain loops, forward and backward; then with the library, side by side.
+
+You learn what a convolutional network computes and, more interesting, how a gradient flows back through it: the pool hands
+it to the one place that won, the ReLU lets it pass only where it let the value pass, and the convolution hands it to every
+weight and every pixel that took part, added up over all places. Neither pass is vectorised: the innermost line of its loops
+says what one number is made of.
+
+    python examples/convolution_by_hand.py
+    python examples/convolution_by_hand.py --seed 3 --plot flow.png
+
+It trains nothing, so there are no epochs to choose; the layers are called directly, without a model and its threads.
+"""
+
+import argparse
+import importlib.util
+
+import numpy as np
+
+from minidl.layers import Conv2D, MaxPooling2D
+
+parser = argparse.ArgumentParser(description="A convolution, ReLU and pool with loops, and with the library.")
+parser.add_argument("--batch-size", type=int, default=2, help="how many images to make up (default: 2)")
+parser.add_argument("--seed", type=int, default=0, help="images, weights and gradients follow from it (default: 0)")
+parser.add_argument("--plot", metavar="PATH", help="draw the first image's way through both passes to this file")
+args = parser.parse_args()
+if args.plot and importlib.util.find_spec("matplotlib") is None:
+    parser.error("--plot needs matplotlib: pip install 'minidl[plot]'")
+
+# N images of H x W pixels with C channels; F filters of K x K; a map of OH x OW, one place for each position of the filter;
+# a pool of 2 x 2. All made up, in double precision, so that a wrong gradient cannot pass for a rounded one.
+N, H, W, C = args.batch_size, 6, 6, 2
+K, F = 3, 2
+OH, OW = H - K + 1, W - K + 1
+PH, PW = OH // 2, OW // 2
+rng = np.random.default_rng(args.seed)
+x = rng.normal(size=(N, H, W, C))
+kernel = rng.normal(size=(K, K, C, F))
+bias = rng.normal(size=F)
+
+# Backward starts from the gradient of the loss with respect to what comes out, which the layers above would send. Here it
+# is made up too.
+dpooled = rng.normal(size=(N, PH, PW, F))
+
+# ---------------------------------------------------------------------------------------------------------- 1. by hand
+
+
+def forward(x, kernel, bias):
+    """y (N, OH, OW, F) after convolution and ReLU; pooled (N, PH, PW, F); and where in y each of those was found."""
+    y = np.zeros((N, OH, OW, F))
+    for n in range(N):
+        for i in range(OH):
+            for j in range(OW):
+                for f in range(F):
+                    # The filter lies on the image with its corner at (i, j): multiply what lies on each other, add up.
+                    z = bias[f]
+                    for a in range(K):
+                        for b in range(K):
+                            for c in range(C):
+                                z += x[n, i + a, j + b, c] * kernel[a, b, c, f]
+                    y[n, i, j, f] = max(z, 0)  # ReLU
+
+    pooled = np.zeros((N, PH, PW, F))
+    winner = np.zeros((N, PH, PW, F, 2), int)  # backward has to know who won
+    for n in range(N):
+        for i in range(PH):
+            for j in range(PW):
+                for f in range(F):
+                    best = -np.inf
+                    for row in (2 * i, 2 * i + 1):
+                        for column in (2 * j, 2 * j + 1):
+                            if y[n, row, column, f] > best:
+                                best = y[n, row, column, f]
+                                winner[n, i, j, f] = row, column
+                    pooled[n, i, j, f] = best
+    return y, pooled, winner
+
+
+def backward(dpooled, x, kernel, y, winner):
+    """The same way back: dy (N, OH, OW, F), dx like x, dkernel like kernel, dbias like bias."""
+    # Pool: only the winner had a say in the output, so it gets the whole gradient, and the three others get nothing.
+    dy = np.zeros((N, OH, OW, F))
+    for n in range(N):
+        for i in range(PH):
+            for j in range(PW):
+                for f in range(F):
+                    row, column = winner[n, i, j, f]
+                    dy[n, row, column, f] += dpooled[n, i, j, f]
+
+    dx, dkernel, dbias = np.zeros_like(x), np.zeros_like(kernel), np.zeros_like(bias)
+    for n in range(N):
+        for i in range(OH):
+            for j in range(OW):
+                for f in range(F):
+                    # ReLU: where it gave 0, a small change of z changes nothing.
+                    dz = dy[n, i, j, f] if y[n, i, j, f] > 0 else 0.0
+                    # Convolution: each product above had two factors, and the gradient of one is dz times the other.
+                    # A weight is used at every place, and a pixel by every filter that covers it: hence the +=.
+                    dbias[f] += dz
+                    for a in range(K):
+                        for b in range(K):
+                            for c in range(C):
+                                dkernel[a, b, c, f] += dz * x[n, i + a, j + b, c]
+                                dx[n, i + a, j + b, c] += dz * kernel[a, b, c, f]
+    return dy, dx, dkernel, dbias
+
+
+y, pooled, winner = forward(x, kernel, bias)
+dy, dx, dkernel, dbias = backward(dpooled, x, kernel, y, winner)
+
+# ------------------------------------------------------------------------------------------------- 2. is it right? Try
+
+# Take sum(pooled * dpooled) as the loss: its gradient with respect to pooled is dpooled, as backward was told. Then move
+# each number a little to both sides and see what the loss does.
+
+
+def numeric_gradient(array):
+    """How the loss changes with each entry of x, kernel or bias, which is moved in place and put back."""
+    step = 1e-6
+    result = np.zeros_like(array)
+    for place in np.ndindex(array.shape):
+        value = array[place]
+        array[place] = value + step
+        above = (forward(x, kernel, bias)[1] * dpooled).sum()
+        array[place] = value - step
+        below = (forward(x, kernel, bias)[1] * dpooled).sum()
+        array[place] = value
+        result[place] = (above - below) / (2 * step)
+    return result
+
+
+# ----------------------------------------------------------------------------------------------- 3. the same, with minidl
+
+conv = Conv2D(F, K, activation="relu")
+pool = MaxPooling2D()
+map_shape = conv.build((H, W, C), rng, np.dtype("float64"))  # allocates weights, which we replace by ours
+pool.build(map_shape, rng, np.dtype("float64"))
+conv.set_weights([kernel, bias])
+
+# forward returns its result and a cache, all that backward will need; a layer itself remembers nothing of the data.
+library_y, conv_cache = conv.forward(x)
+library_pooled, pool_cache = pool.forward(library_y)
+library_dy, _ = pool.backward(dpooled, pool_cache)
+library_dx, library_gradients = conv.backward(library_dy, conv_cache)
+
+
+def side_by_side(title, ours, theirs):
+    """Print two small matrices next to each other."""
+    width = 8 * ours.shape[1]
+    print(f"\n{title}\n{'by hand':>{width}}   {'library':>{width}}")
+    for left, right in zip(ours, theirs, strict=True):
+        print("".join(f"{value:8.3f}" for value in left) + "   " + "".join(f"{value:8.3f}" for value in right))
+
+
+print(f"{N} images of {H} x {W} pixels with {C} channels; {F} filters of {K} x {K}; a pool of 2 x 2.")
+print("Shown are image 0 and filter 0.")
+side_by_side("Forward: the map after convolution and ReLU", y[0, :, :, 0], library_y[0, :, :, 0])
+side_by_side("Forward: the map after the pool", pooled[0, :, :, 0], library_pooled[0, :, :, 0])
+side_by_side("Backward: the gradient that the pool hands down", dy[0, :, :, 0], library_dy[0, :, :, 0])
+for c in range(C):
+    library = library_gradients["kernel"][:, :, c, 0]
+    side_by_side(f"Backward: the gradient of the kernel, channel {c}", dkernel[:, :, c, 0], library)
+side_by_side("Backward: the gradient of the image, channel 0", dx[0, :, :, 0], library_dx[0, :, :, 0])
+
+print("\nGreatest difference, over all images, channels and filters, between by hand and")
+print(f"{'':10}{'library':>10}{'numeric':>10}")
+print(f"{'pooled':10}{np.abs(pooled - library_pooled).max():10.1e}")
+for name, ours, theirs, array in (
+    ("dx", dx, library_dx, x),
+    ("dkernel", dkernel, library_gradients["kernel"], kernel),
+    ("dbias", dbias, library_gradients["bias"], bias),
+):
+    numeric = numeric_gradient(array)
+    print(f"{name:10}{np.abs(ours - theirs).max():10.1e}{np.abs(ours - numeric).max():10.1e}")
+
+if args.plot:
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(2, 3, figsize=(9, 6), layout="constrained")
+    pictures = [
+        ("1. image x, channel 0", x[0, :, :, 0]),
+        ("2. y = ReLU(convolution), filter 0", y[0, :, :, 0]),
+        ("3. pooled, filter 0", pooled[0, :, :, 0]),
+        ("6. dx, channel 0", dx[0, :, :, 0]),
+        ("5. dy, filter 0: to the winners alone", dy[0, :, :, 0]),
+        ("4. dpooled, filter 0", dpooled[0, :, :, 0]),
+    ]
+    for axis, (title, picture) in zip(axes.flat, pictures, strict=True):
+        limit = np.abs(picture).max() or 1  # white is 0, red is above, blue is below
+        axis.imshow(picture, cmap="RdBu_r", vmin=-limit, vmax=limit)
+        axis.set_title(title, fontsize=10)
+        axis.set(xticks=[], yticks=[])
+    figure.suptitle("forward from left to right, then backward from right to left; red is above 0, blue is below")
+    figure.savefig(args.plot, dpi=120)
+    print(f"\nWrote {args.plot}")

@@ -1,0 +1,147 @@
+"""Write a layer of your own, prove its gradient, and train it inside a model.
+
+You learn the contract that every layer keeps: forward returns its result and a cache, backward gets the gradient of the
+result and the cache, and returns the gradient of the input and of each parameter. An object that keeps it is a layer like
+the ones in the library, with nothing to register.
+
+The layer is Swish (Ramachandran, Zoph and Le 2017), an activation that learns its own shape: y = x * sigmoid(beta * x), with
+one beta for each channel. At beta = 0 it is the straight line x / 2; the larger beta, the more it looks like ReLU.
+
+    python examples/your_own_layer.py
+    python examples/your_own_layer.py --epochs 5 --plot shapes.png
+"""
+
+import argparse
+import importlib.util
+
+import numpy as np
+
+import minidl
+from minidl.datasets import mnist
+from minidl.layers import Conv2D, Dense, Flatten, Input, Layer, MaxPooling2D, Rescaling
+
+parser = argparse.ArgumentParser(
+    description="A layer of your own: its gradient is checked, then it is trained on MNIST."
+)
+parser.add_argument("--epochs", type=int, default=2, help="passes over the training digits (default: 2)")
+parser.add_argument("--batch-size", type=int, default=200, help="digits per step (default: 200)")
+parser.add_argument("--seed", type=int, default=0, help="initial weights and shuffling follow from it (default: 0)")
+parser.add_argument("--threads", type=int, help="how many to use; they change no result (default: one per core)")
+parser.add_argument("--plot", metavar="PATH", help="draw the shape that each channel has learned to this file")
+parser.add_argument("--samples", type=int, default=60_000, help="train on the first so many digits only (default: all)")
+args = parser.parse_args()
+if args.plot and importlib.util.find_spec("matplotlib") is None:  # better now than after the training
+    parser.error("--plot needs matplotlib: pip install 'minidl[plot]'")
+if args.threads is not None:
+    minidl.set_num_threads(args.threads)
+
+# ------------------------------------------------------------------------------------------------------- 1. the layer
+
+
+def sigmoid(z):
+    """1 / (1 + exp(-z)), written so that no exponential can overflow."""
+    return 0.5 * (1 + np.tanh(0.5 * z))
+
+
+class Swish(Layer):
+    """y = x * s with s = sigmoid(beta * x), for inputs of any shape whose last axis is the channels."""
+
+    def build(self, input_shape, rng, dtype):
+        # Called once, when the shape of a sample is known. All betas start at 1; the model will train whatever is in params.
+        self.params = {"beta": np.ones(input_shape[-1], dtype)}
+        return input_shape  # the shape of a sample of y: here the same
+
+    def forward(self, x, *, training=False, rng=None):
+        s = sigmoid(self.params["beta"] * x)
+        # The second value is the cache: whatever backward will need. Do not keep it in self: two threads may be at work in
+        # this layer at once, each with samples of its own.
+        return x * s, (x, s)
+
+    def backward(self, dy, cache):
+        x, s = cache
+        # The derivative of sigmoid(z) is s * (1 - s). In z = beta * x, both factors can change:
+        slope = s * (1 - s)
+        dx = dy * (s + x * slope * self.params["beta"])  # product rule: x is in front and inside
+        dbeta = dy * x * slope * x
+        # One beta served all samples and all places of its channel, so its gradient is the sum over them.
+        return dx, {"beta": dbeta.sum(axis=tuple(range(dbeta.ndim - 1)))}
+
+
+# --------------------------------------------------------------------------------------------- 2. is its gradient right?
+
+# A gradient with a mistake in it often trains too, only worse, so test it before you use it. The loss here is
+# sum(y * dy) for a random dy: its gradient with respect to y is that dy, which is what backward is given. Then move every
+# number a little to both sides and see what the loss does. In double precision: single precision is too coarse for this.
+rng = np.random.default_rng(args.seed)
+layer = Swish()
+layer.build((4, 4, 3), rng, np.dtype("float64"))
+layer.params["beta"][:] = rng.normal(size=3)  # with beta = 1, a forgotten factor beta would not show
+x = rng.normal(size=(2, 4, 4, 3))
+dy = rng.normal(size=x.shape)
+
+y, cache = layer.forward(x)
+dx, gradients = layer.backward(dy, cache)
+
+step = 1e-5
+print("Gradient of Swish: the greatest difference from numeric differences")
+for name, array, gradient in (("x", x, dx), ("beta", layer.params["beta"], gradients["beta"])):
+    numeric = np.zeros_like(array)
+    for place in np.ndindex(array.shape):
+        value = array[place]
+        array[place] = value + step
+        above = (layer.forward(x)[0] * dy).sum()
+        array[place] = value - step
+        below = (layer.forward(x)[0] * dy).sum()
+        array[place] = value
+        numeric[place] = (above - below) / (2 * step)
+    difference = np.abs(gradient - numeric).max()
+    print(f"  {name:6}{difference:.1e}")
+    if difference > 1e-7:
+        raise SystemExit(f"The gradient of {name} is wrong.")
+
+# --------------------------------------------------------------------------------------------------- 3. train it on MNIST
+
+(x_train, y_train), (x_test, y_test) = mnist.load_data()
+x_train, x_test = x_train[: args.samples, :, :, None], x_test[..., None]
+y_train = y_train[: args.samples]
+
+swish = Swish()
+model = minidl.Sequential(
+    [
+        Input((28, 28, 1)),
+        Rescaling(1 / 255),
+        Conv2D(8, (5, 5)),  # without an activation: ours follows the pool
+        MaxPooling2D(),
+        swish,
+        Flatten(),
+        Dense(64, activation="relu"),
+        Dense(10, activation="softmax"),
+    ],
+    seed=args.seed,
+)
+model.compile(loss="sparse_categorical_crossentropy", optimizer="adam", metrics=["accuracy"])
+print(f"\nTraining on {len(x_train):,} digits")
+model.fit(x_train, y_train, epochs=args.epochs, batch_size=args.batch_size)
+
+loss, accuracy = model.evaluate(x_test, y_test, verbose=0)
+print(f"Test error: {100 * (1 - accuracy):.2f}%")
+
+beta = swish.params["beta"]
+print(f"\nThe {len(beta)} betas began at 1. Training moved them to")
+print("".join(f"{value:8.3f}" for value in beta))
+
+if args.plot:
+    import matplotlib.pyplot as plt
+
+    z = np.linspace(-5, 5, 201)
+    figure, axis = plt.subplots(figsize=(5, 3.6), layout="constrained")
+    for value in beta:
+        axis.plot(z, z * sigmoid(value * z), color="C0", linewidth=1, label="learned, one line a channel")
+    axis.plot(z, z * sigmoid(z), color="black", linestyle="--", label="in the beginning, beta = 1")
+    axis.plot(z, np.maximum(z, 0), color="C1", linestyle=":", label="ReLU")
+    axis.set(title="Swish: y = x * sigmoid(beta * x)", xlabel="x", ylabel="y")
+    axis.grid(alpha=0.3)
+    handles, labels = axis.get_legend_handles_labels()
+    axis.legend(handles[-3:], labels[-3:])
+    figure.savefig(args.plot, dpi=120)
+    print(f"Wrote {args.plot}")

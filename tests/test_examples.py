@@ -1,0 +1,170 @@
+"""Every example runs for a moment, as a reader would run it, and says what is true."""
+
+import os
+import re
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+QUICK = ("--samples", "2000", "--epochs", "1", "--batch-size", "50")  # 40 steps
+CHANCE = 90  # percent of errors that guessing makes
+
+
+def run(name: str, *arguments: object) -> str:
+    """What the example prints. A warning is an error, as in all tests."""
+    environment = {**os.environ, "MPLBACKEND": "Agg", "PYTHONIOENCODING": "utf-8"}
+    environment.pop("NUMBA_DISABLE_JIT", None)  # readers have the kernels compiled; without, this would take minutes
+    command = [sys.executable, "-W", "error", str(EXAMPLES / f"{name}.py"), *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", env=environment, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return done.stdout
+
+
+def number_after(text: str, output: str) -> float:
+    """The number that follows the text, which the output holds exactly once."""
+    (found,) = re.findall(re.escape(text) + r"\s*([-+.\de]+)", output)
+    return float(found)
+
+
+def assert_is_png(path: Path) -> None:
+    content = path.read_bytes()
+    assert content.startswith(b"\x89PNG\r\n\x1a\n")
+    assert len(content) > 5000  # a drawing, not an empty page
+
+
+def test_every_example_is_run_by_a_test():
+    tests = "".join(path.read_text(encoding="utf-8") for path in EXAMPLES.parent.glob("tests/**/test_*.py"))
+    examples = sorted(path.stem for path in EXAMPLES.glob("*.py"))
+    assert [name for name in examples if not re.search(rf"\b{name}\b", tests)] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"), [("mnist_mlp", "623,290"), ("mnist_cnn", "592,074"), ("mnist_cnn_large", "59,933")]
+)
+def test_mnist(name, parameters, tmp_path):
+    output = run(name, *QUICK, "--plot", tmp_path / "curves.png")
+    assert f"Total params: {parameters} (" in output
+    assert "Training on 2,000 digits, testing on 10,000 others." in output
+    # The number is that of the epoch's validation, which saw the same digits.
+    error = number_after("Test error:", output)
+    assert error < CHANCE / 2
+    assert error == pytest.approx(100 * (1 - number_after("val_accuracy:", output)), abs=0.0051)
+    assert_is_png(tmp_path / "curves.png")
+
+
+def test_seed_and_threads():
+    """The seed decides the result, the number of threads does not."""
+    short = ("--samples", "200", "--epochs", "1", "--batch-size", "50", "--seed")
+    first, second, third = (
+        re.findall(r"accuracy: .*|Test error: .*", run("mnist_mlp", *short, *rest))
+        for rest in (("7", "--threads", "1"), ("7", "--threads", "2"), ("8", "--threads", "2"))
+    )
+    assert len(first) == 2
+    assert first == second != third
+
+
+def test_show_digits_in_the_terminal():
+    output = run("show_digits", *QUICK)
+    error, wrong = re.findall(r"Test error: ([\d.]+)% \(([\d,]+) of 10,000 digits\)", output)[0]
+    assert float(error) == pytest.approx(int(wrong.replace(",", "")) / 100)
+    assert float(error) < CHANCE / 2
+
+    assert "▀" in output
+    assert max(len(line) for line in output.splitlines() if "█" in line) <= 80
+    labels = re.findall(r"^(?: +\d){4}$", output, re.MULTILINE)
+    assert " ".join(labels).split() == list("50419213")  # as everybody knows MNIST to begin
+
+    mistakes = re.findall(r"(\d), read as (\d) \((\d+)%\)", output)
+    assert len(mistakes) == 8
+    assert all(truth != prediction for truth, prediction, _ in mistakes)
+    sureness = [int(percent) for _, _, percent in mistakes]
+    assert sureness == sorted(sureness, reverse=True)
+    assert sureness[0] > 50
+
+
+def test_show_digits_as_a_picture(tmp_path):
+    output = run("show_digits", *QUICK, "--plot", tmp_path / "digits.png")
+    assert "▀" not in output
+    assert_is_png(tmp_path / "digits.png")
+
+
+@pytest.mark.parametrize("samples", [4, 40])  # by one worker, and cut in shards
+def test_one_layer_by_hand(samples, tmp_path):
+    output = run("one_layer_by_hand", "--batch-size", samples, "--epochs", 3, "--seed", 5, "--plot", tmp_path / "a.png")
+    assert f"{samples} samples of 3 features, 3 classes" in output
+
+    # The loss, twice, and 3 x 3 + 3 gradients, each three times.
+    by_hand, library = re.findall(r"^loss +(\S+) +(\S+)$", output, re.MULTILINE)[0]
+    assert by_hand == library
+    assert float(by_hand) > 0
+    gradients = re.findall(r"^(?:kernel|bias)\[.*\] +(\S+) +(\S+) +(\S+)$", output, re.MULTILINE)
+    assert len(gradients) == 12
+    for by_hand, numeric, library in gradients:
+        assert float(by_hand) == pytest.approx(float(numeric), abs=2e-9)
+        assert float(by_hand) == pytest.approx(float(library), abs=2e-9)
+    assert any(abs(float(by_hand)) > 0.01 for by_hand, _, _ in gradients)
+    assert number_after("between by hand and numeric:", output) < 1e-8
+    assert number_after("between by hand and library:", output) < 1e-14
+
+    # Gradient descent: the loss falls with every step, alike in both.
+    descent = re.findall(r"^(\d+) +(\S+) +(\S+)$", output.partition("Gradient descent")[2], re.MULTILINE)
+    assert [int(step) for step, _, _ in descent] == [0, 1, 2, 3]
+    losses = [float(by_hand) for _, by_hand, _ in descent]
+    assert losses == pytest.approx([float(library) for _, _, library in descent], abs=2e-9)
+    assert all(after < before for before, after in pairwise(losses))
+    assert number_after("between the weights of both in the end:", output) < 1e-14
+    assert_is_png(tmp_path / "a.png")
+
+
+def test_convolution_by_hand(tmp_path):
+    output = run("convolution_by_hand", "--seed", 0, "--plot", tmp_path / "flow.png")
+
+    # All matrices: the same numbers to the left and to the right, and not just zeros.
+    blocks = re.findall(r"^ +by hand +library\n((?:[ \d.-]+\n)+)", output, re.MULTILINE)
+    assert [len(block.splitlines()) for block in blocks] == [4, 2, 4, 3, 3, 6]
+    for block in blocks:
+        rows = [[float(number) for number in line.split()] for line in block.splitlines()]
+        width = len(rows[0]) // 2
+        for row in rows:
+            assert row[:width] == pytest.approx(row[width:], abs=0.0011)  # the last digit may be rounded differently
+        assert any(number != 0 for row in rows for number in row)
+
+    # The case where ReLU stops the gradient is among them: a pool whose winner is 0.
+    assert any(float(number) == 0 for number in output.partition("after the pool\n")[2].split()[3:11])
+
+    table = output.partition("Greatest difference")[2]
+    assert number_after("pooled", table) < 1e-13
+    differences = re.findall(r"^(dx|dkernel|dbias) +(\S+) +(\S+)$", table, re.MULTILINE)
+    assert [name for name, _, _ in differences] == ["dx", "dkernel", "dbias"]
+    for _, from_library, from_numeric in differences:
+        assert float(from_library) < 1e-13
+        assert float(from_numeric) < 1e-7
+    assert_is_png(tmp_path / "flow.png")
+
+
+def test_your_own_layer(tmp_path):
+    output = run("your_own_layer", *QUICK, "--plot", tmp_path / "shapes.png")
+    assert re.findall(r"^  (x|beta) +\d", output, re.MULTILINE) == ["x", "beta"]
+    assert all(float(found) < 1e-7 for found in re.findall(r"^  (?:x|beta) +(\S+)$", output, re.MULTILINE))
+    assert number_after("Test error:", output) < CHANCE / 2
+    betas = [float(number) for number in output.partition("moved them to\n")[2].splitlines()[0].split()]
+    assert len(betas) == 8
+    assert all(0 < abs(beta - 1) < 1 for beta in betas)  # each one was trained
+    assert_is_png(tmp_path / "shapes.png")
+
+
+@pytest.mark.parametrize("name", ["mnist_mlp", "one_layer_by_hand"])
+def test_a_plot_without_matplotlib_is_refused_before_the_work(name, tmp_path):
+    """The extra is optional; who lacks it learns so at once, and how to get it."""
+    script, picture = str(EXAMPLES / f"{name}.py"), str(tmp_path / "none.png")
+    hide = f"import sys, runpy; sys.modules['matplotlib'] = None; sys.argv = [{script!r}, '--plot', {picture!r}]"
+    command = [sys.executable, "-c", f"{hide}; runpy.run_path({script!r}, run_name='__main__')"]
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=60, check=False)
+    assert done.returncode == 2
+    assert "--plot needs matplotlib: pip install 'minidl[plot]'" in done.stderr
+    assert done.stdout == ""
