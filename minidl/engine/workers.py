@@ -4,14 +4,14 @@ Shards in plain threads, each with serial kernels that release the interpreter's
 kinds of thread pool (BLAS's and a kernel's) would spin against each other.
 """
 
+import collections
 import os
-import queue
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cache
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from threadpoolctl import ThreadpoolController
 
@@ -62,20 +62,19 @@ def run(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Resul
     if helpers < 1:
         return [function(item) for item in items]
     results: list[Any] = [None] * len(items)
-    todo: queue.SimpleQueue[int] = queue.SimpleQueue()
-    for position in range(len(items)):
-        todo.put(position)
+    todo = collections.deque(range(len(items)))  # its popleft is safe with many threads
 
     def work() -> None:
-        try:
-            while True:
-                position = todo.get_nowait()
+        while True:
+            try:
+                position = todo.popleft()
+            except IndexError:
+                return
+            try:
                 results[position] = function(items[position])
-        except queue.Empty:
-            return
-        except BaseException:
-            _drain(todo)
-            raise
+            except BaseException:
+                todo.clear()
+                raise
 
     futures = [_get_pool().submit(work) for _ in range(helpers)]
     try:
@@ -88,19 +87,13 @@ def run(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Resul
     return results
 
 
-def _drain(todo: "queue.SimpleQueue[int]") -> None:
-    try:
-        while True:
-            todo.get_nowait()
-    except queue.Empty:
-        pass
-
-
 def _get_pool() -> ThreadPoolExecutor:
     global _pool
     with _lock:
         if _pool is None:
-            _pool = ThreadPoolExecutor(max(1, get_num_threads() - 1), thread_name_prefix="minidl")
+            _pool = ThreadPoolExecutor(
+                max(1, get_num_threads() - 1), thread_name_prefix="minidl", initializer=_limit_blas_of_this_thread
+            )
         return _pool
 
 
@@ -123,9 +116,27 @@ if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
 
 
 @cache
-def _blas() -> ThreadpoolController:
+def _blas() -> list[Any]:
     """The BLAS libraries of this process. Looking for them takes long, so it is done once."""
-    return ThreadpoolController()
+    return list(ThreadpoolController().select(user_api="blas").lib_controllers)
+
+
+def _set_blas_threads(counts: list[int]) -> None:
+    """Set the number of threads of each library, from whichever thread we are in."""
+    for library, count in zip(_blas(), counts, strict=True):
+        # threadpoolctl 3.8 and newer let one thread at a time set them, and ignore all others without a word. Our blocks are
+        # counted, so they know what they do.
+        release = getattr(library, "clear_controlling_thread", lambda force: None)
+        release(force=True)
+        library.set_num_threads(count)
+        release(force=True)
+
+
+def _limit_blas_of_this_thread() -> None:
+    """An OpenBLAS on top of OpenMP has a limit for each thread, so a worker sets its own, once and for all."""
+    for library in _blas():
+        if getattr(library, "threading_layer", None) == "openmp":
+            library.set_num_threads(1)
 
 
 class SingleThreadedBlas:
@@ -136,12 +147,13 @@ class SingleThreadedBlas:
     """
 
     _count = 0
-    _limit: Any = None
+    _before: ClassVar[list[int]] = []
 
     def __enter__(self) -> None:
         with _lock:
             if SingleThreadedBlas._count == 0:
-                SingleThreadedBlas._limit = _blas().limit(limits=1, user_api="blas")
+                SingleThreadedBlas._before = [library.num_threads for library in _blas()]
+                _set_blas_threads([1] * len(_blas()))
             SingleThreadedBlas._count += 1
 
     def __exit__(
@@ -150,4 +162,4 @@ class SingleThreadedBlas:
         with _lock:
             SingleThreadedBlas._count -= 1
             if SingleThreadedBlas._count == 0:
-                SingleThreadedBlas._limit.restore_original_limits()
+                _set_blas_threads(SingleThreadedBlas._before)
