@@ -87,6 +87,15 @@ def get(initializer: str | Initializer) -> Initializer:
     return initializer
 
 
+def allocate(initializer: Initializer, shape: Shape, rng: np.random.Generator, dtype: np.dtype[Any]) -> Array:
+    """A new array, C-contiguous and of this dtype, whatever the function returns; a ValueError where its shape is another."""
+    values = np.array(initializer(shape, rng, dtype), dtype, order="C")
+    if values.shape != shape:
+        name = getattr(initializer, "__name__", type(initializer).__name__)
+        raise ValueError(f"the initializer {name} must return an array of shape {shape}, received {values.shape}.")
+    return values
+
+
 def _uniform(shape: Shape, rng: np.random.Generator, dtype: np.dtype[Any], limit_squared: float) -> Array:
     limit = math.sqrt(limit_squared)
     return rng.uniform(-limit, limit, shape).astype(dtype)

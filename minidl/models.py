@@ -1,6 +1,7 @@
 """Sequential: the model that users write, a stack of layers trained with fit."""
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ from .engine.plan import Plan
 from .engine.runner import Runner, Sums
 from .engine.workers import SingleThreadedBlas
 from .layers import Input
-from .layers.base import Shape, check_positive, copy_weights
+from .layers.base import Shape, check_positive, check_shape, copy_weights, is_integer
 from .ops import OPERATIONS
 from .ops.geometry import Array
 from .ops.random import FORWARD, INITIALIZE, SHUFFLE, derive_key, generator
@@ -49,7 +50,7 @@ class Sequential:
         self.name = name or "sequential"
         if seed is None:
             seed = int(np.random.SeedSequence().generate_state(1)[0])
-        if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
+        if not is_integer(seed) or seed < 0:
             raise ValueError(f"seed must be an integer ≥ 0 or None, received {seed!r}.")
         if dtype not in ("float32", "float64"):
             raise ValueError(f"dtype must be 'float32' or 'float64', received {dtype!r}.")
@@ -94,11 +95,11 @@ class Sequential:
         if getattr(layer, "output_shape", None) is not None:
             raise ValueError(f"the layer {layer.name!r} belongs to another model: create a new one for {self}.")
         given = getattr(layer, "name", None)
-        name = given or self._number(type(layer).__name__.lower())
+        name = given or self._number(layer)
         if any(name == other.name for other in self.layers):
             raise ValueError(f"{self} already has a layer named {name!r}: every layer needs a name of its own.")
         shape = self.output_shape if self.layers else self.input_shape or getattr(layer, "input_shape", None)
-        layer.name, layer.ops = name, self.ops
+        layer.name, layer.ops, layer.output_shape = name, self.ops, None
         if shape is not None:
             try:
                 self._build_layer(layer, shape, len(self.layers))
@@ -135,14 +136,16 @@ class Sequential:
         return self.layers[-1].output_shape if self.layers else None
 
     def _build_layer(self, layer: Any, shape: Shape, position: int) -> Shape:
-        layer.output_shape = tuple(layer.build(shape, generator(self.seed, INITIALIZE, position), self.dtype))
-        layer.input_shape = shape
-        return layer.output_shape  # type: ignore[no-any-return]
+        output = layer.build(shape, generator(self.seed, INITIALIZE, position), self.dtype)
+        output = check_shape(output, f"layer {layer.name!r}: what build returns")
+        layer.input_shape, layer.output_shape = shape, output
+        return output
 
-    def _number(self, base: str) -> str:
-        """conv2d, conv2d_1, conv2d_2, …"""
-        taken = {layer.name for layer in self.layers}
-        count = sum(type(layer).__name__.lower() == base for layer in self.layers)
+    def _number(self, layer: Any) -> str:
+        """max_pooling2d, max_pooling2d_1, max_pooling2d_2, …"""
+        base = re.sub("(?<=.)([A-Z][a-z]|(?<=[a-z])[A-Z])", r"_\1", type(layer).__name__).lower()
+        taken = {other.name for other in self.layers}
+        count = sum(type(other) is type(layer) for other in self.layers)
         while (name := f"{base}_{count}" if count else base) in taken:
             count += 1
         return name
@@ -252,16 +255,15 @@ class Sequential:
             validation = self._data(*_unpack(validation_data), what="validation_data's x")
         elif validation_split:
             (x, y, sample_weight), held_out = _split(x, y, sample_weight, validation_split)
-            validation = self._data(*held_out)
+            validation = self._data(*held_out, what="the validation split's x")
         data = self._data(x, y, sample_weight, class_weight)
         runner = self._require_runner()
 
         history = History()
         steps = -(-len(data) // batch_size)
         own: list[Callback] = [Progress(verbose, steps, last)] if verbose else []
-        given = [callbacks] if isinstance(callbacks, Callback) else list(callbacks or [])
         settings = {"epochs": last, "steps": steps, "verbose": verbose}
-        hooks = CallbackList([*own, *given, history], self, settings)
+        hooks = CallbackList([*own, *_listed(callbacks), history], self, settings)
         self.stop_training = False
         try:
             with SingleThreadedBlas():
@@ -301,6 +303,8 @@ class Sequential:
                 raise FloatingPointError(f"in epoch {epoch + 1}, batch {batch + 1}: {error}. {_NAN_ADVICE}") from None
             total = sums if total is None else total.plus(sums)
             hooks.on_train_batch_end(batch, self._logs(total))
+            if self.stop_training:
+                break
         logs = self._logs(total)
         if validation is not None:
             held_out = self._evaluate(runner, validation, batch_size, hooks)
@@ -323,7 +327,7 @@ class Sequential:
         batch_size: int | None = None,
         verbose: Any = "auto",
         sample_weight: Any = None,
-        callbacks: Sequence[Callback] | None = None,
+        callbacks: Sequence[Callback] | Callback | None = None,
         return_dict: bool = False,
     ) -> Any:
         """The loss, or [loss, metric, …] where there are metrics, or all by name with return_dict=True.
@@ -342,7 +346,11 @@ class Sequential:
         return self._result(logs, return_dict)
 
     def predict(
-        self, x: Any, batch_size: int | None = None, verbose: Any = "auto", callbacks: Sequence[Callback] | None = None
+        self,
+        x: Any,
+        batch_size: int | None = None,
+        verbose: Any = "auto",
+        callbacks: Sequence[Callback] | Callback | None = None,
     ) -> Array:
         """The predictions, (N, *output_shape), for x (N, *input_shape). The model need not be compiled."""
         batch_size = check_positive(EVALUATION_BATCH if batch_size is None else batch_size, "batch_size")
@@ -426,7 +434,7 @@ class Sequential:
             weights = by_class if weights is None else weights * by_class
         if hasattr(self.loss, "prepare"):
             y = self.loss.prepare(y, self.output_shape)
-        return Data(x, y, weights)
+        return Data(x, y, weights, what)
 
     def _require_runner(self) -> Runner:
         if self._runner is None:
@@ -438,13 +446,13 @@ class Sequential:
         return Runner(plan, self.layers, [metric for _, metric in self.metrics], self.dtype)
 
     def _hooks(
-        self, verbose: Any, callbacks: Sequence[Callback] | None, n: int, batch_size: int
+        self, verbose: Any, callbacks: Sequence[Callback] | Callback | None, n: int, batch_size: int
     ) -> tuple[CallbackList, Progress]:
         """The hooks of one evaluate or predict, and the progress among them."""
         verbose, steps = check_verbose(verbose), -(-n // batch_size)
         progress = Progress(verbose, steps)
         shown = [progress] if verbose else []
-        return CallbackList([*shown, *(callbacks or [])], self, {"steps": steps, "verbose": verbose}), progress
+        return CallbackList([*shown, *_listed(callbacks)], self, {"steps": steps, "verbose": verbose}), progress
 
     def _evaluate(self, runner: Runner, data: Data, batch_size: int, hooks: CallbackList) -> dict[str, float]:
         hooks.on_test_begin()
@@ -472,7 +480,7 @@ class Sequential:
         return values if self.metrics else values[0]
 
 
-_NAN_ADVICE = "Try a smaller learning rate, and inputs scaled to about [0, 1]. No step was made"
+_NAN_ADVICE = "Try a smaller learning rate, and inputs scaled to about [0, 1]. This batch made no step."
 
 
 def _slices(n: int, size: int) -> Iterator[slice]:
@@ -480,11 +488,15 @@ def _slices(n: int, size: int) -> Iterator[slice]:
         yield slice(start, min(start + size, n))
 
 
+def _listed(callbacks: Sequence[Callback] | Callback | None) -> list[Callback]:
+    return [callbacks] if isinstance(callbacks, Callback) else list(callbacks or [])
+
+
 def _check_epochs(initial_epoch: Any, epochs: Any) -> tuple[int, int]:
     last = check_positive(epochs, "epochs")
-    if isinstance(initial_epoch, bool) or not isinstance(initial_epoch, int) or initial_epoch < 0:
+    if not is_integer(initial_epoch) or initial_epoch < 0:
         raise ValueError(f"initial_epoch must be an integer ≥ 0, received {initial_epoch!r}.")
-    return initial_epoch, last
+    return int(initial_epoch), last
 
 
 def _unpack(validation_data: Any) -> tuple[Any, ...]:
@@ -497,7 +509,7 @@ def _unpack(validation_data: Any) -> tuple[Any, ...]:
 
 def _split(x: Any, y: Any, weight: Any, share: Any) -> tuple[tuple[Any, Any, Any], tuple[Any, Any, Any]]:
     """The first samples to train on and the last ones to validate on."""
-    if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share < 1:
+    if isinstance(share, bool) or not isinstance(share, int | float | np.number) or not 0 <= share < 1:
         raise ValueError(f"validation_split must be a number in [0, 1), received {share!r}.")
     x, y = check_array(x, "x"), None if y is None else check_array(y, "y")
     check_lengths(x=x, y=y)
@@ -506,6 +518,7 @@ def _split(x: Any, y: Any, weight: Any, share: Any) -> tuple[tuple[Any, Any, Any
         raise ValueError(
             f"validation_split={share} of {len(x)} samples leaves none to train on or none to validate on."
         )
+    weight = check_weights(weight, len(x))
     parts = [None if part is None else (part[:cut], part[cut:]) for part in (x, y, weight)]
     first, second = ([None if part is None else part[side] for part in parts] for side in (0, 1))
     return tuple(first), tuple(second)  # type: ignore[return-value]

@@ -33,8 +33,9 @@ def format_time(seconds: float) -> str:
 class Progress(Callback):
     """Shows the progress of one call.
 
-    verbose 1 on a terminal: a bar with ETA, loss and metrics, which becomes Keras's line when the epoch is over. verbose 1
-    elsewhere, and verbose 2: that line alone. total, the number of epochs, is None outside ``fit``.
+    verbose 1 on a terminal: a bar with ETA, loss and metrics, which becomes Keras's line when the epoch is over. verbose 2:
+    that line alone. In both, "Epoch 1/10" stands in the line above; verbose 1 elsewhere puts it in front, so that a log
+    gets one line an epoch. total, the number of epochs, is None outside ``fit``.
     """
 
     def __init__(self, verbose: int, steps: int, total: int | None = None) -> None:
@@ -42,13 +43,19 @@ class Progress(Callback):
         self.steps = steps
         self.total = total
         self.in_fit = total is not None
+        self.live = verbose == 1 and sys.stdout is not None and sys.stdout.isatty()
+        self.head = ""
         self.done = 0
         self.started = 0.0
         self.bar: Any = None
         self.logs: Logs = {}
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
-        print(f"Epoch {epoch + 1}/{self.total}", flush=True)
+        title = f"Epoch {epoch + 1}/{self.total}"
+        if self.verbose == 1 and not self.live:
+            self.head = f"{title} - "
+        else:
+            print(title, flush=True)
         self._begin()
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
@@ -90,7 +97,7 @@ class Progress(Callback):
     def _begin(self) -> None:
         self.started = time.perf_counter()
         self.done = 0
-        if self.verbose == 1 and sys.stdout.isatty():
+        if self.live:
             from rich.errors import LiveError
 
             self.bar = _make_bar()
@@ -109,7 +116,8 @@ class Progress(Callback):
         self.close()
         seconds = time.perf_counter() - self.started
         step = format_time(seconds / max(1, self.done))
-        print(f"{self.done}/{self.steps} - {seconds:.0f}s - {step}/step{format_logs(logs or {})}", flush=True)
+        line = f"{self.done}/{self.steps} - {seconds:.0f}s - {step}/step{format_logs(logs or {})}"
+        print(self.head + line, flush=True)
 
 
 def _make_bar() -> Any:

@@ -3,6 +3,11 @@
 from hypothesis import HealthCheck, settings
 
 settings.register_profile(
-    "minidl", max_examples=25, deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]
+    "minidl",
+    max_examples=25,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("minidl")

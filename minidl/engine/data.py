@@ -1,5 +1,6 @@
 """The user's data: checked once for what can be known at once, then handed out batch by batch, so that it may lie on disk."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +18,8 @@ def check_array(value: Any, what: str) -> Any:
 
     Raises TypeError where it does not hold real numbers, ValueError where it is empty or no array at all.
     """
+    if value is None:
+        raise ValueError(f"{what} is missing: expected an array of samples.")
     if not (hasattr(value, "shape") and hasattr(value, "dtype") and hasattr(value, "__getitem__")):
         try:
             value = np.asarray(value)
@@ -72,6 +75,8 @@ def class_weights(class_weight: dict[int, float], y: Array) -> Array:
     classes = np.asarray(y).argmax(axis=1) if y.ndim == 2 and y.shape[1] > 1 else np.asarray(y).reshape(len(y))
     weights = np.ones(len(y))
     for label, weight in class_weight.items():
+        if not math.isfinite(weight) or weight < 0:
+            raise ValueError(f"class_weight must be finite and not negative, received {weight} for class {label}.")
         weights[classes == label] = weight
     return weights
 
@@ -80,11 +85,11 @@ class Data:
     """Samples, labels and weights of one ``fit``, ``evaluate`` or ``predict``.
 
     x: any array, or anything with shape, dtype and slices. y: as the loss prepared it, or None. weights: (n,) float64 or
-    None. The arrays are not copied: a batch is read when it is needed.
+    None. The arrays are not copied: a batch is read when it is needed. what: what messages call x.
     """
 
-    def __init__(self, x: Any, y: Array | None = None, weights: Array | None = None) -> None:
-        self.x, self.y, self.weights = x, y, weights
+    def __init__(self, x: Any, y: Array | None = None, weights: Array | None = None, what: str = "x") -> None:
+        self.x, self.y, self.weights, self.what = x, y, weights, what
 
     def __len__(self) -> int:
         return int(self.x.shape[0])
@@ -93,19 +98,19 @@ class Data:
         """These samples in the model's dtype, (n, …). Raises ValueError where one of them is not finite."""
         n = where.stop - where.start if isinstance(where, slice) else len(where)
         x = scratch.array("x", (n, *self.x.shape[1:]), dtype)
-        if isinstance(where, slice):
-            x[...] = self.x[where]
-        elif isinstance(self.x, np.ndarray) and self.x.dtype == dtype and self.x.dtype.isnative:
-            np.take(
-                self.x, where, axis=0, out=x, mode="clip"
-            )  # "clip" writes to out directly; no index is out of range
+        direct = isinstance(self.x, np.ndarray) and self.x.dtype == dtype and self.x.dtype.isnative
+        if direct and not isinstance(where, slice):
+            # "clip" lets NumPy write to out directly; no index is out of range
+            np.take(self.x, where, axis=0, out=x, mode="clip")
         else:
-            x[...] = self.x[where]
+            with np.errstate(over="ignore"):  # what the model's dtype cannot hold becomes infinite, and is found below
+                x[...] = self.x[where]
         if np.dtype(self.x.dtype).kind == "f" and not np.isfinite(x).all():
             bad = int(np.flatnonzero(~np.isfinite(x).reshape(n, -1).all(axis=1))[0])
             sample = where.start + bad if isinstance(where, slice) else where[bad]
             raise ValueError(
-                f"x holds NaN or infinity, first found in sample {sample}. Remove or replace such samples."
+                f"{self.what} holds NaN or infinity (as {dtype}), first found in sample {sample}. "
+                "Remove or replace such samples."
             )
         return x
 

@@ -80,7 +80,7 @@ class Layer:
 
         Raises ValueError, and changes nothing, where their number or a shape differs.
         """
-        copy_weights([(f"{self.name}/{key}", value) for key, value in self.params.items()], weights, str(self))
+        copy_weights(list(self.params.items()), weights, str(self))
 
     def count_params(self) -> int:
         """How many numbers the layer learns."""

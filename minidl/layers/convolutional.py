@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from .. import initializers
-from ..initializers import Initializer
+from ..initializers import Initializer, allocate
 from ..ops.geometry import Array, Pair, window_output
 from ..ops.random import RandomKey
 from .activation import activate, activate_backward, check_activation
@@ -74,9 +74,10 @@ class Conv2D(Layer):
 
     def build(self, input_shape: Shape, rng: np.random.Generator, dtype: np.dtype[Any]) -> Shape:
         _check_images(self, input_shape, self.kernel_size, self.padding)
-        self.params = {"kernel": self.kernel_initializer((*self.kernel_size, input_shape[2], self.filters), rng, dtype)}
+        shape = (*self.kernel_size, input_shape[2], self.filters)
+        self.params = {"kernel": allocate(self.kernel_initializer, shape, rng, dtype)}
         if self.use_bias:
-            self.params["bias"] = self.bias_initializer((self.filters,), rng, dtype)
+            self.params["bias"] = allocate(self.bias_initializer, (self.filters,), rng, dtype)
         rows = window_output(input_shape[0], self.kernel_size[0], self.strides[0], self.padding)[0]
         columns = window_output(input_shape[1], self.kernel_size[1], self.strides[1], self.padding)[0]
         return rows, columns, self.filters

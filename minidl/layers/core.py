@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from .. import initializers
-from ..initializers import Initializer
+from ..initializers import Initializer, allocate
 from ..ops.geometry import Array
 from ..ops.random import RandomKey
 from .activation import activate, activate_backward, check_activation
@@ -57,9 +57,9 @@ class Dense(Layer):
                 f"{self} expects input (features,), received {input_shape}. Add Flatten() before it to turn each sample "
                 f"into {math.prod(input_shape)} features."
             )
-        self.params = {"kernel": self.kernel_initializer((input_shape[0], self.units), rng, dtype)}
+        self.params = {"kernel": allocate(self.kernel_initializer, (input_shape[0], self.units), rng, dtype)}
         if self.use_bias:
-            self.params["bias"] = self.bias_initializer((self.units,), rng, dtype)
+            self.params["bias"] = allocate(self.bias_initializer, (self.units,), rng, dtype)
         return (self.units,)
 
     def forward(

@@ -74,12 +74,16 @@ def max_pool2d_forward(x: Array, pool_size: Pair, strides: Pair, padding: str) -
     x (N, H, W, C) → y (N, OH, OW, C), index (N, OH, OW, C) int32. Of equal values the first one counts. Padding is −∞, so it
     never wins; a NaN in the window does, and so is not hidden.
     """
-    padded, _, _ = pad_images(x, pool_size, strides, padding, value=-np.inf)
-    windows = _windows(padded, pool_size, strides)
-    flat = windows.reshape(*windows.shape[:3], -1, x.shape[3])  # (N, OH, OW, KH·KW, C)
-    index = flat.argmax(axis=3)
-    y = np.take_along_axis(flat, index[:, :, :, None], axis=3)[:, :, :, 0]
-    return y, index.astype(np.int32)
+
+    def cells(images: Array, outside: float) -> Array:
+        """The cells of every window in a row: (N, OH, OW, KH·KW, C)."""
+        windows = _windows(pad_images(images, pool_size, strides, padding, value=outside)[0], pool_size, strides)
+        return windows.reshape(*windows.shape[:3], -1, images.shape[3])
+
+    values, real = cells(x, -np.inf), cells(np.ones_like(x[:1]), 0) == 1
+    y = values.max(axis=3)  # a NaN, where there is one
+    wins = real & ((values == y[:, :, :, None]) | np.isnan(values))
+    return y, wins.argmax(axis=3).astype(np.int32)
 
 
 def max_pool2d_backward(
@@ -167,7 +171,7 @@ def dropout(x: Array, rate: float, rng: RandomKey) -> Array:
     """
     features = x.reshape(len(x), -1)
     sample = np.arange(rng.first_sample, rng.first_sample + len(x), dtype=np.uint64)
-    state = _mix64(_mix64(sample + np.uint64(rng.key % 2**64)))  # (N,): 64 random bits a sample
+    state = _mix64(_mix64(np.array([rng.key % 2**64], np.uint64)) + sample)  # (N,): 64 random bits a sample
     low, high = state.astype(np.uint32)[:, None], (state >> np.uint64(32)).astype(np.uint32)[:, None]
     counter = np.arange(features.shape[1], dtype=np.uint32) * np.uint32(
         0x9E3779B9

@@ -33,17 +33,21 @@ def relu_backward(dy: Array, y: Array) -> Array:
 
 
 @jit
+def _mix64(state):
+    state += np.uint64(0x9E3779B97F4A7C15)
+    state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return state ^ (state >> np.uint64(31))
+
+
+@jit
 def dropout_into(x, y, threshold, scale, key, first_sample):
     """y = x · mask · scale; x and y (N, D), y may be x. The hash is the one of the reference, step by step."""
     zero = y.dtype.type(0)
     golden = np.uint32(0x9E3779B9)
+    base = _mix64(key)
     for n in range(x.shape[0]):
-        state = np.uint64(key) + np.uint64(first_sample + n)
-        for _ in range(2):  # SplitMix64, twice
-            state += np.uint64(0x9E3779B97F4A7C15)
-            state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-            state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-            state ^= state >> np.uint64(31)
+        state = _mix64(base + np.uint64(first_sample + n))
         low = np.uint32(state & np.uint64(0xFFFFFFFF))
         high = np.uint32(state >> np.uint64(32))
         for d in range(x.shape[1]):

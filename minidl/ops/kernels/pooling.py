@@ -2,29 +2,29 @@
 
 import numpy as np
 
-from ..geometry import Array, Pair, pad_images, window_output
+from ..geometry import Array, Pair, window_output
 from .jit import jit
 
 
 @jit
-def _forward(x, y, index, height, width, stride_h, stride_w):
-    """x (N, H, W, C), padded → y, index (N, OH, OW, C). The channels are innermost, so they become vector lanes."""
+def _forward(x, y, index, height, width, stride_h, stride_w, top, left):
+    """x (N, H, W, C), not padded → y, index (N, OH, OW, C). The channels are innermost, so they become vector lanes."""
     samples, rows, columns, channels = y.shape
     for n in range(samples):
         for i in range(rows):
             for j in range(columns):
-                for c in range(channels):
-                    y[n, i, j, c] = x[n, i * stride_h, j * stride_w, c]
-                    index[n, i, j, c] = 0
-                for tap in range(1, height * width):
-                    a, b = tap // width, tap % width
-                    for c in range(channels):
-                        value = x[n, i * stride_h + a, j * stride_w + b, c]
-                        best = y[n, i, j, c]
-                        # "not <=" rather than ">": a NaN wins, and once it has, nothing else does.
-                        if not value <= best and best == best:
-                            y[n, i, j, c] = value
-                            index[n, i, j, c] = tap
+                row, column = i * stride_h - top, j * stride_w - left
+                begin = True  # the first cell of the window that is in the image
+                for a in range(max(0, -row), min(height, x.shape[1] - row)):
+                    for b in range(max(0, -column), min(width, x.shape[2] - column)):
+                        for c in range(channels):
+                            value = x[n, row + a, column + b, c]
+                            best = y[n, i, j, c]
+                            # "not <=" rather than ">": a NaN wins, and once it has, nothing else does.
+                            wins = begin or (not value <= best and best == best)
+                            y[n, i, j, c] = value if wins else best
+                            index[n, i, j, c] = a * width + b if wins else index[n, i, j, c]
+                        begin = False
 
 
 @jit
@@ -41,10 +41,11 @@ def _backward(dy, index, dx, width, stride_h, stride_w, top, left):
 
 def max_pool2d_forward(x: Array, pool_size: Pair, strides: Pair, padding: str) -> tuple[Array, Array]:
     """y (N, OH, OW, C) = the largest value of each window of x (N, H, W, C); index, int32 = where in the window it stands."""
-    padded, (rows, columns), _ = pad_images(x, pool_size, strides, padding, value=-np.inf)
+    rows, top, _ = window_output(x.shape[1], pool_size[0], strides[0], padding)
+    columns, left, _ = window_output(x.shape[2], pool_size[1], strides[1], padding)
     y = np.empty((len(x), rows, columns, x.shape[3]), x.dtype)
     index = np.empty(y.shape, np.int32)
-    _forward(np.ascontiguousarray(padded), y, index, *pool_size, *strides)
+    _forward(np.ascontiguousarray(x), y, index, *pool_size, *strides, top, left)
     return y, index
 
 

@@ -1,0 +1,241 @@
+"""The user's data: any real array, in memory or on disk, gives the numbers of a plain one; anything else is refused."""
+
+import re
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minidl import Sequential
+from minidl.engine.data import Data, check_array, check_input, check_lengths, check_weights, class_weights
+from minidl.engine.plan import Workspace
+from minidl.layers import Dense
+
+FLOAT32 = np.dtype(np.float32)
+
+
+class OnDisk:
+    """Something like an array that is read piece by piece: shape, dtype and indexing, and nothing more."""
+
+    def __init__(self, array):
+        self._array, self.reads = array, []
+        self.shape, self.dtype = array.shape, array.dtype
+
+    def __len__(self):
+        return len(self._array)
+
+    def __getitem__(self, where):
+        part = self._array[where]
+        self.reads.append(len(part))
+        return part
+
+
+# ---------------------------------------------------------------------------------------------------------- check_array
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", ">f4", "float64", "int8", "uint8", "<i8", ">u2", "bool"])
+def test_real_numbers_of_any_type_are_taken_as_they_are(dtype):
+    array = np.ones((3, 2), dtype)
+    assert check_array(array, "x") is array
+
+
+def test_lists_become_arrays():
+    np.testing.assert_array_equal(check_array([[1, 2.5], [3, 4]], "x"), np.array([[1, 2.5], [3, 4]]))
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "text"),
+    [
+        (None, ValueError, "thing is missing: expected an array of samples."),
+        ([], ValueError, "thing is empty: expected at least one sample, received shape (0,)."),
+        (np.zeros((0, 4)), ValueError, "thing is empty: expected at least one sample, received shape (0, 4)."),
+        (3.0, ValueError, "thing is empty: expected at least one sample, received shape ()."),
+        ([[1, 2], [3]], ValueError, "thing cannot be made an array: "),
+        (
+            np.array([1, None]),
+            TypeError,
+            "thing must hold real numbers, received dtype object. Use thing.astype('float32').",
+        ),
+        (["1", "2"], TypeError, "thing must hold real numbers, received dtype <U1. Use thing.astype('float32')."),
+        (np.ones(2, complex), TypeError, "thing must hold real numbers, received dtype complex128."),
+        (np.ones(2, "M8[s]"), TypeError, "thing must hold real numbers, received dtype datetime64[s]."),
+    ],
+)
+def test_what_is_no_array_of_samples_is_refused(value, error, text):
+    with pytest.raises(error, match="^" + re.escape(text)):
+        check_array(value, "thing")
+
+
+# ---------------------------------------------------------------------------------------------------------- check_input
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected", "text"),
+    [
+        ((5, 28, 28), (28, 28, 1),
+         "m expects x of shape (n, 28, 28, 1), received (5, 28, 28). The channel axis is missing: use x[..., None]."),
+        ((5, 28, 28, 1), (1, 28, 28),
+         "m expects x of shape (n, 1, 28, 28), received (5, 28, 28, 1). The model was made channels-first: "
+         "use input_shape=(28, 28, 1)."),
+        ((5, 3, 8, 9), (8, 9, 3),
+         "m expects x of shape (n, 8, 9, 3), received (5, 3, 8, 9). The data looks channels-first: use np.moveaxis(x, 1, -1)."),
+        ((28, 28, 1), (28, 28, 1),
+         "m expects x of shape (n, 28, 28, 1), received (28, 28, 1). For a single sample use x[None]."),
+        ((5, 28, 28), (784,), "m expects x of shape (n, 784), received (5, 28, 28). Use x.reshape(-1, 784)."),
+        ((5, 784), (28, 28, 1), "m expects x of shape (n, 28, 28, 1), received (5, 784). Use x.reshape(-1, 28, 28, 1)."),
+        ((5, 3), (4,), "m expects x of shape (n, 4), received (5, 3)."),
+        ((5,), (4,), "m expects x of shape (n, 4), received (5,)."),
+    ],
+    ids=["no channels", "model channels-first", "data channels-first", "one sample", "not flat", "flat", "width", "rank"],
+)  # fmt: skip
+def test_a_wrong_shape_is_refused_with_the_way_to_mend_it(shape, expected, text):
+    x = np.zeros(shape)
+    with pytest.raises(ValueError, match=re.escape(text)):
+        check_input(x, expected, "m")
+    hint = re.search(r"(?:[Uu]se )(x[^ ]*|np[^ ]* [^ ]* [^ ]*|x.reshape\(.*\))\.$", text)
+    if hint is not None:  # the advice works
+        assert eval(hint[1], {"x": x, "np": np}).shape[1:] == expected
+
+
+@given(shape=st.lists(st.integers(1, 4), min_size=1, max_size=4), n=st.integers(1, 5))
+def test_the_right_shape_is_passed_through(shape, n):
+    x = np.zeros((n, *shape))
+    assert check_input(x, tuple(shape), "m") is x
+
+
+def test_different_lengths_are_refused():
+    check_lengths(x=np.zeros(3), y=[1, 2, 3], z=None)
+    with pytest.raises(
+        ValueError, match=r"x and y must hold the same number of samples, received different ones: x has 3, y has 2\."
+    ):
+        check_lengths(x=np.zeros(3), y=[1, 2])
+
+
+# -------------------------------------------------------------------------------------------------------------- weights
+
+
+def test_weights_are_one_number_a_sample():
+    assert check_weights(None, 3) is None
+    for given_weights in ([1, 2, 3], np.array([[1], [2], [3]], np.float32)):
+        weights = check_weights(given_weights, 3)
+        assert weights.dtype == np.float64
+        assert weights.tolist() == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("weights", "text"),
+    [
+        ([1, 2], "sample_weight must have shape (3,), one weight a sample, received (2,)."),
+        (np.ones((3, 2)), "sample_weight must have shape (3,), one weight a sample, received (3, 2)."),
+        ([1, np.nan, 1], "sample_weight must be finite and not negative."),
+        ([1, np.inf, 1], "sample_weight must be finite and not negative."),
+        ([1, -0.1, 1], "sample_weight must be finite and not negative."),
+    ],
+)
+def test_other_weights_are_refused(weights, text):
+    with pytest.raises(ValueError, match="^" + re.escape(text)):
+        check_weights(weights, 3)
+
+
+@pytest.mark.parametrize(
+    "form", [lambda y: y, lambda y: y[:, None], lambda y: np.eye(4)[y]], ids=["(n,)", "(n, 1)", "one-hot"]
+)
+def test_class_weights_go_to_the_samples_of_the_class(form):
+    y = np.array([0, 3, 1, 3, 2])
+    assert class_weights({3: 0.5, 0: 7}, form(y)).tolist() == [7, 0.5, 1, 0.5, 1]
+
+
+@pytest.mark.parametrize("weight", [-1, np.nan, np.inf])
+def test_other_class_weights_are_refused(weight):
+    with pytest.raises(
+        ValueError, match=f"class_weight must be finite and not negative, received {weight} for class 2"
+    ):
+        class_weights({1: 1.0, 2: weight}, np.array([1, 2]))
+
+
+# ----------------------------------------------------------------------------------------------------------------- Data
+
+
+@pytest.mark.parametrize("where", [slice(1, 4), np.array([3, 0, 3])], ids=["slice", "indices"])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", ">f4", "uint8", "int64", "bool"])
+def test_samples_are_cast_and_gathered(where, dtype):
+    stored = (np.random.default_rng(0).random((6, 2, 3)) * 3).astype(dtype)
+    x = Data(stored).inputs(where, FLOAT32, Workspace())
+    assert x.dtype == FLOAT32
+    np.testing.assert_array_equal(x, stored[where].astype(np.float32))
+    assert not np.shares_memory(x, stored)
+
+
+def forms(x, tmp_path):
+    """The same numbers, stored in every way that a user may come with."""
+    mapped = np.memmap(tmp_path / "x.bin", x.dtype, "w+", shape=x.shape)
+    mapped[:] = x
+    spaced = np.zeros((2 * len(x), *x.shape[1:]), x.dtype)
+    spaced[::2] = x
+    locked = x.copy()
+    locked.flags.writeable = False
+    return {
+        "big-endian": x.astype(x.dtype.newbyteorder(">")),
+        "Fortran order": np.asfortranarray(x),
+        "every second row": spaced[::2],
+        "backwards": x[::-1].copy()[::-1],
+        "memory map": mapped,
+        "not writeable": locked,
+        "list": x.tolist(),
+        "on disk": OnDisk(x),
+    }
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "uint8"])
+def test_a_model_gives_the_same_bits_however_its_data_are_stored(dtype, tmp_path):
+    rng = np.random.default_rng(0)
+    x, y = (rng.random((50, 6)) * 3).astype(dtype), rng.integers(0, 3, 50)
+
+    def trained(x):
+        model = Sequential([Dense(8, activation="relu", input_dim=6), Dense(3, activation="softmax")], seed=1)
+        model.compile(loss="sparse_categorical_crossentropy", optimizer="adam")
+        model.fit(x, y, batch_size=20, epochs=2, validation_split=0.2, verbose=0)
+        return [weight.tobytes() for weight in model.get_weights()], model.predict(x, verbose=0).tobytes()
+
+    expected = trained(x)
+    for name, stored in forms(x, tmp_path).items():
+        assert trained(stored) == expected, name
+
+
+def test_data_on_disk_are_read_batch_by_batch():
+    stored = OnDisk(np.ones((1000, 2), np.float32))
+    model = Sequential([Dense(1, input_dim=2)])
+    model.compile(loss="mse")
+    model.fit(stored, np.ones((1000, 1)), batch_size=50, verbose=0)
+    model.predict(stored, batch_size=50, verbose=0)
+    assert sum(stored.reads) == 2000
+    assert max(stored.reads) <= 50
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize(("where", "found"), [(slice(2, 6), 4), (np.array([0, 5, 4]), 5)], ids=["slice", "indices"])
+def test_a_value_that_is_not_finite_is_found(value, where, found):
+    x = np.ones((6, 2, 2))
+    x[4, 1, 0] = x[5, 0, 0] = value
+    with pytest.raises(
+        ValueError, match=rf"^x holds NaN or infinity \(as float32\), first found in sample {found}\. Remove or replace"
+    ):
+        Data(x).inputs(where, FLOAT32, Workspace())
+    Data(x).inputs(slice(0, 4), FLOAT32, Workspace())  # the other samples are good
+
+
+def test_a_number_too_large_for_the_dtype_is_found():
+    x = np.array([[1.0], [1e300]])
+    with pytest.raises(ValueError, match=r"held\ out holds NaN or infinity \(as float32\), first found in sample 1"):
+        Data(x, what="held out").inputs(slice(0, 2), FLOAT32, Workspace())
+    assert Data(x).inputs(slice(0, 2), np.dtype(np.float64), Workspace())[1, 0] == 1e300
+
+
+def test_labels_and_weights_are_cut_alike():
+    data = Data(np.zeros((4, 1)), np.array([5, 6, 7, 8]), np.array([0.1, 0.2, 0.3, 0.4]))
+    labels, weights = data.labels(np.array([3, 1]))
+    assert (labels.tolist(), weights.tolist()) == ([8, 6], [0.4, 0.2])
+    assert Data(np.zeros((4, 1)), np.arange(4)).labels(slice(1, 3))[1] is None
+    with pytest.raises(ValueError, match="y is missing: expected a label for each sample"):
+        Data(np.zeros((4, 1))).labels(slice(0, 2))

@@ -1,0 +1,354 @@
+"""The threads: every item once and in order, no deadlock, errors that reach the caller, and BLAS as it was afterwards."""
+
+import os
+import queue
+import subprocess
+import sys
+import textwrap
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
+
+from minidl import Sequential, get_num_threads, set_num_threads
+from minidl.callbacks import LambdaCallback
+from minidl.engine import workers
+from minidl.engine.workers import SingleThreadedBlas, run
+from minidl.layers import Dense
+
+WAIT = 60  # seconds after which something that would hang counts as a failure
+
+
+@pytest.fixture(autouse=True)
+def _same_threads_afterwards(monkeypatch):
+    monkeypatch.setattr(workers, "_num_threads", workers._num_threads)
+    yield
+    set_num_threads(1)  # ends the pool; monkeypatch then restores the number
+
+
+def in_time(function):
+    """What the function returns or raises; a failure where it takes for ever."""
+    outcome = []
+
+    def call():
+        try:
+            outcome.append((function(), None))
+        except BaseException as error:
+            outcome.append((None, error))
+
+    thread = threading.Thread(target=call, daemon=True)
+    thread.start()
+    thread.join(WAIT)
+    assert outcome, f"still running after {WAIT} seconds"
+    result, error = outcome[0]
+    if error is not None:
+        raise error
+    return result
+
+
+# ------------------------------------------------------------------------------------------------------------------ run
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 8])
+@pytest.mark.parametrize("count", [0, 1, 2, 7, 500])
+def test_every_item_is_worked_on_once_and_the_results_are_in_order(threads, count):
+    set_num_threads(threads)
+    seen = []  # appending is atomic
+    assert in_time(lambda: run(lambda item: (seen.append(item), item * item)[1], range(count))) == [
+        item * item for item in range(count)
+    ]
+    assert sorted(seen) == list(range(count))
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_as_many_threads_work_at_once_as_were_asked_for(threads):
+    set_num_threads(threads)
+    together = threading.Barrier(threads)
+
+    def work(item):
+        together.wait(WAIT)  # passed only when all of them are in here at the same time
+        return threading.get_ident()
+
+    used = run(work, range(threads))
+    assert len(set(used)) == threads
+    assert threading.get_ident() in used  # the caller works too
+    most = run(lambda item: threading.get_ident(), range(200))
+    assert len(set(most)) <= threads
+
+
+def test_one_item_runs_where_it_is():
+    set_num_threads(3)
+    assert run(lambda item: threading.get_ident(), ["only"]) == [threading.get_ident()]
+
+
+@pytest.mark.parametrize(
+    "error", [KeyError("here"), IndexError("here"), queue.Empty("here"), KeyboardInterrupt("here")], ids=repr
+)
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("bad", [0, 3, 19])
+def test_an_error_reaches_the_caller_and_later_calls_work(threads, bad, error):
+    set_num_threads(threads)
+
+    def work(item):
+        if item == bad:
+            raise error
+        return item
+
+    with pytest.raises(type(error), match="here"):
+        in_time(lambda: run(work, range(20)))
+    assert in_time(lambda: run(lambda item: -item, range(20))) == [-item for item in range(20)]
+
+
+def test_after_an_error_nobody_works_any_more_and_what_had_not_begun_is_left_out():
+    set_num_threads(2)
+    both, failed = threading.Barrier(2), threading.Event()
+    begun, ended = [], []
+
+    def work(item):
+        begun.append(item)
+        if item < 2:
+            both.wait(WAIT)  # one thread has item 0, the other item 1
+        if item == 0:
+            failed.set()
+            raise ZeroDivisionError
+        failed.wait(WAIT)
+        ended.append(item)
+
+    with pytest.raises(ZeroDivisionError):
+        in_time(lambda: run(work, range(1000)))
+    assert begun.count(1) == 1
+    assert set(begun) - {0} == set(ended)  # the caller got the error only after the other thread had ended
+    assert len(begun) < 1000
+
+
+@pytest.mark.parametrize("threads", [2, 3])
+def test_a_call_from_inside_a_worker_does_not_wait_for_itself(threads):
+    set_num_threads(threads)
+
+    def outer(item):
+        return run(lambda inner: run(lambda innermost: innermost + inner, range(3)), range(item, item + 4))
+
+    expected = [[[k + j for k in range(3)] for j in range(i, i + 4)] for i in range(6)]
+    assert in_time(lambda: run(outer, range(6))) == expected
+
+
+def test_a_call_while_all_threads_are_busy_is_worked_on_by_its_caller():
+    set_num_threads(2)
+    release, busy = threading.Event(), threading.Barrier(3)
+
+    def block(item):
+        busy.wait(WAIT)
+        release.wait(WAIT)
+
+    blocked = threading.Thread(target=run, args=(block, range(2)), daemon=True)
+    blocked.start()
+    busy.wait(WAIT)  # the pool's only thread and the thread above are inside block
+    try:
+        assert in_time(lambda: run(lambda item: item + 1, range(10))) == list(range(1, 11))
+    finally:
+        release.set()
+        blocked.join(WAIT)
+
+
+def test_a_callback_may_use_the_model_that_is_being_trained():
+    set_num_threads(2)
+    model = Sequential([Dense(3, input_dim=4)])
+    model.compile(loss="mse")
+    x, y = np.ones((200, 4)), np.zeros((200, 3))
+    seen = []
+    look = LambdaCallback(on_train_batch_end=lambda batch, logs: seen.append(model.predict(x, verbose=0)))
+    in_time(lambda: model.fit(x, y, batch_size=100, epochs=2, callbacks=[look], verbose=0))
+    assert len({part.tobytes() for part in seen}) == 4
+
+
+# ------------------------------------------------------------------------------------------------- how many threads
+
+
+def test_set_num_threads_is_what_get_num_threads_says():
+    for n in (3, 1, 2):
+        set_num_threads(n)
+        assert get_num_threads() == n
+
+
+@pytest.mark.parametrize("bad", [0, -1, 1.5, 2.0, "2", None, True], ids=repr)
+def test_a_bad_number_of_threads_is_refused(bad):
+    set_num_threads(2)
+    with pytest.raises(ValueError, match=f"the number of threads must be a positive integer, received {bad!r}"):
+        set_num_threads(bad)
+    assert get_num_threads() == 2
+
+
+@pytest.fixture
+def _unset(monkeypatch):
+    """As in a process in which nobody has called set_num_threads."""
+    monkeypatch.setattr(workers, "_num_threads", None)
+
+
+@pytest.mark.usefixtures("_unset")
+def test_the_environment_sets_the_number(monkeypatch):
+    monkeypatch.setenv("MINIDL_NUM_THREADS", "5")
+    assert get_num_threads() == 5
+    set_num_threads(2)
+    assert get_num_threads() == 2  # a call has the last word
+
+
+@pytest.mark.usefixtures("_unset")
+@pytest.mark.parametrize("text", [None, ""])
+def test_the_default_is_the_cores_of_this_process(monkeypatch, text):
+    monkeypatch.delenv("MINIDL_NUM_THREADS", raising=False)
+    if text is not None:
+        monkeypatch.setenv("MINIDL_NUM_THREADS", text)
+    if hasattr(os, "sched_getaffinity"):
+        assert get_num_threads() == len(os.sched_getaffinity(0))
+        monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {3, 5, 8, 9})
+        assert get_num_threads() == 4
+        monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.setattr(os, "cpu_count", lambda: 7)
+    assert get_num_threads() == 7
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    assert get_num_threads() == 1
+
+
+@pytest.mark.usefixtures("_unset")
+@pytest.mark.parametrize("text", ["0", "-2", "two", "1.5", "²"])
+def test_a_bad_environment_is_refused_where_threads_are_needed(monkeypatch, text):
+    monkeypatch.setenv("MINIDL_NUM_THREADS", text)
+    message = f"the environment variable MINIDL_NUM_THREADS must be a positive integer, received '{text}'"
+    with pytest.raises(ValueError, match=message):
+        get_num_threads()
+    model = Sequential([Dense(1, input_dim=1)])
+    with pytest.raises(ValueError, match=message):
+        model.predict(np.ones((3, 1)), verbose=0)
+    monkeypatch.setenv("MINIDL_NUM_THREADS", "2")
+    assert model.predict(np.ones((3, 1)), verbose=0).shape == (3, 1)
+
+
+# ---------------------------------------------------------------------------------------------------- BLAS's own threads
+
+
+def blas_threads():
+    return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+
+
+@pytest.fixture
+def blas():
+    """BLAS set to two threads; the numbers to find again afterwards."""
+    if not blas_threads():
+        pytest.skip("NumPy's BLAS has no threads that can be controlled here")
+    with threadpool_limits(2, user_api="blas"):
+        if set(blas_threads()) != {2}:
+            pytest.skip("NumPy's BLAS was built for one thread")
+        yield [2] * len(blas_threads())
+
+
+def test_blas_has_one_thread_inside_and_its_own_number_afterwards(blas):
+    one = [1] * len(blas)
+    with SingleThreadedBlas():
+        assert blas_threads() == one
+        with SingleThreadedBlas():
+            assert blas_threads() == one
+        assert blas_threads() == one  # still inside the outer block
+    assert blas_threads() == blas
+    with pytest.raises(ZeroDivisionError), SingleThreadedBlas():
+        raise ZeroDivisionError
+    assert blas_threads() == blas
+
+
+@pytest.mark.parametrize("order", ["abAB", "abBA", "baAB", "abABab" + "AB"])
+def test_overlapping_blocks_of_two_threads_leave_blas_as_it_was(blas, order):
+    """a, b: a thread begins; A, B: it ends. Each of two plain limits would restore what the other had set."""
+    blocks = {"a": SingleThreadedBlas(), "b": SingleThreadedBlas()}
+    inside = 0
+    with ThreadPoolExecutor(1) as a, ThreadPoolExecutor(1) as b:
+        for event in order:
+            thread, block = {"a": a, "b": b}[event.lower()], blocks[event.lower()]
+            if event.islower():
+                thread.submit(block.__enter__).result(WAIT)
+                inside += 1
+            else:
+                thread.submit(block.__exit__, None, None, None).result(WAIT)
+                inside -= 1
+            assert blas_threads() == ([1] * len(blas) if inside else blas)
+    with SingleThreadedBlas():  # a later block begins anew
+        assert blas_threads() == [1] * len(blas)
+    assert blas_threads() == blas
+
+
+def test_a_block_works_in_any_thread(blas):
+    def inside():
+        with SingleThreadedBlas():
+            return blas_threads()
+
+    with ThreadPoolExecutor(1) as other:
+        assert inside() == [1] * len(blas)
+        assert other.submit(inside).result(WAIT) == [1] * len(blas)
+        assert blas_threads() == blas
+        assert inside() == [1] * len(blas)
+        assert blas_threads() == blas
+
+
+def test_training_limits_blas_only_while_it_runs(blas):
+    model = Sequential([Dense(3, input_dim=4)])
+    model.compile(loss="mse")
+    x, y = np.ones((40, 4)), np.zeros((40, 3))
+    inside = []
+    look = LambdaCallback(
+        on_train_batch_end=lambda batch, logs: inside.append(blas_threads()),
+        on_test_batch_end=lambda batch, logs: inside.append(blas_threads()),
+        on_predict_batch_end=lambda batch, logs: inside.append(blas_threads()),
+    )
+    model.fit(x, y, callbacks=[look], verbose=0)
+    model.evaluate(x, y, callbacks=[look], verbose=0)
+    model.predict(x, callbacks=[look], verbose=0)
+    assert inside == [[1] * len(blas)] * 4
+    assert blas_threads() == blas
+    x[3] = np.nan
+    for call in (model.fit, model.evaluate, model.train_on_batch, model.loss_and_gradients):
+        with pytest.raises(ValueError, match="NaN"):
+            call(x, y)
+        assert blas_threads() == blas
+
+
+# ----------------------------------------------------------------------------------------------------------------- fork
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_forked_child_makes_its_own_threads():
+    """In a process of its own, which ends itself where the child hangs."""
+    script = """
+        import os, signal, sys, warnings
+        import numpy as np
+        from minidl import Sequential, set_num_threads
+        from minidl.layers import Dense
+
+        warnings.simplefilter("ignore", DeprecationWarning)  # Python warns of any fork beside threads
+        signal.alarm(50)
+        set_num_threads(2)
+        model = Sequential([Dense(64, activation="relu", input_dim=64), Dense(4, activation="softmax")], seed=0)
+        model.compile(loss="sparse_categorical_crossentropy")
+        rng = np.random.default_rng(0)
+        x, y = rng.random((300, 64)), rng.integers(0, 4, 300)
+        model.fit(x, y, verbose=0)
+        before = model.predict(x, verbose=0).tobytes()
+        read, write = os.pipe()
+        child = os.fork()
+        if child == 0:
+            signal.alarm(40)
+            same = model.predict(x, verbose=0).tobytes() == before
+            model.fit(x, y, verbose=0)
+            os.write(write, model.predict(x, verbose=0).tobytes() if same else b"other numbers")
+            os._exit(0)
+        os.close(write)
+        with os.fdopen(read, "rb") as pipe:
+            theirs = pipe.read()
+        status = os.waitpid(child, 0)[1]
+        model.fit(x, y, verbose=0)  # the parent's threads are still there
+        ours = model.predict(x, verbose=0).tobytes()
+        print(status, theirs == ours, theirs != before)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, timeout=2 * WAIT, check=False
+    )
+    assert done.stdout.split() == ["0", "True", "True"], done.stderr

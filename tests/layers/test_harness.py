@@ -1,0 +1,501 @@
+"""One harness for every layer: each goes through the same checks, with both sets of operations.
+
+A case is a Hypothesis strategy of subjects: a layer, the shape of its samples, and an oracle that computes the same forward in
+another way, with plain loops over plain numbers. Gradients are compared with central differences of that layer's forward, which
+the oracle has proved.
+"""
+
+import itertools
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support import assert_close, assert_gradient, assert_same, copied, numeric_gradient, well_separated
+
+from minidl.layers import Activation, Conv2D, Dense, Dropout, Flatten, Layer, MaxPooling2D, Rescaling
+from minidl.ops import OPERATIONS
+from minidl.ops.random import RandomKey
+
+FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
+KINK = 1e-3  # no ReLU's input comes nearer to 0, so that no central difference reaches across
+
+
+class Subject(NamedTuple):
+    """create: () → a new layer. oracle: (params, x, rng or None) → (y, the distance of the nearest ReLU from its kink)."""
+
+    create: Callable[[], Any]
+    input_shape: tuple[int, ...]
+    oracle: Callable[..., tuple[Any, float]]
+
+
+# --------------------------------------------------------------------------------------------------------- the oracles
+
+
+def activation_oracle(name, z):
+    """The activation of each row of plain numbers, and the smallest |z| where the activation has a kink at 0."""
+    functions = {
+        "linear": lambda row: row,
+        "relu": lambda row: [v if v > 0 else 0.0 for v in row],
+        "leaky_relu": lambda row: [v if v > 0 else v / 5 for v in row],
+        "sigmoid": lambda row: [1 / (1 + math.exp(-v)) for v in row],
+        "tanh": lambda row: [1 - 2 / (math.exp(2 * v) + 1) for v in row],
+        "softmax": lambda row: [1 / math.fsum(math.exp(other - v) for other in row) for v in row],
+    }
+    rows = [functions[name](row) for row in z.reshape(-1, z.shape[-1]).tolist()]
+    return np.array(rows).reshape(z.shape), np.abs(z).min() if name.endswith("relu") else math.inf
+
+
+def dense_oracle(params, x):
+    kernel, bias = params["kernel"].tolist(), params.get("bias")
+    y = np.zeros((len(x), len(kernel[0])))
+    for n, u in np.ndindex(y.shape):
+        y[n, u] = 0.0 if bias is None else bias[u]
+        for d, value in enumerate(x[n].tolist()):
+            y[n, u] += value * kernel[d][u]
+    return y
+
+
+def window_starts(size, window, stride, padding):
+    """Where the window stands along one axis; before 0 where it reaches into the padding.
+
+    "same": the least padding with which ⌈size / stride⌉ windows fit, the odd cell at the end.
+    """
+    if padding == "valid":
+        return list(range(0, size - window + 1, stride))
+    count = math.ceil(size / stride)
+    total = next(total for total in itertools.count() if len(range(0, size + total - window + 1, stride)) >= count)
+    return [i * stride - total // 2 for i in range(count)]
+
+
+def windows_of(shape, window, strides, padding):
+    """For each output pixel (i, j): the cells (a, b, row, column) of its window that lie inside the image."""
+    for i, top in enumerate(window_starts(shape[0], window[0], strides[0], padding)):
+        for j, left in enumerate(window_starts(shape[1], window[1], strides[1], padding)):
+            cells = itertools.product(range(window[0]), range(window[1]))
+            inside = [
+                (a, b, top + a, left + b) for a, b in cells if 0 <= top + a < shape[0] and 0 <= left + b < shape[1]
+            ]
+            yield i, j, inside
+
+
+def conv2d_oracle(params, x, strides, padding):
+    kernel, bias = params["kernel"], params.get("bias")
+    taps, images = kernel.tolist(), x.tolist()
+    places = list(windows_of(x.shape[1:], kernel.shape[:2], strides, padding))
+    y = np.zeros((len(x), places[-1][0] + 1, places[-1][1] + 1, kernel.shape[3]))
+    for n, (i, j, inside), f in itertools.product(range(len(x)), places, range(kernel.shape[3])):
+        total = 0.0 if bias is None else float(bias[f])
+        for a, b, row, column in inside:
+            for c in range(x.shape[3]):
+                total += images[n][row][column][c] * taps[a][b][c][f]
+        y[n, i, j, f] = total
+    return y
+
+
+def max_pooling_oracle(x, pool_size, strides, padding, dy=None):
+    """y, and dx: dy at the first cell of each window, row by row, that holds the maximum."""
+    images = x.tolist()
+    places = list(windows_of(x.shape[1:], pool_size, strides, padding))
+    y, dx = np.zeros((len(x), places[-1][0] + 1, places[-1][1] + 1, x.shape[3])), np.zeros(x.shape)
+    for n, (i, j, inside), c in itertools.product(range(len(x)), places, range(x.shape[3])):
+        y[n, i, j, c] = best = max(images[n][row][column][c] for _, _, row, column in inside)
+        if dy is not None:
+            first = next((row, column) for _, _, row, column in inside if images[n][row][column][c] == best)
+            dx[(n, *first, c)] += dy[n, i, j, c]
+    return y, dx
+
+
+def dropout_bits(key, sample, feature):
+    """The 32 random bits of one entry in Python's unbounded integers: SplitMix64 of the key, then of the sample, then a 32-bit mixer."""
+    state = 0
+    for part in (key, sample):
+        state = (state + part) % 2**64
+        state = (state + 0x9E3779B97F4A7C15) % 2**64
+        state = (state ^ state >> 30) * 0xBF58476D1CE4E5B9 % 2**64
+        state = (state ^ state >> 27) * 0x94D049BB133111EB % 2**64
+        state ^= state >> 31
+    high, low = divmod(state, 2**32)
+    bits = (feature * 0x9E3779B9 + low) % 2**32
+    bits = (bits ^ bits >> 16) * 0x7FEB352D % 2**32
+    bits = ((bits + high) % 2**32 ^ bits >> 15) * 0x846CA68B % 2**32
+    return bits ^ bits >> 16
+
+
+def dropout_oracle(x, rate, rng):
+    y = x.reshape(len(x), -1).copy()
+    if rng is not None:
+        for n, d in np.ndindex(y.shape):
+            kept = dropout_bits(rng.key, rng.first_sample + n, d) / 2**32 >= rate
+            y[n, d] = y[n, d] / (1 - rate) if kept else 0.0
+    return y.reshape(x.shape), math.inf
+
+
+def flatten_oracle(x):
+    return np.array([[sample[place] for place in np.ndindex(sample.shape)] for sample in x])
+
+
+# ----------------------------------------------------------------------------------------------------------- the cases
+
+ACTIVATIONS = ["linear", "relu", "leaky_relu", "sigmoid", "tanh", "softmax"]
+activations = st.sampled_from([None, *ACTIVATIONS])
+
+
+@st.composite
+def dense(draw, activation=activations, use_bias=True):
+    name, units = draw(activation), draw(st.integers(1, 4))
+    return Subject(
+        lambda: Dense(units, activation=name, use_bias=use_bias),
+        (draw(st.integers(1, 5)),),
+        lambda params, x, rng: activation_oracle(name or "linear", dense_oracle(params, x)),
+    )
+
+
+@st.composite
+def geometry(draw, padding, most):
+    """(window, strides, size of the image), each (height, width): the window may be larger than an image that is padded."""
+    window = draw(st.tuples(st.integers(1, most), st.integers(1, most)))
+    strides = draw(st.tuples(st.integers(1, 4), st.integers(1, 4)))
+    least = window if padding == "valid" else (1, 1)
+    return window, strides, tuple(draw(st.integers(size, size + 6)) for size in least)
+
+
+def argument(pair, draw):
+    """The pair as a user may write it: (n, n) also as n."""
+    return pair[0] if pair[0] == pair[1] and draw(st.booleans()) else pair
+
+
+@st.composite
+def conv2d(draw, padding=None, activation=activations, use_bias=True):
+    padding = padding or draw(st.sampled_from(["valid", "same"]))
+    window, strides, size = draw(geometry(padding, most=5))
+    name, filters, channels = draw(activation), draw(st.integers(1, 3)), draw(st.integers(1, 3))
+    kernel_size, steps = argument(window, draw), argument(strides, draw)
+    return Subject(
+        lambda: Conv2D(filters, kernel_size, steps, padding, activation=name, use_bias=use_bias),
+        (*size, channels),
+        lambda params, x, rng: activation_oracle(name or "linear", conv2d_oracle(params, x, strides, padding)),
+    )
+
+
+@st.composite
+def max_pooling2d(draw, padding):
+    """Windows that overlap (strides below the pool size), that touch, and with gaps between them."""
+    pool_size, strides, size = draw(geometry(padding, most=3))
+    strides = None if draw(st.booleans()) else strides
+    pool = argument(pool_size, draw)
+    return Subject(
+        lambda: MaxPooling2D(pool, strides, padding),
+        (*size, draw(st.integers(1, 3))),
+        lambda params, x, rng: (max_pooling_oracle(x, pool_size, strides or pool_size, padding)[0], math.inf),
+    )
+
+
+shapes = st.lists(st.integers(1, 3), min_size=1, max_size=3).map(tuple)
+
+
+@st.composite
+def activation_layer(draw, name):
+    shape = draw(shapes)
+    return Subject(lambda: Activation(name), shape, lambda params, x, rng: activation_oracle(name, x))
+
+
+@st.composite
+def dropout(draw):
+    rate = draw(st.sampled_from([0.0, 0.125, 0.2, 0.5, 0.9]))
+    return Subject(lambda: Dropout(rate), draw(shapes), lambda params, x, rng: dropout_oracle(x, rate, rng))
+
+
+@st.composite
+def rescaling(draw):
+    scale, offset = draw(st.sampled_from([(1 / 255, 0.0), (2, -1), (np.float32(-0.5), 0.25)]))
+    return Subject(
+        lambda: Rescaling(scale, offset),
+        draw(shapes),
+        lambda params, x, rng: (
+            np.array([v * float(scale) + offset for v in x.ravel().tolist()]).reshape(x.shape),
+            math.inf,
+        ),
+    )
+
+
+class Scale(Layer):
+    """The layer of a user's own that the documentation of ``Layer`` shows."""
+
+    def build(self, input_shape, rng, dtype):
+        self.params = {"factor": np.ones(input_shape, dtype)}
+        return input_shape
+
+    def forward(self, x, *, training=False, rng=None):
+        return x * self.params["factor"], x
+
+    def backward(self, dy, cache):
+        x = cache
+        return dy * self.params["factor"], {"factor": (dy * x).sum(axis=0)}
+
+
+def scale_oracle(params, x, rng):
+    factor = params["factor"]
+    return np.array([[sample[p] * factor[p] for p in np.ndindex(factor.shape)] for sample in x]).reshape(
+        x.shape
+    ), math.inf
+
+
+CASES = {
+    "Dense without bias": dense(use_bias=False),
+    **{f"Dense {name}": dense(st.just(name)) for name in ACTIVATIONS},
+    "Conv2D valid": conv2d("valid"),
+    "Conv2D same": conv2d("same"),
+    "Conv2D without bias": conv2d(use_bias=False),
+    **{f"Conv2D {name}": conv2d(activation=st.just(name)) for name in ACTIVATIONS},
+    "MaxPooling2D valid": max_pooling2d("valid"),
+    "MaxPooling2D same": max_pooling2d("same"),
+    **{f"Activation {name}": activation_layer(name) for name in ACTIVATIONS},
+    "Dropout": dropout(),
+    "Flatten": shapes.map(lambda shape: Subject(Flatten, shape, lambda params, x, rng: (flatten_oracle(x), math.inf))),
+    "Rescaling": rescaling(),
+    "a layer of the user's own": shapes.map(lambda shape: Subject(Scale, shape, scale_oracle)),
+}
+
+every_layer = pytest.mark.parametrize("case", CASES)
+both_sets = pytest.mark.parametrize("ops", OPERATIONS)
+
+
+class Trial(NamedTuple):
+    """A built layer in float64 and what to give it; every number is exact in float32."""
+
+    layer: Any
+    built: tuple[int, ...]
+    x: Any
+    dy: Any
+    y: Any  # the oracle's, in training
+    rng: RandomKey
+    subject: Subject
+
+    def forward(self):
+        return self.layer.forward(self.x, training=True, rng=self.rng)
+
+
+def build(subject, ops, dtype):
+    layer = subject.create()
+    layer.ops = OPERATIONS[ops]
+    return layer, layer.build(subject.input_shape, np.random.default_rng(0), dtype)
+
+
+def exact(values):
+    return np.asarray(values, np.float32).astype(np.float64)
+
+
+def trial(data, case, ops):
+    """A subject that Hypothesis chooses, with parameters and inputs drawn anew until no ReLU stands at its kink."""
+    subject = data.draw(CASES[case])
+    samples, seed = data.draw(st.integers(1, 3)), data.draw(st.integers(0, 2**32 - 1))
+    layer, built = build(subject, ops, FLOAT64)
+    random = np.random.default_rng(seed)
+    rng = RandomKey(int(random.integers(2**63)) * 2 + 1, int(random.integers(1000)))
+    shape = (samples, *subject.input_shape)
+    for _ in range(100):
+        x = exact(well_separated(random, shape, gap=4 / np.prod(shape)))
+        for value in layer.params.values():
+            value[...] = exact(random.normal(size=value.shape))
+        y, distance = subject.oracle(layer.params, x, rng)
+        if distance > KINK:
+            return Trial(layer, built, x, exact(random.normal(size=y.shape)), y, rng, subject)
+    raise AssertionError(f"no inputs away from a kink in 100 draws, for {subject}")
+
+
+# ---------------------------------------------------------------------------------------------------------- the checks
+
+
+@both_sets
+@every_layer
+@settings(max_examples=40)
+@given(data=st.data())
+def test_values_are_the_oracles(case, ops, data):
+    t = trial(data, case, ops)
+    y, _ = t.forward()
+    assert y.shape == (len(t.x), *t.built)
+    assert_close(y, t.y)
+    y, _ = t.layer.forward(t.x)  # not in training
+    assert_close(y, t.subject.oracle(t.layer.params, t.x, None)[0])
+
+
+@both_sets
+@every_layer
+@given(data=st.data())
+def test_gradients_are_central_differences(case, ops, data):
+    t = trial(data, case, ops)
+    _, cache = t.forward()
+    dx, grads = t.layer.backward(t.dy, cache)
+    assert list(grads) == list(t.layer.params)
+    assert_gradient(dx, numeric_gradient(lambda: t.forward()[0], t.x, t.dy))
+    for name, value in t.layer.params.items():
+        assert_gradient(grads[name], numeric_gradient(lambda: t.forward()[0], value, t.dy))
+
+
+@both_sets
+@every_layer
+@settings(max_examples=10)
+@given(data=st.data())
+def test_outside_training_backward_belongs_to_that_forward(case, ops, data):
+    t = trial(data, case, ops)
+    _, cache = t.layer.forward(t.x)
+    dx, _ = t.layer.backward(t.dy, cache)
+    assert_gradient(dx, numeric_gradient(lambda: t.layer.forward(t.x)[0], t.x, t.dy))
+
+
+@both_sets
+@every_layer
+@settings(max_examples=10)
+@given(data=st.data())
+def test_each_dtype_is_kept_and_float32_equals_float64(case, ops, data):
+    t = trial(data, case, ops)
+    y, cache = t.forward()
+    dx, grads = t.layer.backward(t.dy, cache)
+    assert {array.dtype for array in (y, dx, *grads.values())} == {FLOAT64}
+
+    single, _ = build(t.subject, ops, FLOAT32)
+    assert {array.dtype for array in single.params.values()} <= {FLOAT32}
+    single.set_weights(t.layer.get_weights())
+    y32, cache32 = single.forward(t.x.astype(np.float32), training=True, rng=t.rng)
+    dx32, grads32 = single.backward(t.dy.astype(np.float32), cache32)
+    assert {array.dtype for array in (y32, dx32, *grads32.values())} == {FLOAT32}
+    for actual, expected in zip((y32, dx32, *grads32.values()), (y, dx, *grads.values()), strict=True):
+        assert_close(actual, expected)
+
+
+@both_sets
+@every_layer
+@settings(max_examples=10)
+@given(data=st.data())
+def test_a_batch_equals_its_samples_one_by_one(case, ops, data):
+    t = trial(data, case, ops)
+    y, cache = t.forward()
+    dx, grads = t.layer.backward(t.dy, cache)
+    sums = {name: np.zeros(value.shape) for name, value in t.layer.params.items()}
+    for n in range(len(t.x)):
+        own = RandomKey(t.rng.key, t.rng.first_sample + n)
+        y_n, cache_n = t.layer.forward(t.x[n : n + 1], training=True, rng=own)
+        dx_n, grads_n = t.layer.backward(t.dy[n : n + 1], cache_n)
+        assert_close(y_n[0], y[n])
+        assert_close(dx_n[0], dx[n])
+        for name, value in grads_n.items():
+            sums[name] += value
+    for name, value in grads.items():
+        assert_close(value, sums[name])
+
+
+@both_sets
+@every_layer
+@settings(max_examples=10)
+@given(data=st.data())
+def test_nothing_is_hidden_changed_or_shared(case, ops, data):
+    t = trial(data, case, ops)
+    given_to_forward = copied([t.x, t.layer.params])
+    y, cache = t.forward()
+    assert_same([t.x, t.layer.params], given_to_forward)
+    assert not np.shares_memory(y, t.x)
+    assert not any(np.shares_memory(y, value) for value in t.layer.params.values())
+
+    given_to_backward = copied([t.x, t.layer.params, t.dy, y, cache])
+    first = t.layer.backward(t.dy, cache)
+    assert_same([t.x, t.layer.params, t.dy, y, cache], given_to_backward)
+    results = [first[0], *first[1].values()]
+    for result, other in itertools.product(results, [t.dy, y, t.x, *t.layer.params.values()]):
+        assert not np.shares_memory(result, other)
+    for one, other in itertools.combinations(results, 2):
+        assert not np.shares_memory(one, other)
+
+    # A forward of other samples in between leaves no trace: all that backward uses is in the cache.
+    first = copied(first)
+    t.layer.forward(-t.x, training=True, rng=RandomKey(7, 0))
+    assert_same(t.layer.backward(t.dy, cache), first)
+    assert_same(t.forward()[0], y)
+
+    again = t.layer.forward(t.x)[0]
+    assert_same(t.layer.forward(t.x, rng=RandomKey(7, 0))[0], again)
+
+
+# ------------------------------------------------------------------------------------------------------ max-pool's ties
+
+
+@both_sets
+@pytest.mark.parametrize("padding", ["valid", "same"])
+@settings(max_examples=60)
+@given(data=st.data())
+def test_of_equal_values_the_first_one_gets_the_whole_gradient(padding, ops, data):
+    pool_size, strides, size = data.draw(geometry(padding, most=3))
+    random = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
+    x = random.integers(-3, 0, (2, *size, 2)).astype(np.float64)  # negative: a padding of zeros would win
+    layer = MaxPooling2D(pool_size, strides, padding)
+    layer.ops = OPERATIONS[ops]
+    y, cache = layer.forward(x)
+    dy = random.normal(size=y.shape)
+    expected, expected_dx = max_pooling_oracle(x, pool_size, strides, padding, dy)
+    np.testing.assert_array_equal(y, expected)
+    assert_close(layer.backward(dy, cache)[0], expected_dx)
+
+
+@both_sets
+def test_ties_by_hand(ops):
+    """Windows of 2×2 that overlap by one column: [5 5 / 5 1] has its first 5 at (0, 0), [5 2 / 1 5] at (0, 1)."""
+    x = np.array([[5.0, 5.0, 2.0], [5.0, 1.0, 5.0]])[None, :, :, None]
+    layer = MaxPooling2D(2, strides=1)
+    layer.ops = OPERATIONS[ops]
+    _, cache = layer.forward(x)
+    dx, _ = layer.backward(np.array([10.0, 3.0]).reshape(1, 1, 2, 1), cache)
+    np.testing.assert_array_equal(dx[0, :, :, 0], [[10.0, 3.0, 0.0], [0.0, 0.0, 0.0]])
+
+
+# ------------------------------------------------------------------------------------------- numbers worked out by hand
+
+
+@both_sets
+def test_same_padding_puts_the_odd_cell_at_the_end(ops):
+    """Kernel [1, 10] over [1, 2, 3]: 1 + 20, 2 + 30 and 3 + 10 · 0; with stride 2: 1 + 20 and 3 + 0 (as in TensorFlow)."""
+    x = np.array([1.0, 2.0, 3.0]).reshape(1, 1, 3, 1)
+    for strides, expected in ((1, [21, 32, 3]), ((1, 2), [21, 3])):
+        layer = Conv2D(1, (1, 2), strides, padding="same", use_bias=False)
+        layer.ops = OPERATIONS[ops]
+        assert layer.build((1, 3, 1), np.random.default_rng(0), FLOAT64) == (1, len(expected), 1)
+        layer.set_weights([np.array([1.0, 10.0]).reshape(1, 2, 1, 1)])
+        np.testing.assert_array_equal(layer.forward(x)[0].ravel(), expected)
+
+
+@both_sets
+def test_convolution_does_not_flip_the_kernel(ops):
+    """[1, 2, 3] with the kernel [1, 10, 100]: 1 · 1 + 2 · 10 + 3 · 100 = 321; flipped it would be 123."""
+    layer = Conv2D(1, (3, 1), use_bias=False)
+    layer.ops = OPERATIONS[ops]
+    layer.build((3, 1, 1), np.random.default_rng(0), FLOAT64)
+    layer.set_weights([np.array([1.0, 10.0, 100.0]).reshape(3, 1, 1, 1)])
+    assert layer.forward(np.array([1.0, 2.0, 3.0]).reshape(1, 3, 1, 1))[0].item() == 321
+
+
+def test_leaky_relu_has_keras_slope():
+    y, _ = Activation("leaky_relu").forward(np.array([[-10.0, 10.0]]))
+    np.testing.assert_array_equal(y, [[-2.0, 10.0]])
+
+
+@both_sets
+@pytest.mark.parametrize(("name", "slope"), [("relu", 0.0), ("leaky_relu", 0.2)])
+def test_the_slope_at_the_kink_is_the_left_one(name, slope, ops):
+    layer = Activation(name)
+    layer.ops = OPERATIONS[ops]
+    _, cache = layer.forward(np.zeros((1, 2)))
+    np.testing.assert_array_equal(layer.backward(np.array([[5.0, -5.0]]), cache)[0], [[5 * slope, -5 * slope]])
+
+
+@both_sets
+def test_dropout_mask_is_the_same_in_backward(ops):
+    """What forward let through, backward lets through, with the same factor 1 / (1 − 0.75) = 4."""
+    layer = Dropout(0.75)
+    layer.ops = OPERATIONS[ops]
+    y, cache = layer.forward(np.ones((50, 40)), training=True, rng=RandomKey(11, 0))
+    assert set(np.unique(y)) == {0.0, 4.0}
+    dx, grads = layer.backward(np.full((50, 40), 3.0), cache)
+    np.testing.assert_array_equal(dx, 3 * y)
+    assert grads == {}

@@ -1,0 +1,98 @@
+"""The house rules for imports: ops → initializers → layers, losses → engine → models, and never in a circle."""
+
+import ast
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
+from importlib.util import resolve_name
+from pathlib import Path
+
+import pytest
+
+import minidl
+
+ROOT = Path(minidl.__file__).parent
+
+# Each part of the package, and the parts that it may know. A new part has to be given its place here.
+MAY_KNOW = {
+    "utils": set(),
+    "datasets": set(),
+    "ops": set(),
+    "callbacks": set(),
+    "initializers": {"ops", "utils"},
+    "metrics": {"ops", "utils"},
+    "losses": {"ops", "utils"},
+    "optimizers": {"ops", "utils"},
+    "layers": {"ops", "utils", "initializers"},
+    "engine": {"ops", "utils", "layers", "losses", "metrics", "optimizers"},
+    "progress": {"callbacks"},
+    "checking": {"ops"},  # it knows layers, losses and models by their contract alone
+    "models": {"ops", "utils", "layers", "losses", "metrics", "optimizers", "engine", "callbacks", "progress"},
+}
+FREE = {"", "certificate"}  # the package's root, and a program that uses the library as a user would
+
+
+def modules() -> dict[str, Path]:
+    """Every module's name and file: minidl, minidl.models, minidl.ops.kernels, …"""
+    return {
+        ".".join(path.relative_to(ROOT.parent).with_suffix("").parts).removesuffix(".__init__"): path
+        for path in ROOT.rglob("*.py")
+    }
+
+
+def imports(name: str, path: Path, known: dict[str, Path]) -> Iterator[str]:
+    """The modules of the package that this one imports, anywhere in it: of ``from ..ops import kernels``, minidl.ops.kernels."""
+    package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            found = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = resolve_name("." * node.level + (node.module or ""), package)
+            found = [part if (part := f"{base}.{alias.name}") in known else base for alias in node.names]
+        else:
+            continue
+        yield from (module for module in found if module in known)
+
+
+def graph() -> dict[str, set[str]]:
+    known = modules()
+    return {name: set(imports(name, path, known)) for name, path in known.items()}
+
+
+def part_of(module: str) -> str:
+    """The first name below the package; "" for its root."""
+    return module.split(".")[1] if "." in module else ""
+
+
+def test_the_imports_are_found():
+    """The walk sees what is there: one import of each form."""
+    found = graph()
+    assert {"minidl.models", "minidl.datasets", "minidl.engine.workers"} <= found["minidl"]  # from . import models
+    assert {"minidl.engine.runner", "minidl.losses"} <= found["minidl.models"]  # from .engine.runner import Runner
+    assert {"minidl.ops.kernels", "minidl.losses"} <= found["minidl.engine.plan"]  # from ..ops import kernels
+    assert "minidl.ops.reference" in found["minidl.ops.kernels"]  # from ..reference import dense_forward, in a package
+    assert "minidl.datasets.idx" in found["minidl.datasets.mnist"]  # from minidl.datasets.idx import read_idx
+
+
+@pytest.mark.parametrize("part", sorted({part_of(name) for name in modules()} - FREE))
+def test_imports_go_one_way(part):
+    assert part in MAY_KNOW, f"give {part!r} its place in this test's table"
+    for module, targets in graph().items():
+        if part_of(module) == part:
+            unknown = {target for target in targets if part_of(target) not in MAY_KNOW[part] | {part}}
+            assert not unknown, f"{module} must not import {unknown}"
+
+
+def test_nothing_but_the_root_imports_models():
+    users = {name for name, targets in graph().items() if "minidl.models" in targets}
+    assert {part_of(name) for name in users} <= FREE
+
+
+def test_the_table_itself_goes_one_way():
+    TopologicalSorter(MAY_KNOW).prepare()  # raises where two parts may know each other
+
+
+def test_no_module_imports_itself_in_a_circle():
+    try:
+        TopologicalSorter(graph()).prepare()
+    except CycleError as error:
+        pytest.fail(f"circle of imports: {' → '.join(error.args[1])}")
