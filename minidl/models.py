@@ -111,11 +111,15 @@ class Sequential:
         self.layers.append(layer)
         self._runner = None
 
-    def build(self, input_shape: Shape) -> None:
-        """Allocate the weights for samples of this shape, without the batch axis. Data does the same when it first comes."""
+    def build(self, input_shape: Sequence[int | None]) -> None:
+        """Allocate the weights for samples of this shape. Data does the same when it first comes.
+
+        input_shape: without the batch axis; a None in front, which stands for it in Keras, is left out.
+        """
         if self.built:
             raise ValueError(f"{self} is already built, for input_shape={self.input_shape}.")
-        shape = tuple(input_shape)
+        given = tuple(input_shape)
+        shape = given_shape = check_shape(given[1:] if given[:1] == (None,) else given, f"{self} input_shape")
         try:
             for position, layer in enumerate(self.layers):
                 shape = self._build_layer(layer, shape, position)
@@ -123,7 +127,7 @@ class Sequential:
             for layer in self.layers:
                 layer.output_shape, layer.params = None, {}
             raise
-        self.input_shape = tuple(input_shape)
+        self.input_shape = given_shape
 
     @property
     def built(self) -> bool:
@@ -355,7 +359,7 @@ class Sequential:
         """The predictions, (N, *output_shape), for x (N, *input_shape). The model need not be compiled."""
         batch_size = check_positive(EVALUATION_BATCH if batch_size is None else batch_size, "batch_size")
         data = Data(self._inputs(x))
-        runner = self._runner or self._make_runner()
+        runner = self._require_runner()
         out = np.empty((len(data), *(self.output_shape or ())), self.dtype)
         hooks, progress = self._hooks(verbose, callbacks, len(data), batch_size)
         try:

@@ -20,7 +20,7 @@ def check_array(value: Any, what: str) -> Any:
     """
     if value is None:
         raise ValueError(f"{what} is missing: expected an array of samples.")
-    if not (hasattr(value, "shape") and hasattr(value, "dtype") and hasattr(value, "__getitem__")):
+    if not (hasattr(value, "shape") and hasattr(value, "__getitem__") and _is_numpys(getattr(value, "dtype", None))):
         try:
             value = np.asarray(value)
         except ValueError as error:
@@ -30,6 +30,14 @@ def check_array(value: Any, what: str) -> Any:
     if not value.shape or value.shape[0] == 0:
         raise ValueError(f"{what} is empty: expected at least one sample, received shape {tuple(value.shape)}.")
     return value
+
+
+def _is_numpys(dtype: Any) -> bool:
+    """Whether NumPy knows this dtype; another library's array has its own and goes through np.asarray."""
+    try:
+        return dtype is not None and np.dtype(dtype) is not None
+    except TypeError:
+        return False
 
 
 def check_input(x: Any, expected: Shape, model: str, what: str = "x") -> Any:

@@ -110,7 +110,7 @@ def max_pooling_oracle(x, pool_size, strides, padding, dy=None):
 
 
 def dropout_bits(key, sample, feature):
-    """The 32 random bits of one entry in Python's unbounded integers: SplitMix64 of the key, then of the sample, then a 32-bit mixer."""
+    """The 32 random bits of an entry, in unbounded integers: SplitMix64 of the key, of the sample, then a 32-bit mixer."""
     state = 0
     for part in (key, sample):
         state = (state + part) % 2**64
