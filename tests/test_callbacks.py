@@ -235,6 +235,15 @@ def test_history_belongs_to_one_fit():
     assert (first.epoch, second.epoch) == ([0, 1], [0])
 
 
+def test_a_history_of_the_users_begins_anew_with_each_fit():
+    model, history = small(), History()
+    x, y = samples(6)
+    model.fit(x, y, epochs=2, callbacks=[history], verbose=0)
+    returned = model.fit(x, y, callbacks=[history], verbose=0)
+    assert history.epoch == [0]
+    assert history.history == returned.history
+
+
 def history_of(*names, epochs=3, first=0):
     history = History()
     history.on_train_begin({})

@@ -96,6 +96,13 @@ def assert_same_weights(one, other, rtol=0.0, atol=0.0):
         np.testing.assert_allclose(a, b, rtol=rtol, atol=atol, err_msg=address)
 
 
+@pytest.fixture
+def _plain_console(monkeypatch):
+    """No colours, and a line of the usual length, whatever the environment asks for."""
+    monkeypatch.delenv("FORCE_COLOR", raising=False)
+    monkeypatch.setenv("COLUMNS", "80")
+
+
 class Spy(Callback):
     """Which labels the loss and the metrics saw, in order: give ``metric`` to compile and the spy to fit.
 
@@ -209,12 +216,42 @@ def test_a_model_without_an_input_shape_is_built_by_its_first_data():
         by_hand.build((2, 3))
 
 
+@pytest.mark.parametrize("shape", [(2, 3), [2, 3], (None, 2, 3)], ids=["tuple", "list", "Keras's None"])
+def test_build_takes_the_shape_of_a_sample(shape):
+    model = Sequential([Flatten(), Dense(3)])
+    model.build(shape)
+    assert model.input_shape == (2, 3)
+    assert model.params["dense/kernel"].shape == (6, 3)
+
+
+@pytest.mark.parametrize("shape", [(None, None, 3), (0, 3), (2.0, 3)])
+def test_build_refuses_what_is_no_shape(shape):
+    model = Sequential([Flatten(), Dense(3)])
+    with pytest.raises(ValueError, match="model 'sequential' input_shape must be a tuple of positive integers"):
+        model.build(shape)
+    assert not model.built
+
+
 def test_a_build_that_fails_leaves_the_model_to_be_built_by_other_data():
     model = Sequential([Dense(4), Dense(2)])
     with pytest.raises(ValueError, match=r"Dense 'dense' expects input \(features,\), received \(2, 3\)"):
         model.predict(np.ones((5, 2, 3)), verbose=0)
     assert not model.built
     assert model.predict(np.ones((5, 3)), verbose=0).shape == (5, 2)
+    images = Sequential([Conv2D(2, 2), Conv2D(2, 5), Flatten()])
+    with pytest.raises(ValueError, match=r"Conv2D 'conv2d_1' expects .* at least 5×5, received \(3, 3, 2\)"):
+        images.predict(np.ones((5, 4, 4, 1)), verbose=0)
+    assert images.get_weights() == []  # nor is the first layer, which fitted, half built
+    assert images.predict(np.ones((5, 7, 7, 3)), verbose=0).shape == (5, 2 * 2 * 2)
+
+
+def test_a_layer_that_did_not_fit_may_go_into_another_model():
+    layer = Conv2D(2, 5)
+    with pytest.raises(ValueError, match="Conv2D 'conv2d' expects"):
+        Sequential([Input((4, 4, 1)), layer])
+    model = Sequential([Conv2D(2, 2, input_shape=(8, 8, 1)), layer])
+    assert layer.name == "conv2d_1"
+    assert model.output_shape == (3, 3, 2)
 
 
 def test_layer_i_of_a_seed_starts_with_the_same_weights_in_every_model():
@@ -282,6 +319,7 @@ def test_set_weights_that_do_not_fit_change_nothing(change, text):
         np.testing.assert_array_equal(old, now)
 
 
+@pytest.mark.usefixtures("_plain_console")
 def test_summary_shows_keras_columns_and_totals(capsys):
     model = Sequential(
         [
@@ -315,6 +353,7 @@ def test_summary_shows_keras_columns_and_totals(capsys):
     assert "\x1b" not in text
 
 
+@pytest.mark.usefixtures("_plain_console")
 def test_summary_counts_the_bytes_of_the_dtype(capsys):
     Sequential([Dense(34, input_dim=9, name="thing")], name="mine", dtype="float64").summary()
     text = capsys.readouterr().out
@@ -391,8 +430,21 @@ def test_metrics_may_be_functions_of_the_users():
     _, accuracy, best2 = model.evaluate(x, y, verbose=0)
     assert accuracy == (p.argmax(axis=1) == y).mean()
     assert best2 == np.mean([y[i] in np.argsort(p[i])[-2:] for i in range(50)])
-    history = model.fit(x, y, verbose=0)
-    assert list(history.history) == ["acc", "loss", "top2"]
+    history = model.fit(x, y, validation_split=0.2, verbose=0)
+    assert list(history.history) == ["acc", "loss", "top2", "val_acc", "val_loss", "val_top2"]
+
+
+def test_metrics_see_the_predictions_and_the_labels():
+    def yield_of(y_true, y_pred):
+        return float(y_pred[np.arange(len(y_true)), y_true].sum()), len(y_true)
+
+    model = mlp(dtype="float64")
+    model.compile(loss="sparse_categorical_crossentropy", metrics=[yield_of])
+    x, y = samples(model, 50)
+    p = model.predict(x, verbose=0)  # probabilities, although the loss is computed on logits
+    assert model.evaluate(x, y, verbose=0)[1] == pytest.approx(p[np.arange(50), y].mean(), rel=1e-12)
+    history = model.fit(x, y, validation_split=0.2, verbose=0)
+    assert list(history.history) == ["loss", "val_loss", "val_yield_of", "yield_of"]  # all in one alphabet
 
 
 def test_one_hot_and_integer_labels_train_alike():
@@ -858,14 +910,75 @@ class Scale:
         ({"backward": lambda dy, cache: (dy, {"factr": dy.sum(axis=0)})}, "received {'factr': (3,)}."),
         ({"backward": lambda dy, cache: (dy[:, :1], {"factor": dy.sum(axis=0)})},
          "layer 'scale': backward must return dx of shape (5, 3), received (5, 1)."),
+        ({"backward": lambda dy, cache: (dy[:1], {"factor": dy.sum(axis=0)})},
+         "layer 'scale': backward must return dx of shape (5, 3), received (1, 3)."),
     ],
-    ids=["forward's shape", "no gradients", "gradient's shape", "gradient's name", "dx's shape"],
+    ids=["forward's shape", "no gradients", "gradient's shape", "gradient's name", "dx's shape", "dx's samples"],
 )  # fmt: skip
 def test_a_layer_that_breaks_its_promise_is_named(parts, text):
     model = Sequential([Dense(3, input_dim=4), Scale(**parts), Dense(3)])
     model.compile(loss="mse")
     with pytest.raises(ValueError, match=re.escape(text)):
         model.train_on_batch(np.ones((5, 4)), np.ones((5, 3)))
+
+
+@pytest.mark.parametrize(
+    ("parts", "text"),
+    [
+        ({"forward": lambda x, training=False, rng=None: x}, "forward must return (y, cache), received ndarray."),
+        ({"forward": lambda x, training=False, rng=None: None}, "forward must return (y, cache), received NoneType."),
+        ({"backward": lambda dy, cache: dy}, "backward must return (dx, gradients by name), received ndarray."),
+        ({"backward": lambda dy, cache: (dy, None)},
+         "backward must return (dx, gradients by name), received None as the gradients. Without parameters that is {}."),
+    ],
+    ids=["no cache", "nothing", "no gradients", "None"],
+)  # fmt: skip
+@pytest.mark.parametrize("n", [2, 5])  # an array of two samples could pass for a pair
+def test_a_layer_that_returns_something_else_is_named(parts, text, n):
+    model = Sequential([Dense(3, input_dim=4), Scale(**parts), Dense(3)])
+    model.compile(loss="mse")
+    with pytest.raises(TypeError, match=re.escape(f"layer 'scale': {text}")):
+        model.train_on_batch(np.ones((n, 4)), np.ones((n, 3)))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda gradient: gradient.astype(np.float64),
+        lambda gradient: gradient.tolist(),
+        lambda gradient: np.repeat(gradient, 2)[::2],
+    ],
+    ids=["another dtype", "list", "not contiguous"],
+)
+@pytest.mark.parametrize("n", [5, 40], ids=["one shard", "two shards"])
+def test_a_layers_gradients_may_come_in_any_form(change, n):
+    def backward(dy, cache):
+        return (dy * 2).tolist(), {"factor": change((dy * cache).sum(axis=0))}
+
+    def trained(**parts):
+        model = Sequential([Dense(3, input_dim=4), Scale(**parts)], seed=0)
+        model.compile(loss="mse", optimizer="adam")
+        rng = np.random.default_rng(0)
+        x, y = rng.random((n, 4)), rng.random((n, 3))
+        gradients = model.loss_and_gradients(x, y)[1]
+        model.train_on_batch(x, y)
+        assert {gradient.dtype.name for gradient in gradients.values()} == {"float32"}
+        return model
+
+    assert_same_weights(trained(backward=backward), trained())
+
+
+def test_a_layer_may_return_an_array_that_it_keeps():
+    """An L2 penalty by hand: the gradient is the parameter itself, which the sum over the shards must not change."""
+    model = Sequential(seed=0, dtype="float64")
+    layer = Scale(backward=lambda dy, cache: (dy, {"factor": layer.params["factor"]}), input_shape=(3,))
+    model.add(layer)
+    model.compile(loss="mse", optimizer=SGD(0.25))
+    x = np.ones((40, 3))
+    np.testing.assert_array_equal(model.loss_and_gradients(x, x)[1]["scale/factor"], 4)  # 2 from each of two shards
+    np.testing.assert_array_equal(layer.params["factor"], 2)
+    model.train_on_batch(x, x)
+    np.testing.assert_array_equal(layer.params["factor"], 1)
 
 
 @pytest.mark.parametrize("output", [None, (3, 0), (None, 3), "3"])

@@ -26,6 +26,7 @@ MAY_KNOW = {
     "engine": {"ops", "utils", "layers", "losses", "metrics", "optimizers"},
     "progress": {"callbacks"},
     "checking": {"ops"},  # it knows layers, losses and models by their contract alone
+    "testing": {"ops", "layers", "checking"},
     "models": {"ops", "utils", "layers", "losses", "metrics", "optimizers", "engine", "callbacks", "progress"},
 }
 FREE = {"", "certificate"}  # the package's root, and a program that uses the library as a user would

@@ -52,18 +52,23 @@ class LayerStep:
         self.position = position
 
     def forward(self, x: Array, training: bool, rng: RandomKey | None, scratch: Workspace) -> tuple[Array, Any]:
-        y, cache = self.layer.forward(x, training=training, rng=rng)
-        if y.shape != (len(x), *self.layer.output_shape):
+        y, cache = _pair(self.layer.forward(x, training=training, rng=rng), self.layer, "forward", "(y, cache)")
+        if np.shape(y) != (len(x), *self.layer.output_shape):
             raise ValueError(
                 f"layer {self.layer.name!r}: forward must return shape {(len(x), *self.layer.output_shape)}, as its build "
-                f"said, received {y.shape}."
+                f"said, received {np.shape(y)}."
             )
         return np.ascontiguousarray(y, x.dtype), cache
 
     def backward(
         self, dy: Array, cache: Any, scratch: Workspace, grads: Workspace, need_dx: bool
     ) -> tuple[Array, Gradients]:
-        dx, gradients = self.layer.backward(dy, cache)
+        dx, gradients = _pair(self.layer.backward(dy, cache), self.layer, "backward", "(dx, gradients by name)")
+        if not isinstance(gradients, dict):
+            raise TypeError(
+                f"layer {self.layer.name!r}: backward must return (dx, gradients by name), received {gradients!r} as the "
+                "gradients. Without parameters that is {}."
+            )
         expected = {name: value.shape for name, value in self.layer.params.items()}
         received = {name: np.shape(value) for name, value in gradients.items()}
         if received != expected:
@@ -71,12 +76,21 @@ class LayerStep:
                 f"layer {self.layer.name!r}: backward must return a gradient of each parameter's shape, {expected}, "
                 f"received {received}."
             )
-        if dx.shape[1:] != tuple(self.layer.input_shape):
+        if np.shape(dx) != (len(dy), *self.layer.input_shape):
             raise ValueError(
                 f"layer {self.layer.name!r}: backward must return dx of shape {(len(dy), *self.layer.input_shape)}, "
-                f"received {dx.shape}."
+                f"received {np.shape(dx)}."
             )
-        return np.ascontiguousarray(dx, dy.dtype), gradients
+        # copies, because the shards' gradients are summed in place: the layer may have returned an array that it keeps
+        own = {name: np.array(gradients[name], value.dtype) for name, value in self.layer.params.items()}
+        return np.ascontiguousarray(dx, dy.dtype), own
+
+
+def _pair(returned: Any, layer: Any, method: str, what: str) -> tuple[Any, Any]:
+    """What a layer's method returned, where it is a pair."""
+    if not isinstance(returned, tuple) or len(returned) != 2:
+        raise TypeError(f"layer {layer.name!r}: {method} must return {what}, received {type(returned).__name__}.")
+    return returned
 
 
 class FlattenStep(LayerStep):

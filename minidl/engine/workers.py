@@ -76,7 +76,9 @@ def run(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Resul
                 todo.clear()
                 raise
 
-    futures = [_get_pool().submit(work) for _ in range(helpers)]
+    with _lock:  # or else set_num_threads in another thread could end the pool between the two
+        pool = _get_pool()
+        futures = [pool.submit(work) for _ in range(helpers)]
     try:
         work()
     finally:
@@ -89,12 +91,11 @@ def run(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Resul
 
 def _get_pool() -> ThreadPoolExecutor:
     global _pool
-    with _lock:
-        if _pool is None:
-            _pool = ThreadPoolExecutor(
-                max(1, get_num_threads() - 1), thread_name_prefix="minidl", initializer=_limit_blas_of_this_thread
-            )
-        return _pool
+    if _pool is None:
+        _pool = ThreadPoolExecutor(
+            max(1, get_num_threads() - 1), thread_name_prefix="minidl", initializer=_limit_blas_of_this_thread
+        )
+    return _pool
 
 
 def _drop_pool() -> None:

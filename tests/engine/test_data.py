@@ -31,6 +31,27 @@ class OnDisk:
         return part
 
 
+class OfAnotherLibrary:
+    """An array with a dtype that NumPy does not know, which np.asarray understands."""
+
+    class DType:
+        pass
+
+    dtype = DType()
+
+    def __init__(self, array):
+        self._array, self.shape = array, array.shape
+
+    def __len__(self):
+        return len(self._array)
+
+    def __getitem__(self, where):
+        raise AssertionError("must be made NumPy's first")
+
+    def __array__(self, dtype=None, copy=None):
+        return np.asarray(self._array, dtype)
+
+
 # ---------------------------------------------------------------------------------------------------------- check_array
 
 
@@ -184,6 +205,7 @@ def forms(x, tmp_path):
         "not writeable": locked,
         "list": x.tolist(),
         "on disk": OnDisk(x),
+        "of another library": OfAnotherLibrary(x),
     }
 
 
@@ -239,3 +261,18 @@ def test_labels_and_weights_are_cut_alike():
     assert Data(np.zeros((4, 1)), np.arange(4)).labels(slice(1, 3))[1] is None
     with pytest.raises(ValueError, match="y is missing: expected a label for each sample"):
         Data(np.zeros((4, 1))).labels(slice(0, 2))
+
+
+def test_an_array_of_another_library_goes_through_numpy():
+    class Foreign:
+        """As a tensor of PyTorch: shape and slices, but a dtype of its own."""
+
+        shape, dtype = (2, 3), "a dtype that NumPy does not know"
+
+        def __getitem__(self, where):
+            raise AssertionError("it is to be converted, not sliced")
+
+        def __array__(self, dtype=None, copy=None):
+            return np.arange(6.0).reshape(2, 3)
+
+    np.testing.assert_array_equal(check_array(Foreign(), "x"), [[0, 1, 2], [3, 4, 5]])

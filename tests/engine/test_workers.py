@@ -123,6 +123,33 @@ def test_after_an_error_nobody_works_any_more_and_what_had_not_begun_is_left_out
     assert len(begun) < 1000
 
 
+def test_an_error_is_raised_only_when_the_other_threads_have_ended():
+    """They write into the caller's arrays: it must not go on while they do."""
+    set_num_threads(2)
+    both, release, failed = threading.Barrier(2), threading.Event(), threading.Event()
+
+    def call():
+        caller = threading.get_ident()
+
+        def work(item):
+            both.wait(WAIT)
+            if threading.get_ident() == caller:
+                raise ZeroDivisionError
+            release.wait(WAIT)
+
+        try:
+            run(work, range(2))
+        except ZeroDivisionError:
+            failed.set()
+
+    thread = threading.Thread(target=call, daemon=True)
+    thread.start()
+    assert not failed.wait(0.2)  # the caller's item has failed long ago
+    release.set()
+    assert failed.wait(WAIT)
+    thread.join(WAIT)
+
+
 @pytest.mark.parametrize("threads", [2, 3])
 def test_a_call_from_inside_a_worker_does_not_wait_for_itself(threads):
     set_num_threads(threads)
@@ -150,6 +177,31 @@ def test_a_call_while_all_threads_are_busy_is_worked_on_by_its_caller():
     finally:
         release.set()
         blocked.join(WAIT)
+
+
+def test_the_number_may_change_while_another_thread_works():
+    """Between finding the pool and giving it work, nobody else may end it."""
+    set_num_threads(2)
+    done, errors = threading.Event(), []
+
+    def work():
+        while not done.is_set():
+            try:
+                assert run(lambda item: -item, range(6)) == [0, -1, -2, -3, -4, -5]
+            except BaseException as error:
+                errors.append(error)
+                return
+
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for i in range(500):
+        set_num_threads(2 + i % 3)
+    done.set()
+    for thread in threads:
+        thread.join(WAIT)
+        assert not thread.is_alive()
+    assert not errors
 
 
 def test_a_callback_may_use_the_model_that_is_being_trained():
@@ -318,9 +370,10 @@ def test_training_limits_blas_only_while_it_runs(blas):
 def test_a_forked_child_makes_its_own_threads():
     """In a process of its own, which ends itself where the child hangs."""
     script = """
-        import os, signal, sys, warnings
+        import os, signal, threading, warnings
         import numpy as np
         from minidl import Sequential, set_num_threads
+        from minidl.engine.workers import run
         from minidl.layers import Dense
 
         warnings.simplefilter("ignore", DeprecationWarning)  # Python warns of any fork beside threads
@@ -332,12 +385,19 @@ def test_a_forked_child_makes_its_own_threads():
         x, y = rng.random((300, 64)), rng.integers(0, 4, 300)
         model.fit(x, y, verbose=0)
         before = model.predict(x, verbose=0).tobytes()
+
+        def both_threads_work():
+            together = threading.Barrier(2)
+            run(lambda item: together.wait(30), range(2))  # breaks where one of them does not come
+
+        both_threads_work()
         read, write = os.pipe()
         child = os.fork()
         if child == 0:
             signal.alarm(40)
             same = model.predict(x, verbose=0).tobytes() == before
             model.fit(x, y, verbose=0)
+            both_threads_work()
             os.write(write, model.predict(x, verbose=0).tobytes() if same else b"other numbers")
             os._exit(0)
         os.close(write)

@@ -394,6 +394,7 @@ def test_a_batch_equals_its_samples_one_by_one(case, ops, data):
 @given(data=st.data())
 def test_nothing_is_hidden_changed_or_shared(case, ops, data):
     t = trial(data, case, ops)
+    held = dict(vars(t.layer))
     given_to_forward = copied([t.x, t.layer.params])
     y, cache = t.forward()
     assert_same([t.x, t.layer.params], given_to_forward)
@@ -414,6 +415,9 @@ def test_nothing_is_hidden_changed_or_shared(case, ops, data):
     t.layer.forward(-t.x, training=True, rng=RandomKey(7, 0))
     assert_same(t.layer.backward(t.dy, cache), first)
     assert_same(t.forward()[0], y)
+
+    assert list(vars(t.layer)) == list(held)
+    assert all(vars(t.layer)[name] is value for name, value in held.items())
 
     again = t.layer.forward(t.x)[0]
     assert_same(t.layer.forward(t.x, rng=RandomKey(7, 0))[0], again)

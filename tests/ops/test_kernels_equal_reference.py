@@ -386,3 +386,12 @@ def test_the_arrays_that_are_changed_must_be_contiguous(name):
         results.append(changed[0])
     np.testing.assert_allclose(*results, **TOLERANCE[np.dtype(np.float64)])
     assert results[0].any()
+
+
+@both_sets
+def test_a_gradient_for_the_padding_is_left_out(ops):
+    """The library's own forward never points there; a layer of somebody else's may, and must not write outside of dx."""
+    dy = np.ones((1, 2, 2, 1))
+    index = np.array([0, 2, 6, 8], np.int32).reshape(1, 2, 2, 1)  # the corners of 3×3 windows around a 2×2 image
+    dx = ops.max_pool2d_backward(dy, index, (1, 2, 2, 1), (3, 3), (1, 1), "same")
+    assert (dx == 0).all()

@@ -29,14 +29,16 @@ def _forward(x, y, index, height, width, stride_h, stride_w, top, left):
 
 @jit
 def _backward(dy, index, dx, width, stride_h, stride_w, top, left):
-    """dx (N, H, W, C) += dy where the maximum was; dx is not padded."""
+    """dx (N, H, W, C) += dy where the maximum was; dx is not padded, and an index into the padding is left out."""
     samples, rows, columns, channels = dy.shape
     for n in range(samples):
         for i in range(rows):
             for j in range(columns):
                 for c in range(channels):
-                    tap = index[n, i, j, c]
-                    dx[n, i * stride_h + tap // width - top, j * stride_w + tap % width - left, c] += dy[n, i, j, c]
+                    row = i * stride_h - top + index[n, i, j, c] // width
+                    column = j * stride_w - left + index[n, i, j, c] % width
+                    if 0 <= row < dx.shape[1] and 0 <= column < dx.shape[2]:
+                        dx[n, row, column, c] += dy[n, i, j, c]
 
 
 def max_pool2d_forward(x: Array, pool_size: Pair, strides: Pair, padding: str) -> tuple[Array, Array]:
