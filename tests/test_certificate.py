@@ -1,0 +1,116 @@
+"""The certificate says of every part whether it is proved, the page says the same, and a wrong gradient shows."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from minidl import certificate, checking, layers, losses, optimizers
+from minidl.layers import Dense, Layer
+from minidl.layers.activation import ACTIVATIONS
+
+PAGE = Path(__file__).parent.parent / "docs" / "certificate.md"
+PARTS = ("layer", "activation", "loss", "optimizer", "model")
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """The models are small ones here: the real ones take seconds each."""
+    small = {name: lambda: [Dense(10, activation="softmax", input_shape=(784,))] for name in certificate.MODELS}
+    monkeypatch.setattr(certificate, "MODELS", small)
+
+    def check(make, seed):
+        model = certificate.Sequential(make(), seed=seed, dtype="float64")
+        model.compile(loss="sparse_categorical_crossentropy")
+        rng = np.random.default_rng(seed)
+        return [certificate.gradcheck(model, rng.random((3, 784)), rng.integers(10, size=3), mode="direction")]
+
+    monkeypatch.setattr(certificate, "_check_model", check)
+
+
+def page_rows():
+    """(kind, name, verdict) of every line of the page's table."""
+    lines = [line for line in PAGE.read_text(encoding="utf-8").splitlines() if line.startswith("|")]
+    head, _, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    assert tuple(head) == certificate.HEAD
+    return [(row[0], row[1], row[head.index("verdict")]) for row in rows]
+
+
+def test_the_page_says_what_the_code_says(quick):
+    found = list(certificate.rows())
+    assert page_rows() == [(row.kind, row.name, "proved" if row.passed else "WRONG") for row in found]
+    assert all(row.passed and row.proved > 0 and row.cases > 0 for row in found)
+
+
+def test_the_real_models_are_those_of_the_page():
+    """One set of operations and one direction are enough to hold the verdict."""
+    rng = np.random.default_rng(0)
+    x, y = rng.random((2, 28, 28, 1)), rng.integers(10, size=2)
+    verdicts = {}
+    for name, make in certificate.MODELS.items():
+        model = certificate.Sequential(make(), seed=0, dtype="float64")
+        model.compile(loss="sparse_categorical_crossentropy")
+        report = checking.gradcheck(model, x, y, mode="direction", directions=1)
+        verdicts[name] = "proved" if report.passed else "WRONG"
+    assert verdicts == {name: verdict for kind, name, verdict in page_rows() if kind == "model"}
+
+
+def test_nothing_is_left_out():
+    rows = [(kind, name) for kind, name, _ in page_rows()]
+    ours = {name for name in vars(layers) if isinstance(getattr(layers, name), type)} - {"Layer", "Input"}
+    assert {name for kind, name in rows if kind == "layer"} == {
+        name for name in ours if issubclass(getattr(layers, name), Layer)
+    }
+    assert {name for kind, name in rows if kind == "activation"} == set(ACTIVATIONS)
+    classes = {cls.__name__ for cls in losses.LOSSES.values()}
+    assert {type(make()).__name__ for make in certificate.LOSSES.values()} == classes
+    steppers = {type(make()).__name__ for make, _ in certificate.OPTIMIZERS.values()}
+    assert steppers == {cls.__name__ for cls in optimizers.OPTIMIZERS.values()}
+    assert [kind for kind in PARTS if any(row[0] == kind for row in rows)] == list(PARTS)
+
+
+def run(monkeypatch, capsys, *arguments):
+    """(the exit code, what was printed) of the command."""
+    monkeypatch.setattr(sys, "argv", ["certificate", *map(str, arguments)])
+    code = certificate.main()
+    return code, capsys.readouterr().out
+
+
+def test_the_command_writes_the_page(quick, monkeypatch, capsys, tmp_path):
+    path = tmp_path / "page.md"
+    code, printed = run(monkeypatch, capsys, "--write", path)
+    assert code == 0
+    assert "WRONG" not in printed
+    written, kept = (text.read_text(encoding="utf-8").partition("| kind")[0] for text in (path, PAGE))
+    assert written == kept
+
+
+def test_a_wrong_gradient_is_wrong_in_the_certificate(quick, monkeypatch, capsys, tmp_path):
+    right = Dense.backward
+
+    def backward(self, dy, cache):
+        dx, grads = right(self, dy, cache)
+        return dx, {**grads, "kernel": grads["kernel"] * 1.001}
+
+    monkeypatch.setattr(Dense, "backward", backward)
+    path = tmp_path / "page.md"
+    code, printed = run(monkeypatch, capsys, "--write", path)
+    assert code == 1
+    wrong = [line for line in path.read_text(encoding="utf-8").splitlines() if "WRONG" in line]
+    assert [line.split("|")[2].strip() for line in wrong] == ["Dense"]
+    assert printed.count("WRONG") == 1
+
+
+def test_a_wrong_optimizer_is_wrong_in_the_certificate(monkeypatch):
+    monkeypatch.setattr(optimizers.SGD, "__init__", wrong_rate(optimizers.SGD.__init__))
+    verdicts = {row.name: row.passed for row in certificate.optimizer_rows()}
+    assert not verdicts["SGD"]
+    assert verdicts["RMSprop"]
+
+
+def wrong_rate(init):
+    def changed(self, learning_rate=0.0101, **settings):
+        init(self, learning_rate, **settings)
+
+    return changed

@@ -1,0 +1,303 @@
+"""check_layer tells a student what is wrong, the strategies draw what they promise, and the documentation is true."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import find, given, settings
+from hypothesis import strategies as st
+
+from minidl import RandomKey, testing
+from minidl.layers import Activation, Conv2D, Dense, Dropout, Flatten, Layer, MaxPooling2D, Rescaling
+from minidl.testing import KINDS, assert_close, check_layer, inputs, layer_configurations, shapes
+
+DOCUMENT = Path(__file__).parent.parent / "docs" / "checking.md"
+
+
+class Scale(Layer):
+    """The right one; each of the faulty ones below changes one thing."""
+
+    def build(self, input_shape, rng, dtype):
+        self.params = {"factor": np.ones(input_shape, dtype)}
+        return input_shape
+
+    def forward(self, x, *, training=False, rng=None):
+        return x * self.params["factor"], x
+
+    def backward(self, dy, cache):
+        return dy * self.params["factor"], {"factor": (dy * cache).sum(axis=0)}
+
+
+# ----------------------------------------------------------------------------------------------------------- right layers
+
+
+@settings(max_examples=60)
+@given(layer_configurations())
+def test_every_layer_of_the_library_is_right(configuration):
+    factory, shape = configuration
+    check_layer(factory, shape, max_entries=20)
+
+
+def test_right_layers():
+    check_layer(Scale, [(4,), (1,), (2, 3)])
+    check_layer(Scale, (2, 3, 1))
+    check_layer(lambda: Dense(1, activation="relu"), (1,))  # off on all samples of the first attempt, or of another
+    check_layer(lambda: Dropout(0.5), [(1,), (7,)])
+
+    class Bare:
+        def forward(self, x, *, training=False, rng=None):
+            return np.log(x), x
+
+        def backward(self, dy, cache):
+            return dy / cache, {}
+
+    check_layer(Bare, (4,), inputs=lambda rng, shape: rng.uniform(0.5, 2, shape))
+
+
+# ---------------------------------------------------------------------------------------------------------- faulty layers
+
+
+class WrongShape(Scale):
+    def build(self, input_shape, rng, dtype):
+        super().build(input_shape, rng, dtype)
+        return (input_shape[0] + 1,)
+
+
+class IgnoresDtype(Scale):
+    def build(self, input_shape, rng, dtype):
+        self.params = {"factor": np.ones(input_shape)}
+        return input_shape
+
+
+class LosesDtype(Scale):
+    def forward(self, x, *, training=False, rng=None):
+        return x * self.params["factor"] + np.zeros(x.shape), x
+
+
+class CoupledSamples(Scale):
+    """Subtracts the mean of the batch: right as a derivative, but a sample depends on its neighbours."""
+
+    def forward(self, x, *, training=False, rng=None):
+        return (x - x.mean(axis=0)) * self.params["factor"], x - x.mean(axis=0)
+
+    def backward(self, dy, cache):
+        dx = dy * self.params["factor"]
+        return dx - dx.mean(axis=0), {"factor": (dy * cache).sum(axis=0)}
+
+
+class Views(Flatten):
+    def forward(self, x, *, training=False, rng=None):
+        return x.reshape(len(x), -1), x.shape
+
+
+class ViewsBack(Flatten):
+    def backward(self, dy, cache):
+        return dy.reshape(cache), {}
+
+
+class ParamAsGradient(Scale):
+    """y = x + factor, whose gradient for x is dy itself."""
+
+    def forward(self, x, *, training=False, rng=None):
+        return x + self.params["factor"], None
+
+    def backward(self, dy, cache):
+        return dy, {"factor": dy.sum(axis=0)}
+
+
+class NeedsContiguous(Scale):
+    def forward(self, x, *, training=False, rng=None):
+        if not x.flags.c_contiguous:
+            raise ValueError("not contiguous")
+        return super().forward(x)
+
+
+class WrongOutsideTraining(Dropout):
+    def backward(self, dy, cache):
+        return super().backward(dy, cache or RandomKey(1, 0))
+
+
+class OnlyInTheBatch(Scale):
+    def forward(self, x, *, training=False, rng=None):
+        return x * self.params["factor"] * len(x), x * len(x)
+
+    def backward(self, dy, cache):
+        return dy * self.params["factor"] * len(dy), {"factor": (dy * cache).sum(axis=0)}
+
+
+class Unfinished(Scale):
+    def backward(self, dy, cache):
+        raise NotImplementedError("write me")
+
+
+class ForgetsTheFirst(Scale):
+    def backward(self, dy, cache):
+        return dy * self.params["factor"], {"factor": (dy * cache)[1:].sum(axis=0)}
+
+
+FAULTS = {
+    WrongShape: r"input shape \(4,\): build returns the output shape \(5,\), but forward gives \(4,\) for a sample",
+    IgnoresDtype: "build makes the parameter 'factor' as float64 for dtype float32: use the dtype",
+    LosesDtype: r"y is float64 for float32 input and parameters: keep the dtype, e.g. by np.zeros\(…, x.dtype\)",
+    CoupledSamples: r"y differs for samples one by one and for the batch: y\[\d, \d\]: -?0, expected",
+    Views: "y shares its memory with x: return a fresh array",
+    ViewsBack: "dx shares its memory with dy: return a fresh array",
+    ParamAsGradient: "dx shares its memory with dy",
+    NeedsContiguous: "layouts: ValueError: not contiguous",
+    OnlyInTheBatch: "differs for samples one by one and for the batch",
+    Unfinished: "gradients: NotImplementedError: write me",
+    ForgetsTheFirst: r"factor\[\d\]: the gradient says .* the slope is",
+}
+
+
+@pytest.mark.parametrize("layer", FAULTS)
+def test_faulty_layers(layer):
+    with pytest.raises(AssertionError, match=FAULTS[layer]) as caught:
+        check_layer(layer, [(4,)])
+    assert str(caught.value).startswith(f"{layer.__name__} is not right yet.\ninput shape (4,): ")
+
+
+def test_outside_training_counts_too():
+    with pytest.raises(AssertionError, match="the gradient says"):
+        check_layer(lambda: WrongOutsideTraining(0.5), (8,))
+
+
+def test_a_layer_with_nothing_to_prove_is_told_so():
+    class Off(Activation):
+        def __init__(self):
+            super().__init__("relu")
+
+    with pytest.raises(AssertionError, match=r"only 0 entries could be proved .* Choose other inputs"):
+        check_layer(Off, (3,), inputs=lambda rng, shape: -np.ones(shape))
+
+
+def test_assert_close_holds_to_the_dtype():
+    ones = np.ones(3)
+    assert_close(ones, ones + 1e-13)
+    assert_close(ones.astype(np.float32), ones + 1e-6)
+    assert_close(np.array([1e6, 0.0]), np.array([1e6, 1e-7]))  # relative to the largest
+    for actual, expected, message in (
+        (ones, ones + 1e-11, r"the arrays\[0\]: 1, expected 1 ± 1.0e-12"),
+        (ones.astype(np.float32), ones + 1e-4, "expected 1.0001 ±"),
+        (ones, np.ones(4), r"shape \(3,\), expected \(4,\)"),
+        (ones * np.nan, ones, "nan, expected 1"),
+    ):
+        with pytest.raises(AssertionError, match=message):
+            assert_close(actual, expected)
+
+
+# ----------------------------------------------------------------------------------------------------------- strategies
+
+
+@given(st.data())
+def test_inputs(data):
+    shape = data.draw(shapes(data.draw(st.integers(1, 3))))
+    dtype = data.draw(st.sampled_from([np.float32, np.float64]))
+    x = data.draw(inputs(shape, dtype=dtype))
+    assert x.dtype == dtype
+    assert x.shape[1:] == shape
+    assert 1 <= len(x) <= 4
+    assert np.isfinite(x).all()
+
+
+IS = {
+    "a batch of one": lambda x: len(x) == 1,
+    "more": lambda x: len(x) > 1,
+    "gaps": lambda x: not x.flags.c_contiguous,
+    "zeros": lambda x: not x.any(),
+    "constant": lambda x: x.any() and (x == x.flat[0]).all(),
+    "ties": lambda x: x.any() and set(x.flat) <= {-2, -1, 0, 1, 2} and len(set(x.flat)) > 2,
+    "large": lambda x: np.abs(x).max() > 1e5,
+    "small": lambda x: 0 < np.abs(x).max() < 1e-4,
+    "mixed": lambda x: np.abs(x).max() > 1e6 * np.abs(x).min() > 0,
+}
+
+
+@pytest.mark.parametrize("what", IS)
+def test_inputs_can_be(what):
+    find(inputs((3, 2)), IS[what], settings=settings(max_examples=500, database=None))
+
+
+def test_kinds_can_be_chosen():
+    with pytest.raises(ValueError, match=r"kinds must be among normal, ties, .* received 'odd'"):
+        inputs((2,), kinds=["odd"])
+
+    @settings(max_examples=10)
+    @given(inputs((2,), kinds=["zeros"]))
+    def all_are_zeros(x):
+        assert not x.any()
+
+    all_are_zeros()
+    assert set(KINDS) == {"normal", "ties", "constant", "zeros", "large", "small", "mixed"}
+
+
+@pytest.mark.parametrize("layer", [Dense, Conv2D, MaxPooling2D, Activation, Dropout, Flatten, Rescaling])
+def test_configurations_of_every_layer_are_drawn(layer):
+    factory, shape = find(
+        layer_configurations(),
+        lambda drawn: type(drawn[0]()) is layer,
+        settings=settings(max_examples=500, database=None),
+    )
+    assert factory() is not factory()
+    assert isinstance(shape, tuple)
+
+
+def test_without_hypothesis_check_layer_works_and_a_strategy_names_the_extra():
+    code = (
+        "import sys; sys.modules['hypothesis'] = sys.modules['hypothesis.strategies'] = None\n"
+        "from minidl.layers import Flatten; from minidl.testing import check_layer, inputs\n"
+        "check_layer(Flatten, (2, 3)); print('fine'); inputs((2,))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", timeout=60, check=False)
+    assert done.stdout.strip() == "fine"
+    assert "the strategies of minidl.testing need Hypothesis: pip install 'minidl[test]'." in done.stderr
+
+
+# -------------------------------------------------------------------------------------------------------- the document
+
+
+def test_the_document_is_true(capsys):
+    """Its blocks of code run one after the other, and print, or raise, what the block of text behind each one shows."""
+    blocks = re.findall(r"```(\w+)\n(.*?)```", DOCUMENT.read_text(encoding="utf-8"), re.DOTALL)
+    assert len([kind for kind, _ in blocks if kind == "python"]) >= 6
+    names = {"__name__": "document"}
+    shown = 0
+    for position, (kind, text) in enumerate(blocks):
+        if kind != "python":
+            continue
+        try:
+            exec(compile(text, str(DOCUMENT), "exec"), names)
+            output = capsys.readouterr().out
+        except AssertionError as error:
+            output = capsys.readouterr().out + f"{type(error).__name__}: {error}\n"
+        expected = (
+            blocks[position + 1][1] if blocks[position + 1 : position + 2] and blocks[position + 1][0] == "text" else ""
+        )
+        assert without_rounding(output) == without_rounding(expected)
+        shown += bool(expected)
+    assert shown >= 4
+
+
+def without_rounding(text):
+    """Errors of the size of rounding differ from machine to machine; so does what is right of them in a table."""
+    return [
+        re.sub(r"\d\.\d+e[-+]\d+", "…", line).replace(" ", "").rstrip() for line in text.splitlines() if line.strip()
+    ]
+
+
+def test_the_document_shows_what_there_is():
+    text = DOCUMENT.read_text(encoding="utf-8")
+    for name in (
+        "gradcheck",
+        "assert_gradients",
+        "check_layer",
+        "layer_configurations",
+        "inputs",
+        "max_entries",
+    ):
+        assert f"`{name}" in text or f"{name}(" in text
+    assert all(kind in text for kind in KINDS)
+    assert f"{testing.TOLERANCES[np.dtype(np.float32)]:.0e}".replace("e-0", "e-") in text
