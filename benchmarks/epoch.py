@@ -1,7 +1,7 @@
 """Seconds an epoch: the tutorial's CNN in minidl and in PyTorch, in turns, with the same batches and threads.
 
     pip install . torch
-    python benchmarks/epoch.py --threads 2
+    python -m benchmarks.epoch --threads 2
 
 The machine may be busy with other things, and differently so from minute to minute: compare the ratios of neighbouring runs, not
 times of different days. Each library runs in a process of its own, so that neither's threads or caches are in the other's way.
@@ -21,22 +21,12 @@ def train_minidl(epochs: int, batch_size: int, threads: int) -> list[float]:
     import minidl
     from minidl.callbacks import LambdaCallback
     from minidl.datasets import mnist
-    from minidl.layers import Conv2D, Dense, Dropout, Flatten, MaxPooling2D
+
+    from .models import compiled
 
     minidl.set_num_threads(threads)
     (x, y), _ = mnist.load_data()
-    model = minidl.Sequential(
-        [
-            Conv2D(32, (5, 5), activation="relu", input_shape=(28, 28, 1)),
-            MaxPooling2D(),
-            Dropout(0.2),
-            Flatten(),
-            Dense(128, activation="relu"),
-            Dense(10, activation="softmax"),
-        ],
-        seed=1,
-    )
-    model.compile(loss="sparse_categorical_crossentropy", optimizer="adam")
+    model = compiled("cnn", seed=1)
     marks = [time.perf_counter()]
     model.fit(
         x[..., None].astype("float32") / 255,
@@ -102,7 +92,7 @@ def main() -> None:
     medians: dict[str, list[float]] = {name: [] for name in CONTESTANTS}
     for turn in range(options.rounds):
         for name in CONTESTANTS:
-            command = [sys.executable, __file__, "--run", name, "--epochs", str(options.epochs)]
+            command = [sys.executable, "-m", "benchmarks.epoch", "--run", name, "--epochs", str(options.epochs)]
             command += ["--batch-size", str(options.batch_size), "--threads", str(options.threads)]
             seconds = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
             medians[name].append(statistics.median(seconds[1:]))
