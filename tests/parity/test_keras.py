@@ -1,0 +1,273 @@
+"""minidl and Keras 3, given the same program, the same weights and the same digits, compute the same numbers.
+
+Keras runs on TensorFlow: on PyTorch its fit and predict turn float64 data into float32, and nothing could be proved.
+"""
+
+import numpy as np
+import pytest
+from parity.twins import BATCH, MODELS, STEPS, agree, changes, digits, give_biases
+
+import minidl
+from minidl.ops import OPERATIONS
+from minidl.utils import to_categorical
+
+keras = pytest.importorskip("keras", reason="the twins need Keras 3 on TensorFlow: pip install 'minidl[parity]'")
+if keras.config.backend() != "tensorflow":
+    pytest.skip(
+        f"the twins need Keras on TensorFlow, here it runs on {keras.config.backend()}", allow_module_level=True
+    )
+tensorflow = pytest.importorskip(
+    "tensorflow", reason="the twins need Keras 3 on TensorFlow: pip install 'minidl[parity]'"
+)
+
+both_dtypes = pytest.mark.parametrize("dtype", ["float64", "float32"], indirect=True)
+both_sets = pytest.mark.parametrize("ops", OPERATIONS)
+
+
+@pytest.fixture
+def dtype(request):
+    """What both compute in, float64 where the test does not say; with the images' channels last."""
+    name = getattr(request, "param", "float64")
+    before = keras.config.floatx(), keras.config.dtype_policy(), keras.config.image_data_format()
+    _configure(name, name, "channels_last")
+    yield name
+    _configure(*before)
+
+
+def _configure(floatx, policy, image_data_format):
+    keras.config.set_floatx(floatx)
+    keras.config.set_dtype_policy(policy)
+    keras.config.set_image_data_format(image_data_format)
+
+
+def slopes(function, variables):
+    """What function() is, a scalar, and its gradient for each of the Keras variables that it reads."""
+    with tensorflow.GradientTape() as tape:
+        result = function()
+    gradients = tape.gradient(result, [variable.value for variable in variables])
+    return to_numpy(result), [to_numpy(gradient) for gradient in gradients]
+
+
+def to_numpy(tensor):
+    return keras.ops.convert_to_numpy(tensor)
+
+
+# ---------------------------------------------------------------------------------------------------- the whole models
+
+
+def make(name, dtype, rate=0.2):
+    """The model and its twin, made by the same source."""
+    model = minidl.Sequential(MODELS[name](minidl.layers, rate), seed=1, dtype=dtype)
+    give_biases(model)
+    twin = keras.Sequential(MODELS[name](keras.layers, rate))
+    twin.set_weights(model.get_weights())
+    return model, twin
+
+
+@both_dtypes
+@pytest.mark.parametrize("name", MODELS)
+def test_outputs_loss_and_every_gradient(name, dtype):
+    model, twin = make(name, dtype)
+    model.compile(loss="categorical_crossentropy")
+    x, labels = digits(name, 33)
+    x, y = x.astype(dtype), to_categorical(labels, 10)
+    agree(f"{name}: outputs", model.predict(x, verbose=0), twin.predict(x, verbose=0), dtype, "values")
+    loss, gradients = model.loss_and_gradients(x, y)
+    twin_loss = keras.losses.CategoricalCrossentropy()
+    expected_loss, expected = slopes(lambda: twin_loss(y.astype(dtype), twin(x)), twin.trainable_variables)
+    agree(f"{name}: loss", loss, expected_loss, dtype, "values")
+    agree(f"{name}: gradients", list(gradients.values()), expected, dtype, "gradients")
+
+
+def schedule(library):
+    """A learning rate that falls after the steps 5 and 12."""
+    if library is minidl:
+        return lambda step: 2**-5 if step <= 5 else 2**-6 if step <= 12 else 2**-7
+    return keras.optimizers.schedules.PiecewiseConstantDecay([5, 12], [2**-5, 2**-6, 2**-7])
+
+
+def adam_with_defaults(library):
+    """Keras turns β into float32 on its way to float64: its correction for the start at 0 is a little another.
+
+    Adam multiplies it with the learning rate, so there it can be put into minidl's step as well. (In the other optimizers
+    below, all such numbers are ones that float32 holds exactly.)
+    """
+    if library is keras:
+        return keras.optimizers.Adam()
+
+    def correction(t, beta_1, beta_2):
+        return (1 - beta_2**t) ** 0.5 / (1 - beta_1**t)
+
+    exact = 0.9, 0.999
+    rounded = [float(to_numpy(keras.ops.cast(beta, keras.config.floatx()))) for beta in exact]
+    return minidl.optimizers.Adam(lambda step: 0.001 * correction(step + 1, *rounded) / correction(step + 1, *exact))
+
+
+# The same source for both.
+OPTIMIZERS = {
+    "adam": adam_with_defaults,
+    "momentum": lambda library: library.optimizers.SGD(0.02, momentum=0.875),
+    "nesterov": lambda library: library.optimizers.SGD(0.02, momentum=0.875, nesterov=True),
+    "rmsprop": lambda library: library.optimizers.RMSprop(0.0005),
+    "sgd by name": lambda library: "sgd",
+    "rmsprop by name": lambda library: "rmsprop",
+    "adam, other β": lambda library: library.optimizers.Adam(beta_1=0.75, beta_2=0.96875),
+    "adam, large ε": lambda library: library.optimizers.Adam(0.01, beta_1=0.875, beta_2=0.96875, epsilon=0.01),
+    "adam, decay": lambda library: library.optimizers.Adam(0.002, beta_1=0.75, beta_2=0.96875, weight_decay=0.125),
+    "adam, clipped": lambda library: library.optimizers.Adam(beta_1=0.875, beta_2=0.96875, clipnorm=0.125),
+    "sgd, schedule": lambda library: library.optimizers.SGD(schedule(library)),
+    "momentum, schedule": lambda library: library.optimizers.SGD(schedule(library), momentum=0.875),
+    "momentum, clipped": lambda library: library.optimizers.SGD(0.02, momentum=0.875, clipnorm=0.125),
+    "momentum, decay": lambda library: library.optimizers.SGD(0.02, momentum=0.875, weight_decay=0.125),
+    "rmsprop, large ε": lambda library: library.optimizers.RMSprop(0.01, rho=0.75, epsilon=0.01),
+}
+CASES = [
+    *((name, optimizer, "float64") for name in MODELS for optimizer in ("adam", "momentum", "nesterov", "rmsprop")),
+    *((name, optimizer, "float32") for name in MODELS for optimizer in ("adam", "momentum")),
+    *(("cnn", optimizer, "float64") for optimizer in list(OPTIMIZERS)[4:]),
+]
+
+
+@pytest.mark.parametrize(("name", "optimizer", "dtype"), CASES, indirect=["dtype"])
+def test_twenty_steps(name, optimizer, dtype):
+    """An epoch of fit, the last batch a short one. The logs agree too, and how far every weight went."""
+    x, y = digits(name)
+    x, y = x[:-3].astype(dtype), y[:-3]
+    went, logs = [], []
+    for model, library in zip(make(name, dtype, rate=0), (minidl, keras), strict=True):
+        before = model.get_weights()
+        model.compile(
+            loss="sparse_categorical_crossentropy", optimizer=OPTIMIZERS[optimizer](library), metrics=["accuracy"]
+        )
+        history = model.fit(
+            x, y, batch_size=BATCH, epochs=1, verbose=0, shuffle=False, validation_data=(x[:50], y[:50])
+        )
+        went.append(changes(model.get_weights(), before))
+        logs.append(history.history)
+    label = f"{name}, {optimizer}"
+    agree(f"{label}: after {STEPS} steps", *went, dtype, "steps")
+    ours, theirs = logs
+    assert list(ours) == list(theirs)
+    for key in ours:
+        agree(f"{label}: {key}", ours[key][0], theirs[key][0], dtype, "losses")
+
+
+@both_dtypes
+def test_evaluate_with_weights(dtype):
+    model, twin = make("cnn", dtype)
+    x, y = digits("cnn", 90)
+    weights = np.random.default_rng(3).uniform(0, 3, len(x))
+    results = []
+    for each in (model, twin):
+        each.compile(loss="sparse_categorical_crossentropy", optimizer="sgd", metrics=["accuracy"])
+        results.append(each.evaluate(x.astype(dtype), y, batch_size=90, sample_weight=weights, verbose=0))
+    agree("cnn: evaluate with weights", results[0], results[1], dtype, "losses")
+
+
+# ----------------------------------------------------------------------------------------------- layer by layer, float64
+
+
+def layer_parity(layer, twin, ops, x, tolerance="float64"):
+    """Outputs, dx and the parameters' gradients of a layer and of its twin, both in float64."""
+    random = np.random.default_rng(2)
+    layer.ops = OPERATIONS[ops]
+    layer.build(x.shape[1:], random, np.dtype(np.float64))
+    for value in layer.params.values():
+        value[...] = random.normal(size=value.shape)
+    y, cache = layer.forward(x)
+    dy = random.normal(size=y.shape)
+    dx, gradients = layer.backward(dy, cache)
+
+    leaf = keras.Variable(x)
+    twin.build((None, *x.shape[1:]))
+    twin.set_weights(layer.get_weights())
+    agree(f"{layer}: outputs", y, to_numpy(twin(keras.ops.convert_to_tensor(x))), tolerance, "values")
+    _, expected = slopes(lambda: keras.ops.sum(twin(leaf.value) * dy), [leaf, *twin.trainable_variables])
+    agree(f"{layer}: dx", dx, expected[0], tolerance, "gradients")
+    for (name, gradient), other in zip(gradients.items(), expected[1:], strict=True):
+        agree(f"{layer}: {name}", gradient, other, tolerance, "gradients")
+
+
+@both_sets
+@pytest.mark.parametrize("padding", ["valid", "same"])
+@pytest.mark.parametrize(
+    ("size", "window", "strides"),
+    [
+        ((7, 9), (3, 3), (1, 1)),
+        ((6, 7), (4, 2), (1, 1)),
+        ((7, 9), (3, 2), (2, 2)),
+        ((6, 8), (5, 3), (3, 3)),
+        ((9, 7), (2, 4), (3, 1)),
+        ((5, 11), (3, 4), (2, 3)),
+    ],
+)
+def test_conv2d(size, window, strides, padding, ops, dtype):
+    x = np.random.default_rng(0).normal(size=(3, *size, 4))
+    layer, twin = (library.layers.Conv2D(5, window, strides, padding) for library in (minidl, keras))
+    layer_parity(layer, twin, ops, x)
+
+
+@both_sets
+@pytest.mark.parametrize("padding", ["valid", "same"])
+@pytest.mark.parametrize(
+    ("pool", "strides"), [(2, None), ((3, 2), None), (3, 1), (3, 2), ((3, 4), (2, 1)), ((2, 2), (3, 3))]
+)
+def test_max_pooling2d(pool, strides, padding, ops, dtype):
+    """All negative, so that a padding of zeros would show."""
+    x = np.random.default_rng(0).uniform(-2, -1, (3, 7, 10, 4))
+    layer, twin = (library.layers.MaxPooling2D(pool, strides, padding) for library in (minidl, keras))
+    layer_parity(layer, twin, ops, x)
+
+
+@both_sets
+@pytest.mark.parametrize("name", ["linear", "relu", "leaky_relu", "sigmoid", "tanh", "softmax"])
+def test_activations(name, ops, dtype):
+    """Of a layer of its own, with 0 and saturated inputs among the others, and of a Dense."""
+    x = np.random.default_rng(0).normal(size=(5, 6)) * 3
+    x[0] = [0, -0.0, 40, -40, 600, -600]
+    tolerance = "float32" if name == "leaky_relu" else "float64"  # TensorFlow holds its slope, 0.2, in float32
+    layer_parity(*(library.layers.Activation(name) for library in (minidl, keras)), ops, x, tolerance)
+    layer_parity(*(library.layers.Dense(7, activation=name) for library in (minidl, keras)), ops, x[1:], tolerance)
+
+
+@both_sets
+def test_rescaling_and_flatten(ops, dtype):
+    x = np.random.default_rng(0).normal(size=(3, 4, 5, 2))
+    layer_parity(*(library.layers.Rescaling(1 / 256, -0.5) for library in (minidl, keras)), ops, x)
+    layer_parity(*(library.layers.Flatten() for library in (minidl, keras)), ops, x)
+
+
+# ------------------------------------------------------------------------------------------------------ losses, float64
+
+LABELS = np.array([3, 0, 4, 4, 1, 2])
+ONE_HOT = to_categorical(LABELS, 5)
+SOFT = np.random.default_rng(1).dirichlet(np.ones(5), 6)
+LOGITS = np.random.default_rng(0).normal(size=(6, 5)) * 4
+PROBABILITIES = np.random.default_rng(1).uniform(0.1, 0.9, (6, 5))  # that do not add up to 1
+SATURATED = np.eye(5)[[3, 0, 0, 4, 1, 1]]  # four of them right, two wrong
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize(
+    ("name", "y_true", "y_pred", "options"),
+    [
+        ("SparseCategoricalCrossentropy", LABELS, LOGITS, {"from_logits": True}),
+        ("CategoricalCrossentropy", ONE_HOT, LOGITS, {"from_logits": True}),
+        ("CategoricalCrossentropy", SOFT, 300 * LOGITS, {"from_logits": True}),
+        ("SparseCategoricalCrossentropy", LABELS, PROBABILITIES, {}),
+        ("CategoricalCrossentropy", ONE_HOT, PROBABILITIES, {}),
+        ("CategoricalCrossentropy", SOFT, PROBABILITIES, {}),
+        ("CategoricalCrossentropy", ONE_HOT, SATURATED, {}),
+        ("MeanSquaredError", ONE_HOT, LOGITS, {}),
+        ("MeanSquaredError", ONE_HOT.reshape(6, 1, 5, 1), LOGITS.reshape(6, 1, 5, 1), {}),
+    ],
+)
+def test_losses(name, y_true, y_pred, options, weighted, dtype):
+    weights = np.random.default_rng(3).uniform(0, 3, len(y_pred)) if weighted else None
+    loss, twin = (getattr(library.losses, name)(**options) for library in (minidl, keras))
+    value, cache = loss.forward(y_true, y_pred, sample_weight=weights)
+    leaf = keras.Variable(y_pred)
+    shaped = weights if weights is None else weights.reshape(-1, *[1] * (max(y_pred.ndim, 2) - 2))
+    expected, (slope,) = slopes(lambda: twin(y_true, leaf.value, sample_weight=shaped), [leaf])
+    agree(f"{name}: loss", value, expected, "float64", "values")
+    agree(f"{name}: gradient", loss.backward(cache), slope, "float64", "gradients")

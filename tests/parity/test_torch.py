@@ -1,0 +1,425 @@
+"""minidl and PyTorch, given the same weights and the same digits, compute the same numbers, step after step."""
+
+import math
+
+import numpy as np
+import pytest
+from parity.twins import BATCH, MODELS, STEPS, agree, changes, digits, give_biases
+
+import minidl
+from minidl.engine.plan import layer_key
+from minidl.layers import Activation, Conv2D, Dense, Dropout, MaxPooling2D
+from minidl.losses import CategoricalCrossentropy, MeanSquaredError, SparseCategoricalCrossentropy
+from minidl.ops import OPERATIONS, reference
+from minidl.ops.random import FORWARD, RandomKey, derive_key
+from minidl.optimizers import SGD, Adam, RMSprop
+from minidl.utils import to_categorical
+
+torch = pytest.importorskip("torch", reason="the twins need PyTorch: pip install 'minidl[parity]'")
+functional = torch.nn.functional
+
+DTYPES = ["float64", "float32"]
+WAYS = {"fused": {}, "not fused": {"fuse": False}, "reference": {"ops": "reference"}}
+both_dtypes = pytest.mark.parametrize("dtype", DTYPES)
+both_sets = pytest.mark.parametrize("ops", OPERATIONS)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """PyTorch's threads wait for each other by spinning: on a busy machine these small batches would take minutes."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+# ----------------------------------------------------------------------------------------------------------- the twins
+
+
+class Masked(torch.nn.Module):
+    """Dropout with a given mask, (N, C, H, W); nothing without one."""
+
+    mask = None
+
+    def forward(self, x):
+        return x if self.mask is None else x * self.mask
+
+
+class Rows(torch.nn.Module):
+    """Flatten with the channels last, as minidl has them: so the next layer's weights stand in the same order."""
+
+    def forward(self, x):
+        return x.permute(0, 2, 3, 1).flatten(1)
+
+
+def torch_mlp():
+    return torch.nn.Sequential(torch.nn.Linear(784, 784), torch.nn.ReLU(), torch.nn.Linear(784, 10))
+
+
+def torch_cnn():
+    return torch.nn.Sequential(
+        torch.nn.Conv2d(1, 32, 5),
+        torch.nn.ReLU(),
+        torch.nn.MaxPool2d(2),
+        Masked(),
+        Rows(),
+        torch.nn.Linear(32 * 12 * 12, 128),
+        torch.nn.ReLU(),
+        torch.nn.Linear(128, 10),
+    )
+
+
+def torch_cnn_large():
+    return torch.nn.Sequential(
+        torch.nn.Conv2d(1, 30, 5),
+        torch.nn.ReLU(),
+        torch.nn.MaxPool2d(2),
+        torch.nn.Conv2d(30, 15, 3),
+        torch.nn.ReLU(),
+        torch.nn.MaxPool2d(2),
+        Masked(),
+        Rows(),
+        torch.nn.Linear(15 * 5 * 5, 128),
+        torch.nn.ReLU(),
+        torch.nn.Linear(128, 50),
+        torch.nn.ReLU(),
+        torch.nn.Linear(50, 10),
+    )
+
+
+TWINS = {"mlp": torch_mlp, "cnn": torch_cnn, "cnn_large": torch_cnn_large}
+
+
+def tensor(array, dtype="float64"):
+    """An array as a tensor; images (N, H, W, C) become (N, C, H, W)."""
+    array = np.asarray(array, dtype)
+    return torch.tensor(array.transpose(0, 3, 1, 2).copy() if array.ndim == 4 else array)
+
+
+def array(tensor):
+    """A tensor as an array; images (N, C, H, W) become (N, H, W, C)."""
+    values = tensor.detach().numpy()
+    return values.transpose(0, 2, 3, 1) if values.ndim == 4 else values
+
+
+def to_torch(weight):
+    """kernel (KH, KW, C, F) → (F, C, KH, KW); kernel (D, U) → (U, D); a bias stays."""
+    return weight.transpose(3, 2, 0, 1) if weight.ndim == 4 else weight.T
+
+
+def from_torch(weight):
+    """The way back; of a copy, because the optimizer changes a parameter in place."""
+    values = weight.detach().numpy().copy()
+    return values.transpose(2, 3, 1, 0) if values.ndim == 4 else values.T
+
+
+def make(name, dtype, rate=0.2, optimizer="adam", **way):
+    """The model and its twin."""
+    model = minidl.Sequential(MODELS[name](minidl.layers, rate), seed=1, dtype=dtype, **way)
+    give_biases(model)
+    model.compile(loss="sparse_categorical_crossentropy", optimizer=optimizer)
+    twin = TWINS[name]().to(getattr(torch, dtype))
+    with torch.no_grad():
+        for parameter, weight in zip(twin.parameters(), model.get_weights(), strict=True):
+            parameter.copy_(torch.tensor(to_torch(weight)))
+    return model, twin
+
+
+def twin_gradients(twin, x, y):
+    """The twin's loss, and the gradients, left in its parameters and returned in minidl's form."""
+    twin.zero_grad()
+    loss = functional.cross_entropy(twin(x), torch.tensor(y))
+    loss.backward()
+    return loss.item(), [from_torch(parameter.grad) for parameter in twin.parameters()]
+
+
+def set_mask(model, twin, samples):
+    """Give the twin the mask that the model's next step will draw for its Dropout."""
+    (dropout,) = (layer for layer in model.layers if isinstance(layer, Dropout))
+    step = derive_key(model.seed, FORWARD, model.optimizer.iterations)
+    key = RandomKey(layer_key(step, model.layers.index(dropout)), 0)
+    mask = reference.dropout(np.ones((samples, *dropout.output_shape)), dropout.rate, key)
+    assert 0 < np.count_nonzero(mask) < mask.size
+    (masked,) = (module for module in twin if isinstance(module, Masked))
+    masked.mask = tensor(mask, model.dtype)
+
+
+# ---------------------------------------------------------------------------------------------------- the whole models
+
+
+@pytest.mark.parametrize("way", WAYS)
+@both_dtypes
+@pytest.mark.parametrize("name", MODELS)
+def test_outputs_loss_and_every_gradient(name, dtype, way):
+    """On 33 samples, which are not cut into equal shards."""
+    model, twin = make(name, dtype, **WAYS[way])
+    x, y = digits(name, 33)
+    label = f"{name} {way}: "
+    agree(label + "outputs", model.predict(x, verbose=0), array(twin(tensor(x, dtype)).softmax(1)), dtype, "values")
+    loss, gradients = model.loss_and_gradients(x, y)
+    twin_loss, expected = twin_gradients(twin, tensor(x, dtype), y)
+    agree(label + "loss", loss, twin_loss, dtype, "values")
+    agree(label + "gradients", list(gradients.values()), expected, dtype, "gradients")
+
+
+@pytest.mark.parametrize("way", WAYS)
+@both_dtypes
+@pytest.mark.parametrize("name", ["cnn", "cnn_large"])
+def test_gradients_with_dropout_on(name, dtype, way):
+    model, twin = make(name, dtype, **WAYS[way])
+    x, y = digits(name, 33)
+    set_mask(model, twin, len(x))
+    loss, gradients = model.loss_and_gradients(x, y, training=True)
+    twin_loss, expected = twin_gradients(twin, tensor(x, dtype), y)
+    label = f"{name} {way}, dropout on: "
+    agree(label + "loss", loss, twin_loss, dtype, "values")
+    agree(label + "gradients", list(gradients.values()), expected, dtype, "gradients")
+
+
+class KerasAdam(torch.optim.AdamW):
+    """PyTorch's Adam with ε where Keras and minidl put it.
+
+    PyTorch divides by √v / √(1 − β₂ᵗ) + ε, Keras by (√v + ε) / √(1 − β₂ᵗ): the same, when before each step PyTorch is given
+    ε / √(1 − β₂ᵗ) as its ε.
+    """
+
+    iterations = 0
+
+    def step(self):
+        self.iterations += 1
+        (group,) = self.param_groups
+        group["eps"] = 1e-7 / math.sqrt(1 - group["betas"][1] ** self.iterations)
+        super().step()
+
+
+class KerasRMSprop(torch.optim.RMSprop):
+    """PyTorch's RMSprop with ε where Keras and minidl put it.
+
+    PyTorch divides by √s + ε, Keras by √(v + ε): the same with an ε of 0 in PyTorch, when its running mean s is v + ε. After
+    s ← ρ · s + (1 − ρ) · grad² it is, if before that it was v + ε / ρ.
+    """
+
+    def __init__(self, parameters, lr):
+        super().__init__(parameters, lr=lr, alpha=0.9, eps=0)
+
+    def step(self):
+        (group,) = self.param_groups
+        for parameter in group["params"]:
+            state = self.state[parameter]
+            if not state:
+                state.update(step=torch.zeros(()), square_avg=torch.full_like(parameter, 1e-7, requires_grad=False))
+            state["square_avg"] += 1e-7 / group["alpha"] - 1e-7
+        super().step()
+
+
+# PyTorch's momentum holds the learning rate apart from the velocity: the same steps, as long as the rate stays what it is.
+OPTIMIZERS = {
+    "adam": (Adam, lambda p: KerasAdam(p, lr=0.001, weight_decay=0)),
+    "adam, weight decay": (lambda: Adam(0.002, weight_decay=0.1), lambda p: KerasAdam(p, lr=0.002, weight_decay=0.1)),
+    "sgd": (lambda: SGD(0.05), lambda p: torch.optim.SGD(p, lr=0.05)),
+    "momentum": (lambda: SGD(0.02, momentum=0.9), lambda p: torch.optim.SGD(p, lr=0.02, momentum=0.9)),
+    "nesterov": (
+        lambda: SGD(0.02, momentum=0.9, nesterov=True),
+        lambda p: torch.optim.SGD(p, lr=0.02, momentum=0.9, nesterov=True),
+    ),
+    "rmsprop": (lambda: RMSprop(0.0005), lambda p: KerasRMSprop(p, lr=0.0005)),
+}
+
+
+def train_both(name, dtype, optimizer, label, rate, **way):
+    """STEPS steps of both, each with fresh digits; compare the losses on the way and how far every weight went."""
+    create, create_twin = OPTIMIZERS[optimizer]
+    model, twin = make(name, dtype, rate, create(), **way)
+    twin_optimizer = create_twin(twin.parameters())
+    before = model.get_weights()
+    x, y = digits(name)
+    losses, twin_losses = [], []
+    for start in range(0, STEPS * BATCH, BATCH):
+        images, labels = x[start : start + BATCH], y[start : start + BATCH]
+        if rate:
+            set_mask(model, twin, BATCH)
+        losses.append(model.train_on_batch(images, labels))
+        twin_losses.append(twin_gradients(twin, tensor(images, dtype), labels)[0])
+        twin_optimizer.step()
+    agree(f"{label}: losses of {STEPS} steps", np.array(losses), twin_losses, dtype, "losses")
+    after = [from_torch(parameter) for parameter in twin.parameters()]
+    agree(f"{label}: after {STEPS} steps", changes(model.get_weights(), before), changes(after, before), dtype, "steps")
+    assert sum(losses[-5:]) < sum(losses[:5])  # those were steps that learn
+
+
+CASES = [
+    *((name, optimizer, "float64") for name in MODELS for optimizer in OPTIMIZERS),
+    *((name, optimizer, "float32") for name in MODELS for optimizer in ("adam", "momentum")),
+]
+
+
+@pytest.mark.parametrize(("name", "optimizer", "dtype"), CASES)
+def test_twenty_steps(name, optimizer, dtype):
+    train_both(name, dtype, optimizer, f"{name}, {optimizer}", rate=0)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("name", ["cnn", "cnn_large"])
+def test_twenty_steps_with_dropout_on(name, way):
+    """The twin is given each step's mask."""
+    train_both(name, "float64", "adam", f"{name} {way}, adam, dropout on", rate=0.2, **WAYS[way])
+
+
+# ----------------------------------------------------------------------------------------------- layer by layer, float64
+
+
+def layer_parity(layer, ops, x, function):
+    """Outputs, dx and the parameters' gradients of a layer; function(x, *weights) is PyTorch's, all in its own axes."""
+    random = np.random.default_rng(2)
+    layer.ops = OPERATIONS[ops]
+    layer.build(x.shape[1:], random, np.dtype(np.float64))
+    for value in layer.params.values():
+        value[...] = random.normal(size=value.shape)
+    y, cache = layer.forward(x)
+    dy = random.normal(size=y.shape)
+    dx, gradients = layer.backward(dy, cache)
+
+    leaf = tensor(x).requires_grad_()
+    weights = [torch.tensor(to_torch(value).copy(), requires_grad=True) for value in layer.params.values()]
+    expected = function(leaf, *weights)
+    expected.backward(tensor(dy))
+    agree(f"{layer}: outputs", y, array(expected), "float64", "values")
+    agree(f"{layer}: dx", dx, array(leaf.grad), "float64", "gradients")
+    for (name, gradient), weight in zip(gradients.items(), weights, strict=True):
+        agree(f"{layer}: {name}", gradient, from_torch(weight.grad), "float64", "gradients")
+
+
+def same(x, window, strides, value=0.0):
+    """x (N, C, H, W) with the padding of Keras's "same": ⌈size / stride⌉ windows, the odd cell at the bottom and right."""
+    sides = []
+    for size, width, stride in zip(x.shape[:1:-1], window[::-1], strides[::-1], strict=True):  # the last axis first
+        total = max((math.ceil(size / stride) - 1) * stride + width - size, 0)
+        sides += [total // 2, total - total // 2]
+    return functional.pad(x, sides, value=value)
+
+
+@both_sets
+@pytest.mark.parametrize("padding", ["valid", "same"])
+@pytest.mark.parametrize(
+    ("size", "window", "strides"),
+    [
+        ((7, 9), (3, 3), (1, 1)),
+        ((7, 9), (3, 2), (2, 3)),
+        ((6, 8), (5, 3), (2, 2)),
+        ((9, 7), (2, 4), (3, 1)),
+        ((8, 5), (1, 1), (2, 2)),
+        ((5, 11), (2, 2), (3, 4)),  # strides beyond the window leave pixels unseen
+    ],
+)
+def test_conv2d(size, window, strides, padding, ops):
+    x = np.random.default_rng(0).normal(size=(3, *size, 4))
+
+    def convolve(x, kernel, bias):
+        return functional.conv2d(same(x, window, strides) if padding == "same" else x, kernel, bias, strides)
+
+    layer_parity(Conv2D(5, window, strides, padding), ops, x, convolve)
+
+
+@both_sets
+@pytest.mark.filterwarnings(
+    "ignore:Using padding='same' with even kernel:UserWarning"
+)  # it only says that PyTorch copies
+@pytest.mark.parametrize("window", [(3, 3), (2, 3), (4, 4)])
+def test_conv2d_same_is_pytorch_s_own(window, ops):
+    """PyTorch has a "same" of its own where the stride is 1."""
+    x = np.random.default_rng(0).normal(size=(3, 6, 7, 4))
+    layer_parity(Conv2D(5, window, padding="same"), ops, x, lambda x, k, b: functional.conv2d(x, k, b, padding="same"))
+
+
+@both_sets
+@pytest.mark.parametrize("ties", [False, True], ids=["apart", "ties"])
+@pytest.mark.parametrize("padding", ["valid", "same"])
+@pytest.mark.parametrize(
+    ("pool", "strides"),
+    [((2, 2), None), ((3, 2), None), ((3, 3), (1, 1)), ((3, 3), (2, 2)), ((3, 4), (2, 1)), ((2, 2), (3, 3))],
+)
+def test_max_pooling2d(pool, strides, padding, ties, ops):
+    """Windows that touch, overlap and leave gaps. Of equal values both take the first one; all negative, as padding is not."""
+    random = np.random.default_rng(0)
+    shape = (3, 7, 10, 4)
+    x = random.integers(-3, 0, shape).astype(np.float64) if ties else random.uniform(-2, -1, shape)
+    steps = strides or pool
+
+    def pooled(x):
+        return functional.max_pool2d(same(x, pool, steps, -math.inf) if padding == "same" else x, pool, steps)
+
+    layer_parity(MaxPooling2D(pool, strides, padding), ops, x, pooled)
+
+
+ACTIVATIONS = {
+    "linear": lambda z: z,
+    "relu": functional.relu,
+    "leaky_relu": lambda z: functional.leaky_relu(z, 0.2),
+    "sigmoid": torch.sigmoid,
+    "tanh": torch.tanh,
+    "softmax": lambda z: z.softmax(-1),
+}
+
+
+@both_sets
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_activations(name, ops):
+    """Of a layer of its own, with 0 and saturated inputs among the others, and of a Dense."""
+    x = np.random.default_rng(0).normal(size=(5, 6)) * 3
+    x[0] = [0, -0.0, 40, -40, 800, -800]
+    layer_parity(Activation(name), ops, x, ACTIVATIONS[name])
+    layer_parity(
+        Dense(7, name), ops, x[1:], lambda x, kernel, bias: ACTIVATIONS[name](functional.linear(x, kernel, bias))
+    )
+
+
+# ------------------------------------------------------------------------------------------------------ losses, float64
+
+
+def loss_parity(loss, y_true, y_pred, function):
+    """A loss and its gradient, with and without weights; function(y_pred) is PyTorch's and gives the loss of each sample."""
+    for weights in (None, np.random.default_rng(3).uniform(0, 3, len(y_pred))):
+        value, cache = loss.forward(y_true, y_pred, sample_weight=weights)
+        leaf = torch.tensor(y_pred, requires_grad=True)
+        losses = function(leaf) if weights is None else function(leaf) * torch.tensor(weights)
+        losses.mean().backward()
+        agree(f"{loss.name}: loss", value, losses.mean().item(), "float64", "values")
+        agree(f"{loss.name}: gradient", loss.backward(cache), leaf.grad.numpy(), "float64", "gradients")
+
+
+LABELS = np.array([3, 0, 4, 4, 1, 2])
+ONE_HOT = to_categorical(LABELS, 5)
+SOFT = np.random.default_rng(1).dirichlet(np.ones(5), 6)
+
+
+@pytest.mark.parametrize("size", [4, 1200], ids=["small", "exp overflows"])
+def test_crossentropy_of_logits(size):
+    logits = np.random.default_rng(0).normal(size=(6, 5)) * size
+
+    def expected(target):
+        return lambda z: functional.cross_entropy(z, torch.tensor(target), reduction="none")
+
+    loss_parity(SparseCategoricalCrossentropy(from_logits=True), LABELS, logits, expected(LABELS))
+    loss_parity(CategoricalCrossentropy(from_logits=True), ONE_HOT, logits, expected(LABELS))
+    loss_parity(CategoricalCrossentropy(from_logits=True), SOFT, logits, expected(SOFT))
+
+
+def test_crossentropy_of_probabilities():
+    """They are divided by their sum: not only the label's entry has a gradient."""
+    p = np.random.default_rng(1).uniform(0.1, 2, (6, 5))
+
+    def expected(p):
+        return functional.nll_loss((p / p.sum(1, keepdim=True)).log(), torch.tensor(LABELS), reduction="none")
+
+    loss_parity(SparseCategoricalCrossentropy(), LABELS, p, expected)
+    loss_parity(CategoricalCrossentropy(), ONE_HOT, p, expected)
+
+
+@pytest.mark.parametrize("shape", [(6, 1), (6, 5), (6, 2, 3, 4)])
+def test_mean_squared_error(shape):
+    y_true, y_pred = np.random.default_rng(1).normal(size=(2, *shape))
+
+    def expected(y):
+        return functional.mse_loss(y, torch.tensor(y_true), reduction="none").flatten(1).mean(1)
+
+    loss_parity(MeanSquaredError(), y_true, y_pred, expected)
