@@ -7,7 +7,7 @@ with one thread or with many.
 import itertools
 import math
 import queue
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,10 +18,10 @@ from ..ops.random import RandomKey
 from ..optimizers import Optimizer
 from .data import Data, Where
 from .plan import Gradients, Plan, Workspace, layer_key
-from .workers import run
+from .workers import get_num_threads, run
 
 SHARD = 100  # samples: fewer make matrix products slow, more leave threads idle
-PIECE = 64 * 1024  # parameters updated as one job
+PIECE = 64 * 1024  # parameters: an array with more of them is updated by several threads
 
 
 class Sums(NamedTuple):
@@ -115,13 +115,19 @@ class Runner:
         return sums, [gradients for _, gradients in results]
 
     def step(self, gradients: list[Gradients], params: dict[str, Array], optimizer: Optimizer, ops: Any) -> None:
-        """Sum the shards' gradients in their order and let the optimizer step, in parallel over pieces of the parameters."""
+        """Sum the shards' gradients in their order and let the optimizer step.
+
+        A large parameter is cut into a piece for each thread. Every number is updated on its own, so the bits do not depend on
+        the pieces. For small parameters alone no other thread is woken: that would cost more than it saves.
+        """
         optimizer.build(params)
-        flat = {name: [part[name].reshape(-1) for part in gradients] for name in params}
+        flat = {name: [np.ravel(part[name]) for part in gradients] for name in params}
+        threads = get_num_threads()
         pieces = [
-            (name, slice(start, min(start + PIECE, param.size)))
+            (name, slice(param.size * i // count, param.size * (i + 1) // count))
             for name, param in params.items()
-            for start in range(0, param.size, PIECE)
+            for count in [threads if param.size > PIECE else 1]
+            for i in range(count)
         ]
 
         def add(piece: tuple[str, slice]) -> None:
@@ -138,13 +144,20 @@ class Runner:
             add(piece)
             update(piece)
 
+        def each(work: Callable[[tuple[str, slice]], None]) -> None:
+            if len(pieces) > len(params):
+                run(work, pieces)
+            else:
+                for piece in pieces:
+                    work(piece)
+
         if optimizer.clipnorm is None:
             rate = optimizer.prepare({})
-            run(add_and_update, pieces)
+            each(add_and_update)
         else:  # the norm of a gradient is known only when all of it is summed
-            run(add, pieces)
+            each(add)
             rate = optimizer.prepare({name: parts[0] for name, parts in flat.items()})
-            run(update, pieces)
+            each(update)
 
     def _shard(
         self,
