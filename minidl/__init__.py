@@ -3,6 +3,7 @@
 from . import callbacks, checking, datasets, initializers, layers, losses, metrics, models, optimizers, utils
 from .checking import GradientError, assert_gradients, gradcheck
 from .engine.workers import get_num_threads, set_num_threads
+from .layers import Input
 from .models import Sequential
 from .ops.random import RandomKey
 
@@ -10,6 +11,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "GradientError",
+    "Input",
     "RandomKey",
     "Sequential",
     "assert_gradients",

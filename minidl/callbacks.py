@@ -43,9 +43,17 @@ class Callback:
 
     def on_train_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
         """A batch of ``fit`` begins; the first one of each epoch is 0."""
+        self.on_batch_begin(batch, logs)
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         """A batch of ``fit`` has made its step."""
+        self.on_batch_end(batch, logs)
+
+    def on_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
+        """Another name of on_train_batch_begin, as in Keras."""
+
+    def on_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """Another name of on_train_batch_end, as in Keras."""
 
     def on_test_begin(self, logs: Logs | None = None) -> None:
         """``evaluate`` begins, or the validation within ``fit``."""

@@ -19,16 +19,11 @@ EPSILON = 1e-7  # Keras's: probabilities are kept this far from 0 and 1 before t
 class Loss:
     """The base class: a loss of your own defines ``losses_and_gradients`` or, free of this class, forward and backward."""
 
-    @property
-    def name(self) -> str:
-        """The name in words, e.g. for error messages."""
-        return type(self).__name__
-
     def prepare(self, y_true: Array, output_shape: tuple[int, ...]) -> Array:
         """Check all labels once, before training, and return them in the form that forward takes.
 
         y_true: (N, …) as the user gave it. output_shape: the shape of one prediction. Raises ValueError where they do not
-        fit each other.
+        fit each other. What it has returned, it takes again and returns unchanged.
         """
         return y_true
 
@@ -64,7 +59,7 @@ class CategoricalCrossentropy(Loss):
         self.from_logits = from_logits
 
     def prepare(self, y_true: Array, output_shape: tuple[int, ...]) -> Array:
-        _check_classes(self.name, output_shape)
+        _check_classes("categorical_crossentropy", output_shape)
         if y_true.ndim == 1 or (y_true.shape[1:] == (1,) and output_shape != (1,)):
             raise ValueError(
                 f"categorical_crossentropy expects one-hot labels of shape (n, {output_shape[0]}), received shape "
@@ -96,7 +91,7 @@ class SparseCategoricalCrossentropy(Loss):
         self.from_logits = from_logits
 
     def prepare(self, y_true: Array, output_shape: tuple[int, ...]) -> Array:
-        _check_classes(self.name, output_shape)
+        _check_classes("sparse_categorical_crossentropy", output_shape)
         if y_true.ndim == 2 and y_true.shape[1] == 1:
             y_true = y_true[:, 0]
         if y_true.ndim != 1:

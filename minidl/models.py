@@ -22,7 +22,7 @@ from .ops.random import FORWARD, INITIALIZE, SHUFFLE, derive_key, generator
 from .progress import Progress, check_verbose
 from .utils.lookup import by_name
 
-EVALUATION_BATCH = 500  # samples; the result does not depend on it
+EVALUATION_BATCH = 500  # samples; but for rounding, the result does not depend on it
 
 
 class Sequential:
@@ -64,8 +64,12 @@ class Sequential:
         self.loss: Any = None
         self.metrics: list[tuple[str, Any]] = []
         self.stop_training = False
-        self.epochs_trained = 0  # in the model's life: a second fit does not repeat the first one's shuffles
+        # In the model's life: a second fit, or compile, repeats neither the shuffles nor the dropout of the first.
+        self.epochs_trained = 0
+        self.steps_trained = 0
         self._runner: Runner | None = None
+        if layers is not None and not isinstance(layers, Sequence):
+            raise TypeError(f"{self} layers must be a list of layers, received {layers!r}.")
         for layer in layers or []:
             self.add(layer)
 
@@ -92,13 +96,16 @@ class Sequential:
             return
         if any(layer is other for other in self.layers):
             raise ValueError(f"{self} already holds the layer {layer.name!r}: create a new one to add it twice.")
-        if getattr(layer, "output_shape", None) is not None:
+        if getattr(layer, "in_model", False):
             raise ValueError(f"the layer {layer.name!r} belongs to another model: create a new one for {self}.")
         given = getattr(layer, "name", None)
         name = given or self._number(layer)
         if any(name == other.name for other in self.layers):
             raise ValueError(f"{self} already has a layer named {name!r}: every layer needs a name of its own.")
         shape = self.output_shape if self.layers else self.input_shape or getattr(layer, "input_shape", None)
+        promised = getattr(layer, "input_shape", None)
+        if promised is not None and shape is not None and tuple(promised) != tuple(shape):
+            raise ValueError(f"layer {name!r}: input_shape={promised} contradicts what comes before it, {shape}.")
         layer.name, layer.ops, layer.output_shape = name, self.ops, None
         if shape is not None:
             try:
@@ -106,6 +113,7 @@ class Sequential:
             except Exception:
                 layer.name = given
                 raise
+        layer.in_model = True
         if not self.layers and shape is not None:
             self.input_shape = shape
         self.layers.append(layer)
@@ -120,12 +128,13 @@ class Sequential:
             raise ValueError(f"{self} is already built, for input_shape={self.input_shape}.")
         given = tuple(input_shape)
         shape = given_shape = check_shape(given[1:] if given[:1] == (None,) else given, f"{self} input_shape")
+        before = [(layer, layer.params, getattr(layer, "input_shape", None)) for layer in self.layers]
         try:
             for position, layer in enumerate(self.layers):
                 shape = self._build_layer(layer, shape, position)
         except Exception:
-            for layer in self.layers:
-                layer.output_shape, layer.params = None, {}
+            for layer, params, promised in before:
+                layer.params, layer.input_shape, layer.output_shape = params, promised, None
             raise
         self.input_shape = given_shape
 
@@ -142,6 +151,8 @@ class Sequential:
     def _build_layer(self, layer: Any, shape: Shape, position: int) -> Shape:
         output = layer.build(shape, generator(self.seed, INITIALIZE, position), self.dtype)
         output = check_shape(output, f"layer {layer.name!r}: what build returns")
+        # The optimizer changes the arrays in place, as floats of the model's, through flat views.
+        layer.params = {name: np.require(value, self.dtype, ["C", "W"]) for name, value in layer.params.items()}
         layer.input_shape, layer.output_shape = shape, output
         return output
 
@@ -220,8 +231,12 @@ class Sequential:
             raise TypeError(f"metrics must be a list, received {metrics!r}. Use metrics=[{metrics!r}].")
         new_optimizer = optimizers.get(optimizer)
         new_loss, new_metrics = losses.get(loss), [metric_functions.get(metric) for metric in metrics or []]
-        if new_optimizer is not self.optimizer and new_optimizer.slots:
+        if new_optimizer is not self.optimizer and new_optimizer.in_model:
             raise ValueError("this optimizer holds the state of another model: create a new one.")
+        names = ["loss", *(name for name, _ in new_metrics)]
+        if len(set(names)) < len(names):
+            raise ValueError(f"every metric needs a name of its own, and not 'loss', received {names[1:]}.")
+        new_optimizer.in_model = True
         self.optimizer, self.loss, self.metrics = new_optimizer, new_loss, new_metrics
         self._runner = None
 
@@ -304,7 +319,7 @@ class Sequential:
             try:
                 sums = self._step(runner, data, order[start : start + batch_size])
             except FloatingPointError as error:
-                raise FloatingPointError(f"in epoch {epoch + 1}, batch {batch + 1}: {error}. {_NAN_ADVICE}") from None
+                raise FloatingPointError(f"in epoch {epoch + 1}, batch {batch + 1}: {error}") from None
             total = sums if total is None else total.plus(sums)
             hooks.on_train_batch_end(batch, self._logs(total))
             if self.stop_training:
@@ -319,9 +334,10 @@ class Sequential:
 
     def _step(self, runner: Runner, data: Data, where: Any) -> Sums:
         """One batch: gradients, then a step of the optimizer."""
-        key = derive_key(self.seed, FORWARD, self.optimizer.iterations)
+        key = derive_key(self.seed, FORWARD, self.steps_trained)
         sums, gradients = runner.gradients(data, where, key)
         runner.step(gradients, self.params, self.optimizer, self.ops)
+        self.steps_trained += 1
         return sums
 
     def evaluate(
@@ -396,7 +412,7 @@ class Sequential:
         Changes nothing in the model. training: as in a training step, with dropout on (the masks of the next step).
         """
         data = self._data(x, y, sample_weight)
-        key = derive_key(self.seed, FORWARD, self.optimizer.iterations) if training else None
+        key = derive_key(self.seed, FORWARD, self.steps_trained) if training else None
         with SingleThreadedBlas():
             sums, parts = self._require_runner().gradients(data, slice(0, len(data)), key)
         gradients = {name: sum((part[name] for part in parts[1:]), parts[0][name].copy()) for name in self.params}
@@ -482,9 +498,6 @@ class Sequential:
             return logs
         values = [logs["loss"], *(logs[name] for name, _ in self.metrics)]
         return values if self.metrics else values[0]
-
-
-_NAN_ADVICE = "Try a smaller learning rate, and inputs scaled to about [0, 1]. This batch made no step."
 
 
 def _slices(n: int, size: int) -> Iterator[slice]:

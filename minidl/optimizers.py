@@ -38,6 +38,7 @@ class Optimizer:
         if self.clipnorm == 0:
             raise ValueError("clipnorm must be above 0; None turns clipping off.")
         self.iterations = 0
+        self.in_model = False  # whether a model has it: the state belongs to that one's parameters
         self.slots: dict[str, dict[str, Array]] = {}
 
     @property
@@ -58,10 +59,13 @@ class Optimizer:
         """Make the state for these parameters, all zeros; what is there already stays."""
         for name, param in params.items():
             if name not in self.slots or any(slot.shape != param.shape for slot in self.slots[name].values()):
-                self.slots[name] = {slot: np.zeros_like(param) for slot in self.slot_names}
+                self.slots[name] = {slot: np.zeros(param.shape, param.dtype) for slot in self.slot_names}
 
     def step(self, params: dict[str, Array], grads: dict[str, Array]) -> None:
-        """One step: change every parameter, in place, against its gradient. grads: the same names and shapes as params."""
+        """One step: change every parameter, in place, against its gradient.
+
+        grads: the same names and shapes as params; with clipnorm they are clipped in place.
+        """
         self.build(params)
         rate = self.prepare(grads)
         for name, param in params.items():
@@ -133,8 +137,8 @@ class RMSprop(Optimizer):
         self,
         learning_rate: LearningRate = 0.001,
         rho: float = 0.9,
-        epsilon: float = 1e-7,
         *,
+        epsilon: float = 1e-7,
         weight_decay: float | None = None,
         clipnorm: float | None = None,
     ) -> None:

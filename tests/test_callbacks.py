@@ -2,6 +2,7 @@
 
 import re
 import sys
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -49,7 +50,7 @@ for _hook in HOOKS:
 def test_there_are_keras_hooks():
     assert set(HOOKS) == {
         f"on_{part}_{end}"
-        for part in ("train", "epoch", "train_batch", "test", "test_batch", "predict", "predict_batch")
+        for part in ("train", "epoch", "train_batch", "batch", "test", "test_batch", "predict", "predict_batch")
         for end in ("begin", "end")
     }
 
@@ -201,18 +202,33 @@ def test_stopping_within_an_epoch_leaves_out_its_other_batches_as_in_keras():
 
 def test_lambda_callback_takes_any_hook():
     calls = []
+    hooks = set(HOOKS) - {"on_batch_begin", "on_batch_end"}  # other names of on_train_batch_…, which take their place
     functions = {
         hook: (lambda name, epoch_or_batch: lambda *arguments: calls.append((name, len(arguments))))(hook, None)
-        for hook in HOOKS
+        for hook in hooks
     }
     model = small()
     x, y = samples(3)
     callback = LambdaCallback(**functions)
     model.fit(x, y, validation_data=(x, y), callbacks=[callback], verbose=0)
     model.predict(x, callbacks=[callback], verbose=0)
-    assert {name for name, _ in calls} == set(HOOKS)
+    assert {name for name, _ in calls} == hooks
     for name, count in calls:
         assert count == (2 if "epoch" in name or "batch" in name else 1)  # (number, logs) or (logs)
+
+
+def test_on_batch_is_another_name_of_on_train_batch():
+    class Old(Callback):
+        batches: ClassVar[list[str]] = []
+
+        def on_batch_begin(self, batch, logs=None):
+            self.batches.append(f"begin {batch}")
+
+        def on_batch_end(self, batch, logs=None):
+            self.batches.append(f"end {batch}")
+
+    small().fit(*samples(4), batch_size=2, callbacks=[Old()], verbose=0)
+    assert Old.batches == ["begin 0", "end 0", "begin 1", "end 1"]
 
 
 def test_lambda_callback_refuses_other_names():

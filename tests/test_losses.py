@@ -437,11 +437,17 @@ def test_fractions_as_labels(label):
     )
 
 
+NAMES = {
+    CategoricalCrossentropy: "categorical_crossentropy",
+    SparseCategoricalCrossentropy: "sparse_categorical_crossentropy",
+}
+
+
 @both_crossentropies
 @pytest.mark.parametrize("shape", [(2, 3), (), (4, 4, 2)])
 def test_crossentropy_of_outputs_that_are_not_classes(crossentropy, shape):
     assert_refused(
-        f"{crossentropy.__name__} expects a model whose output is (classes,), received output shape {shape}. End the model "
+        f"{NAMES[crossentropy]} expects a model whose output is (classes,), received output shape {shape}. End the model "
         "with Flatten() and Dense(classes).",
         crossentropy().prepare,
         np.zeros((3, *shape)),

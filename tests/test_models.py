@@ -1092,3 +1092,99 @@ def test_a_model_that_learns():
         history = model.fit(x, y, epochs=15, verbose=0)
         assert history.history["loss"][-1] < 0.1 < 0.5 < history.history["loss"][0]
         assert model.evaluate(x, y, verbose=0)[1] >= 0.99
+
+
+# ------------------------------------------------------------------------------------------------- ownership and lifetime
+
+
+class Columns(Layer):
+    """y = x · w, with a w that lies in memory column by column, as np.linalg.qr or a transposed copy gives it."""
+
+    def build(self, input_shape, rng, dtype):
+        self.params = {"w": np.asfortranarray(rng.normal(size=(input_shape[0], 3)))}
+        return (3,)
+
+    def forward(self, x, *, training=False, rng=None):
+        return x @ self.params["w"], x
+
+    def backward(self, dy, cache):
+        return dy @ self.params["w"].T, {"w": cache.T @ dy}
+
+
+@pytest.mark.parametrize("ops", ["kernels", "reference"])
+def test_parameters_in_any_memory_order_and_dtype_are_trained(ops):
+    """An update of a copy would be lost without a word."""
+    model = Sequential([Columns(input_shape=(4,))], seed=3, ops=ops)
+    model.compile(SGD(0.1), "mse")
+    x, y = np.random.default_rng(0).normal(size=(6, 4)), np.zeros((6, 3))
+    (before,) = model.get_weights()
+    _, gradients = model.loss_and_gradients(x, y)
+    model.train_on_batch(x, y)
+    assert model.params["columns/w"].dtype == np.float32
+    np.testing.assert_allclose(model.get_weights()[0], before - 0.1 * gradients["columns/w"], rtol=1e-5, atol=1e-7)
+    model.layers[0].params["w"] = np.asfortranarray(model.layers[0].params["w"])
+    with pytest.raises(ValueError, match="columns/w is changed in place and must be C-contiguous"):
+        model.train_on_batch(x, y)
+
+
+def test_a_second_compile_does_not_repeat_the_dropout_masks():
+    class Keys(Layer):
+        seen = ()
+
+        def forward(self, x, *, training=False, rng=None):
+            self.seen = (*self.seen, rng)
+            return x.copy(), None
+
+        def backward(self, dy, cache):
+            return dy.copy(), {}
+
+    model = Sequential([Keys(input_shape=(4,)), Dense(2)], seed=3)
+    for _ in range(3):
+        model.compile("adam", "mse")
+        model.train_on_batch(np.ones((2, 4)), np.ones((2, 2)))
+    keys = {rng.key for rng in model.layers[0].seen}
+    assert len(keys) == len(model.layers[0].seen) == 3
+
+
+def test_a_layer_or_an_optimizer_belongs_to_one_model_also_before_it_is_built():
+    layer, optimizer = Dense(3), Adam()
+    first = Sequential([layer])
+    first.compile(optimizer, "mse")
+    with pytest.raises(ValueError, match="the layer 'dense' belongs to another model"):
+        Sequential([layer])
+    with pytest.raises(ValueError, match="this optimizer holds the state of another model"):
+        Sequential([Dense(3)]).compile(optimizer, "mse")
+    first.compile(optimizer, "mse")  # its own, again
+
+
+def test_a_failed_build_leaves_the_parameters_that_a_layer_brought():
+    class Brought(Layer):
+        def __init__(self):
+            super().__init__()
+            self.params = {"gain": np.ones(1)}
+
+    model = Sequential([Brought(), Conv2D(2, 5)])
+    with pytest.raises(ValueError, match="at least 5×5"):
+        model.build((3, 3, 1))
+    assert model.layers[0].params["gain"] == 1
+    assert model.layers[0].input_shape is None
+
+
+def test_contradictory_shapes_are_refused():
+    with pytest.raises(ValueError, match=r"input_shape=\(14, 14, 1\) contradicts what comes before it, \(28, 28, 1\)"):
+        Sequential([Input((28, 28, 1)), Conv2D(2, 3, input_shape=(14, 14, 1))])
+    with pytest.raises(ValueError, match="Dense takes input_dim or input_shape, received both: 4 and"):
+        Dense(3, input_dim=4, input_shape=(9,))
+
+
+def test_metrics_of_one_name_are_refused():
+    model = Sequential([Dense(3)])
+    with pytest.raises(ValueError, match="every metric needs a name of its own"):
+        model.compile("sgd", "mse", metrics=[lambda y, p: (1.0, 1), lambda y, p: (2.0, 1)])
+
+
+def test_layers_must_be_a_list_and_names_texts():
+    with pytest.raises(TypeError, match="layers must be a list of layers"):
+        Sequential(Dense(3))
+    with pytest.raises(TypeError, match="a set of operations must be given by its name, received None"):
+        Sequential(ops=None)

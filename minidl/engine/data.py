@@ -1,7 +1,6 @@
 """The user's data: checked once for what can be known at once, then handed out batch by batch, so that it may lie on disk."""
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -27,7 +26,9 @@ def check_array(value: Any, what: str) -> Any:
             raise ValueError(f"{what} cannot be made an array: {error}.") from error
     if np.dtype(value.dtype).kind not in "fiub":
         raise TypeError(f"{what} must hold real numbers, received dtype {value.dtype}. Use {what}.astype('float32').")
-    if not value.shape or value.shape[0] == 0:
+    if not value.shape:
+        raise ValueError(f"{what} must be an array of samples, received the single number {value!r}.")
+    if value.shape[0] == 0:
         raise ValueError(f"{what} is empty: expected at least one sample, received shape {tuple(value.shape)}.")
     return value
 
@@ -80,6 +81,8 @@ def check_weights(sample_weight: Any, n: int) -> Array | None:
 
 def class_weights(class_weight: dict[int, float], y: Array) -> Array:
     """The weight of each sample's class, (n,); a class that is not named weighs 1. y: (n,), (n, 1) or one-hot (n, K)."""
+    if y.ndim > 2:
+        raise ValueError(f"class_weight expects labels of shape (n,), (n, 1) or (n, classes), received {y.shape}.")
     classes = np.asarray(y).argmax(axis=1) if y.ndim == 2 and y.shape[1] > 1 else np.asarray(y).reshape(len(y))
     weights = np.ones(len(y))
     for label, weight in class_weight.items():
@@ -129,9 +132,9 @@ class Data:
         return self.y[where], None if self.weights is None else self.weights[where]
 
 
-def check_lengths(**arrays: Sequence[Any] | Any) -> None:
+def check_lengths(**arrays: Any) -> None:
     """Raise a ValueError where the arrays do not hold the same number of samples."""
-    lengths = {name: len(array) for name, array in arrays.items() if array is not None}
+    lengths = {name: array.shape[0] for name, array in arrays.items() if array is not None}
     if len(set(lengths.values())) > 1:
         parts = ", ".join(f"{name} has {length}" for name, length in lengths.items())
         raise ValueError(f"x and y must hold the same number of samples, received different ones: {parts}.")

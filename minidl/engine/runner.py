@@ -23,6 +23,8 @@ from .workers import get_num_threads, run
 SHARD = 100  # samples: fewer make matrix products slow, more leave threads idle
 PIECE = 64 * 1024  # parameters: an array with more of them is updated by several threads
 
+NO_STEP = "Try a smaller learning rate, and inputs scaled to about [0, 1]. This batch made no step."
+
 
 class Sums(NamedTuple):
     """What a batch, or an epoch, adds up to.
@@ -60,7 +62,7 @@ def _check_finite(gradients: Gradients) -> None:
     for name, gradient in gradients.items():
         # The square is the quick test; it can overflow where the gradient does not.
         if not np.isfinite(np.vdot(gradient, gradient)) and not np.isfinite(gradient).all():
-            raise FloatingPointError(f"the gradient of {name!r} is not finite")
+            raise FloatingPointError(f"the gradient of {name!r} is not finite. {NO_STEP}")
 
 
 class Runner:
@@ -120,6 +122,12 @@ class Runner:
         A large parameter is cut into a piece for each thread. Every number is updated on its own, so the bits do not depend on
         the pieces. For small parameters alone no other thread is woken: that would cost more than it saves.
         """
+        for name, param in params.items():
+            if not param.flags.c_contiguous:
+                raise ValueError(
+                    f"{name} is changed in place and must be C-contiguous, received strides {param.strides}. "
+                    "Use np.ascontiguousarray(…)."
+                )
         optimizer.build(params)
         flat = {name: [np.ravel(part[name]) for part in gradients] for name in params}
         threads = get_num_threads()
@@ -201,7 +209,7 @@ class Runner:
 
     def _explain(self, loss: float, data: Data, where: Where, parts: list[tuple[int, int]], key: int | None) -> str:
         """Go through the batch once more, layer by layer, to the first output that is not finite."""
-        text = f"the loss is {loss}"
+        found = len(self.layers)
         for first, last in parts:
             scratch = Workspace()
             y = data.inputs(_part(where, first, last), self.dtype, scratch)
@@ -210,5 +218,9 @@ class Runner:
                 with np.errstate(all="ignore"):
                     y, _ = layer.forward(y, training=key is not None, rng=rng)
                 if not np.isfinite(y).all():
-                    return f"{text}; the first layer whose output is not finite is {layer.name!r}"
-        return f"{text}, although every layer's output is finite"
+                    found = min(found, position)
+                    break
+        if found == len(self.layers):
+            return f"the loss is {loss}, although every layer's output is finite. {NO_STEP}"
+        name = self.layers[found].name
+        return f"the loss is {loss}; the first layer whose output is not finite is {name!r}. {NO_STEP}"

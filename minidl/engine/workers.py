@@ -13,6 +13,7 @@ from functools import cache
 from types import TracebackType
 from typing import Any, ClassVar, TypeVar
 
+import numpy as np
 from threadpoolctl import ThreadpoolController
 
 Item = TypeVar("Item")
@@ -45,17 +46,17 @@ def set_num_threads(n: int) -> None:
     Raises ValueError where n is not a positive integer.
     """
     global _num_threads
-    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+    if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
         raise ValueError(f"the number of threads must be a positive integer, received {n!r}.")
     with _lock:
-        _num_threads = n
+        _num_threads = int(n)
         _drop_pool()
 
 
 def run(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
     """[function(item) for item in items], worked on by all threads at once.
 
-    The calling thread works too, so a call from inside a worker can not wait for itself, and a single item runs where it is.
+    The calling thread works too, so a call from inside a worker cannot wait for itself, and a single item runs where it is.
     After an error in one item the items that have not begun are left out; the error is raised when all threads are done.
     """
     helpers = min(get_num_threads(), len(items)) - 1

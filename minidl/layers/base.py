@@ -35,7 +35,7 @@ class Layer:
     without the batch axis; only a model's first layer needs it, and only to be built before it sees data.
 
     Attributes: params: name → array, allocated by build. ops: the set of operations to call, set by the model.
-    output_shape: the shape of one sample of the output; None until built.
+    output_shape: the shape of one sample of the output, set by the model. in_model: whether it belongs to a model already.
     """
 
     def __init__(self, *, name: str | None = None, input_shape: Shape | None = None) -> None:
@@ -44,6 +44,7 @@ class Layer:
         self.name = name
         self.input_shape = None if input_shape is None else check_shape(input_shape, f"{self} input_shape")
         self.output_shape: Shape | None = None
+        self.in_model = False
         self.params: dict[str, Array] = {}
         self.ops: Any = kernels
 

@@ -44,6 +44,8 @@ class Dense(Layer):
         input_shape: Shape | None = None,
         input_dim: int | None = None,
     ) -> None:
+        if input_dim is not None and input_shape is not None:
+            raise ValueError(f"Dense takes input_dim or input_shape, received both: {input_dim!r} and {input_shape!r}.")
         super().__init__(name=name, input_shape=(input_dim,) if input_dim is not None else input_shape)
         self.units = check_positive(units, f"{self} units")
         self.activation = check_activation(activation, f"{self} activation")

@@ -160,6 +160,9 @@ def softmax_backward(dy: Array, y: Array) -> Array:
 # ------------------------------------------------------------------------------------------------------------- dropout
 
 
+GOLDEN = np.uint32(0x9E3779B9)  # 2^32 over the golden ratio; odd, so its multiples visit all 2^32 values
+
+
 def dropout(x: Array, rate: float, rng: RandomKey) -> Array:
     """Each entry becomes 0 with probability rate and is divided by 1 − rate otherwise, so that its mean is unchanged.
 
@@ -173,9 +176,7 @@ def dropout(x: Array, rate: float, rng: RandomKey) -> Array:
     sample = np.arange(rng.first_sample, rng.first_sample + len(x), dtype=np.uint64)
     state = _mix64(_mix64(np.array([rng.key % 2**64], np.uint64)) + sample)  # (N,): 64 random bits a sample
     low, high = state.astype(np.uint32)[:, None], (state >> np.uint64(32)).astype(np.uint32)[:, None]
-    counter = np.arange(features.shape[1], dtype=np.uint32) * np.uint32(
-        0x9E3779B9
-    )  # an odd stride visits all 2^32 values
+    counter = np.arange(features.shape[1], dtype=np.uint32) * GOLDEN
     bits = _mix32(counter + low, high)
     scale = x.dtype.type(1 / (1 - rate))
     return np.where(bits >= np.uint32(rate * 2**32), features * scale, 0).reshape(x.shape)
@@ -189,10 +190,10 @@ def _mix64(z: Array) -> Array:
     return z ^ (z >> np.uint64(31))
 
 
-def _mix32(z: Array, extra: Array) -> Array:
-    """A 32-bit mixer with the constants of C. Wellons's lowbias32; ``extra`` enters halfway. Wraps at 2^32."""
+def _mix32(z: Array, high: Array) -> Array:
+    """A 32-bit mixer with the constants of C. Wellons's lowbias32; ``high`` enters halfway. Wraps at 2^32."""
     z = (z ^ (z >> np.uint32(16))) * np.uint32(0x7FEB352D)
-    z = ((z + extra) ^ (z >> np.uint32(15))) * np.uint32(0x846CA68B)
+    z = ((z + high) ^ (z >> np.uint32(15))) * np.uint32(0x846CA68B)
     return z ^ (z >> np.uint32(16))
 
 

@@ -9,6 +9,8 @@ Value = TypeVar("Value")
 
 def by_name(table: Mapping[str, Value], name: str, kind: str) -> Value:
     """table[name], or a ValueError that tells the nearest names and all of them."""
+    if not isinstance(name, str):
+        raise TypeError(f"a {kind} must be given by its name, received {name!r}.")
     if name in table:
         return table[name]
     near = difflib.get_close_matches(name.lower(), table, n=2, cutoff=0.5)

@@ -71,7 +71,7 @@ def test_lists_become_arrays():
         (None, ValueError, "thing is missing: expected an array of samples."),
         ([], ValueError, "thing is empty: expected at least one sample, received shape (0,)."),
         (np.zeros((0, 4)), ValueError, "thing is empty: expected at least one sample, received shape (0, 4)."),
-        (3.0, ValueError, "thing is empty: expected at least one sample, received shape ()."),
+        (3.0, ValueError, "thing must be an array of samples, received the single number array(3.)."),
         ([[1, 2], [3]], ValueError, "thing cannot be made an array: "),
         (
             np.array([1, None]),
@@ -126,11 +126,11 @@ def test_the_right_shape_is_passed_through(shape, n):
 
 
 def test_different_lengths_are_refused():
-    check_lengths(x=np.zeros(3), y=[1, 2, 3], z=None)
+    check_lengths(x=np.zeros(3), y=np.arange(3), z=None)
     with pytest.raises(
         ValueError, match=r"x and y must hold the same number of samples, received different ones: x has 3, y has 2\."
     ):
-        check_lengths(x=np.zeros(3), y=[1, 2])
+        check_lengths(x=np.zeros(3), y=np.arange(2))
 
 
 # -------------------------------------------------------------------------------------------------------------- weights
