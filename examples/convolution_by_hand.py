@@ -7,8 +7,6 @@ says what one number is made of.
 
     python examples/convolution_by_hand.py
     python examples/convolution_by_hand.py --seed 3 --plot flow.png
-
-It trains nothing, so there are no epochs to choose; the layers are called directly, without a model and its threads.
 """
 
 import argparse
@@ -16,15 +14,21 @@ import importlib.util
 
 import numpy as np
 
+import minidl
 from minidl.layers import Conv2D, MaxPooling2D
+from minidl.optimizers import SGD
 
 parser = argparse.ArgumentParser(description="A convolution, ReLU and pool with loops, and with the library.")
+parser.add_argument("--epochs", type=int, default=5, help="steps of gradient descent, on all images each (default: 5)")
 parser.add_argument("--batch-size", type=int, default=2, help="how many images to make up (default: 2)")
 parser.add_argument("--seed", type=int, default=0, help="images, weights and gradients follow from it (default: 0)")
+parser.add_argument("--threads", type=int, help="how many the library may use; they change no result")
 parser.add_argument("--plot", metavar="PATH", help="draw the first image's way through both passes to this file")
 args = parser.parse_args()
 if args.plot and importlib.util.find_spec("matplotlib") is None:
     parser.error("--plot needs matplotlib: pip install 'minidl[plot]'")
+if args.threads is not None:
+    minidl.set_num_threads(args.threads)
 
 # N images of H x W pixels with C channels; F filters of K x K; a map of OH x OW, one place for each position of the filter;
 # a pool of 2 x 2. All made up, in double precision, so that a wrong gradient cannot pass for a rounded one.
@@ -107,7 +111,7 @@ def backward(dpooled, x, kernel, y, winner):
 y, pooled, winner = forward(x, kernel, bias)
 dy, dx, dkernel, dbias = backward(dpooled, x, kernel, y, winner)
 
-# ------------------------------------------------------------------------------------------------- 2. is it right? Try
+# ---------------------------------------------------------------------------------------------- 2. is it right? Try it
 
 # Take sum(pooled * dpooled) as the loss: its gradient with respect to pooled is dpooled, as backward was told. Then move
 # each number a little to both sides and see what the loss does.
@@ -171,6 +175,31 @@ for name, ours, theirs, array in (
 ):
     numeric = numeric_gradient(array)
     print(f"{name:10}{np.abs(ours - theirs).max():10.1e}{np.abs(ours - numeric).max():10.1e}")
+
+# ----------------------------------------------------------------------------------------- 4. gradient descent, both ways
+
+# A loss that trains: how far the pooled maps are from some that were made up, squared, on average. Its gradient takes the
+# place of the made-up dpooled, and each step goes against the gradient of the kernel and the bias.
+target = rng.normal(size=pooled.shape)
+learning_rate = 0.1
+model = minidl.Sequential([Conv2D(F, K, activation="relu", input_shape=(H, W, C)), MaxPooling2D()], dtype="float64")
+model.set_weights([kernel, bias])
+model.compile(loss="mean_squared_error", optimizer=SGD(learning_rate))
+
+print(f"\nGradient descent, learning rate {learning_rate}")
+print(f"{'step':10}{'loss by hand':>16}{'library':>16}")
+for number in range(1, args.epochs + 1):
+    maps, outputs, winners = forward(x, kernel, bias)
+    loss = ((outputs - target) ** 2).mean()
+    _, _, dkernel, dbias = backward(2 * (outputs - target) / target.size, x, kernel, maps, winners)
+    kernel -= learning_rate * dkernel
+    bias -= learning_rate * dbias
+
+    library_loss = model.train_on_batch(x, target)  # the loss before the step, as above
+    print(f"{number:<10}{loss:16.9f}{library_loss:16.9f}")
+library_kernel, library_bias = model.get_weights()
+difference = max(np.abs(kernel - library_kernel).max(), np.abs(bias - library_bias).max())
+print(f"\nGreatest difference between the weights of both in the end: {difference:.1e}")
 
 if args.plot:
     import matplotlib.pyplot as plt

@@ -69,7 +69,7 @@ def gradient(p):
 loss, p = forward(kernel, bias)
 dkernel, dbias = gradient(p)
 
-# ------------------------------------------------------------------------------------------------- 2. is it right? Try
+# ---------------------------------------------------------------------------------------------- 2. is it right? Try it
 
 # Move one weight a little to both sides and look at what the loss does: the definition of a derivative, and slow, with two
 # forward passes for each weight. It needs no calculus, so it cannot share a mistake with the code above.

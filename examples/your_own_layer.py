@@ -69,35 +69,16 @@ class Swish(Layer):
 
 # --------------------------------------------------------------------------------------------- 2. is its gradient right?
 
-# A gradient with a mistake in it often trains too, only worse, so test it before you use it. The loss here is
-# sum(y * dy) for a random dy: its gradient with respect to y is that dy, which is what backward is given. Then move every
-# number a little to both sides and see what the loss does. In double precision: single precision is too coarse for this.
+# A gradient with a mistake in it often trains too, only worse, so test it before you use it. gradcheck moves every number a
+# little to both sides, and holds what that does to the result against what backward says.
 rng = np.random.default_rng(args.seed)
 layer = Swish()
-layer.build((4, 4, 3), rng, np.dtype("float64"))
+layer.build((4, 4, 3), rng, np.dtype("float64"))  # double precision: single precision is too coarse for differences
 layer.params["beta"][:] = rng.normal(size=3)  # with beta = 1, a forgotten factor beta would not show
-x = rng.normal(size=(2, 4, 4, 3))
-dy = rng.normal(size=x.shape)
-
-y, cache = layer.forward(x)
-dx, gradients = layer.backward(dy, cache)
-
-step = 1e-5
-print("Gradient of Swish: the greatest difference from numeric differences")
-for name, array, gradient in (("x", x, dx), ("beta", layer.params["beta"], gradients["beta"])):
-    numeric = np.zeros_like(array)
-    for place in np.ndindex(array.shape):
-        value = array[place]
-        array[place] = value + step
-        above = (layer.forward(x)[0] * dy).sum()
-        array[place] = value - step
-        below = (layer.forward(x)[0] * dy).sum()
-        array[place] = value
-        numeric[place] = (above - below) / (2 * step)
-    difference = np.abs(gradient - numeric).max()
-    print(f"  {name:6}{difference:.1e}")
-    if difference > 1e-7:
-        raise SystemExit(f"The gradient of {name} is wrong.")
+report = minidl.gradcheck(layer, rng.normal(size=(2, 4, 4, 3)))
+print(report)
+if not report.passed:
+    raise SystemExit("The gradient is wrong.")
 
 # --------------------------------------------------------------------------------------------------- 3. train it on MNIST
 

@@ -118,7 +118,7 @@ class Report:
         console = Console(width=120, highlight=False, no_color=True)
         with console.capture() as capture:
             console.print(table)
-        return capture.get() + "\n".join([*self.explanations(), *self.notes])
+        return "\n".join([capture.get().rstrip("\n"), *self.explanations(), *self.notes])
 
     def explanations(self) -> list[str]:
         """A line for every fault: what it is, and the likely mistake."""

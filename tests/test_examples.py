@@ -144,13 +144,19 @@ def test_convolution_by_hand(tmp_path):
     for _, from_library, from_numeric in differences:
         assert float(from_library) < 1e-13
         assert float(from_numeric) < 1e-7
+
+    steps = re.findall(r"^\d+ +(\d+\.\d+) +(\d+\.\d+)$", output, re.MULTILINE)
+    assert len(steps) == 5
+    assert all(by_hand == library for by_hand, library in steps)
+    assert float(steps[-1][0]) < 0.5 * float(steps[0][0])
+    assert number_after("weights of both in the end:", output) < 1e-13
     assert_is_png(tmp_path / "flow.png")
 
 
 def test_your_own_layer(tmp_path):
     output = run("your_own_layer", *QUICK, "--plot", tmp_path / "shapes.png")
-    assert re.findall(r"^  (x|beta) +\d", output, re.MULTILINE) == ["x", "beta"]
-    assert all(float(found) < 1e-7 for found in re.findall(r"^  (?:x|beta) +(\S+)$", output, re.MULTILINE))
+    assert "gradcheck Swish: passed" in output
+    assert re.findall(r"│ (x|beta) +│ (\d+) +│ (\d+) ", output) == [("x", "96", "96"), ("beta", "3", "3")]  # all proved
     assert number_after("Test error:", output) < CHANCE / 2
     betas = [float(number) for number in output.partition("moved them to\n")[2].splitlines()[0].split()]
     assert len(betas) == 8
