@@ -383,8 +383,8 @@ def loss_parity(loss, y_true, y_pred, function):
         leaf = torch.tensor(y_pred, requires_grad=True)
         losses = function(leaf) if weights is None else function(leaf) * torch.tensor(weights)
         losses.mean().backward()
-        agree(f"{loss.name}: loss", value, losses.mean().item(), "float64", "values")
-        agree(f"{loss.name}: gradient", loss.backward(cache), leaf.grad.numpy(), "float64", "gradients")
+        agree(f"{type(loss).__name__}: loss", value, losses.mean().item(), "float64", "values")
+        agree(f"{type(loss).__name__}: gradient", loss.backward(cache), leaf.grad.numpy(), "float64", "gradients")
 
 
 LABELS = np.array([3, 0, 4, 4, 1, 2])
