@@ -192,7 +192,7 @@ class ConvStep(LayerStep):
             unpool(dy[tile], y[tile], index[tile], layer.activation == "relu", z, *self.pool_size)
             dz = z.reshape(len(columns), -1)
             dmatrix += columns.T @ dz
-            dbias += np.ones(len(dz), dz.dtype) @ dz  # BLAS sums faster than np.sum
+            dbias += np.ones(len(dz), dz.dtype) @ dz  # the sum over the rows, by BLAS
             if need_dx:
                 dcolumns = scratch.array((self, "dcolumns"), columns.shape, x.dtype)
                 col2im(np.matmul(dz, matrix.T, out=dcolumns), dx[tile], window, layer.strides, output)

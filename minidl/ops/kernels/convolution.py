@@ -1,7 +1,7 @@
 """Convolution as im2col and a matrix product, in tiles that stay in the processor's L2 cache.
 
-im2col lays the window of each output pixel out as one row; the convolution is then rows · kernel, which BLAS does at near its
-peak rate, as long as the rows come from the cache and not from memory. So a few images are laid out, multiplied and
+im2col lays the window of each output pixel out as one row; the convolution is then rows · kernel, which BLAS does best
+as long as the rows come from the cache and not from memory. So a few images are laid out, multiplied and
 forgotten at a time.
 """
 

@@ -17,7 +17,7 @@ LANES = 16  # float32 in a vector register of AVX-512; a multiple of every small
 
 
 def pad_filters(array: Array) -> Array:
-    """Add zero filters, the last axis, up to a full vector: odd widths halve the rate of BLAS and leave loops scalar tails."""
+    """Add zero filters, the last axis, up to a full vector: odd widths slow BLAS down and leave loops scalar tails."""
     missing = -array.shape[-1] % LANES
     if not missing:
         return array
