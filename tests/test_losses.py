@@ -2,6 +2,7 @@
 
 import math
 import re
+import types
 
 import numpy as np
 import pytest
@@ -351,7 +352,8 @@ def test_get_of_something_else():
         "categorical_crossentropie",
     )
     assert_refused(f"unknown loss 'xyzzy'. {names}", losses.get, "xyzzy")
-    for value in (None, 3, max, MeanSquaredError):
+    half = types.SimpleNamespace(forward=max)  # a loss without a backward
+    for value in (None, 3, max, MeanSquaredError, half):
         assert_refused(
             f"a loss must be a name or an object with forward and backward, received {value!r}.",
             losses.get,
@@ -467,3 +469,19 @@ def test_targets_of_another_shape(shape, output, expected):
         np.zeros(shape),
         output,
     )
+
+
+def test_one_column_is_integer_labels_except_for_a_model_of_one_class():
+    column = np.zeros((3, 1))
+    with pytest.raises(ValueError, match="looks like integer labels"):
+        CategoricalCrossentropy().prepare(column, (2,))
+    assert CategoricalCrossentropy().prepare(column, (1,)) is column
+
+
+def test_weights_in_single_precision_do_not_spoil_a_gradient_in_double():
+    """(5 − 2) · 2 / 3 samples · a weight of 1 is 2; divided by 3 in float32 it would be off by 1e-8."""
+    weight = np.ones(3, np.float32)
+    _, gradient = value_and_gradient(
+        MeanSquaredError(), np.full((3, 1), 2.0), np.full((3, 1), 5.0), sample_weight=weight
+    )
+    np.testing.assert_allclose(gradient, np.full((3, 1), 2.0), rtol=1e-15)

@@ -1173,8 +1173,6 @@ def test_a_failed_build_leaves_the_parameters_that_a_layer_brought():
 def test_contradictory_shapes_are_refused():
     with pytest.raises(ValueError, match=r"input_shape=\(14, 14, 1\) contradicts what comes before it, \(28, 28, 1\)"):
         Sequential([Input((28, 28, 1)), Conv2D(2, 3, input_shape=(14, 14, 1))])
-    with pytest.raises(ValueError, match="Dense takes input_dim or input_shape, received both: 4 and"):
-        Dense(3, input_dim=4, input_shape=(9,))
 
 
 def test_metrics_of_one_name_are_refused():

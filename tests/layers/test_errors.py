@@ -172,10 +172,26 @@ def test_input_shape(shape):
     assert_refused(f"Flatten 'flat' input_shape {text}", Flatten, name="flat", input_shape=shape)
 
 
+def test_input_dim_and_input_shape_together():
+    text = "Dense takes input_dim or input_shape, received both: 5 and (4,)."
+    assert_refused(text, Dense, 2, input_dim=5, input_shape=(4,))
+
+
+def test_a_layer_before_its_build():
+    layer = Dense(2)
+    assert (layer.name, layer.input_shape, layer.output_shape, layer.in_model) == (None, None, None, False)
+    assert layer.params == {}
+    assert built(layer, (3,)).params["kernel"].shape == (3, 2)
+
+
 def test_input_shapes_that_are_taken():
     assert Dense(2, input_dim=5).input_shape == (5,)
     assert Dense(2, input_shape=5).input_shape == (5,)
     assert Flatten(input_shape=[np.int64(2), 3]).input_shape == (2, 3)
+    for layer in (Activation("relu", input_shape=(4,)), Dropout(0.5, input_shape=(4,)), Rescaling(2, input_shape=(4,))):
+        assert layer.input_shape == (4,)
+    for layer in (Conv2D(2, 3, input_shape=(5, 5, 1)), MaxPooling2D(input_shape=(5, 5, 1))):
+        assert layer.input_shape == (5, 5, 1)
     assert Input((28, 28, 1)).input_shape == (28, 28, 1)
 
 
@@ -215,6 +231,22 @@ def test_channels_first(create, who):
         create((5, 3), name="first"),
         (3, 32, 30),
     )
+
+
+@WINDOWS
+@pytest.mark.parametrize(
+    ("shape", "first"),
+    [((4, 5, 6), True), ((4, 6, 5), True), ((4, 4, 9), False), ((4, 9, 4), False)],
+)
+def test_channels_first_is_guessed_from_images_as_large_as_the_window(create, who, shape, first):
+    with pytest.raises(ValueError, match="channels-first" if first else "Make the window smaller"):
+        build(create((5, 5)), shape)
+
+
+def test_channels_first_is_guessed_from_at_most_4_channels():
+    for channels, text in ((4, "channels-first"), (5, "Make the window smaller")):
+        with pytest.raises(ValueError, match=text):
+            build(Conv2D(8, (6, 6)), (channels, 28, 28))
 
 
 @WINDOWS
@@ -359,3 +391,12 @@ def test_an_initializer_that_returns_another_shape():
             layer,
             shape,
         )
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape"), [(Dense, (4,)), (lambda n, **settings: Conv2D(n, 3, **settings), (5, 5, 1))]
+)
+def test_a_random_bias_follows_from_the_generator(layer, shape):
+    one, two = (built(layer(6, bias_initializer="random_normal"), shape).params["bias"] for _ in range(2))
+    np.testing.assert_array_equal(one, two)
+    assert len(set(one)) == 6

@@ -213,7 +213,7 @@ def dropout(draw):
 def rescaling(draw):
     scale, offset = draw(st.sampled_from([(1 / 255, 0.0), (2, -1), (np.float32(-0.5), 0.25)]))
     return Subject(
-        lambda: Rescaling(scale, offset),
+        lambda: Rescaling(scale, offset) if offset else Rescaling(scale),
         draw(shapes),
         lambda params, x, rng: (
             np.array([v * float(scale) + offset for v in x.ravel().tolist()]).reshape(x.shape),

@@ -321,6 +321,28 @@ def test_dropout_of_many_features_is_the_same_to_the_bit():
     np.testing.assert_array_equal(fast, plain, strict=True)
 
 
+def test_dropout_takes_the_same_32_bits_and_keeps_the_entry_that_equals_the_threshold():
+    """The largest rate at which an entry is still kept is its 32 random bits over 2^32: found bit by bit, alike in both sets."""
+    x = np.ones((4, 3))
+    for ops in (kernels, reference):
+        for n, d in np.ndindex(x.shape):
+            bits = 0
+            for bit in reversed(range(32)):
+                higher = bits | 1 << bit
+                if ops.dropout(x, higher / 2**32, RandomKey(5, 0))[n, d] != 0:
+                    bits = higher
+            for other in (kernels, reference):
+                assert other.dropout(x, bits / 2**32, RandomKey(5, 0))[n, d] != 0
+                assert other.dropout(x, (bits + 1) / 2**32, RandomKey(5, 0))[n, d] == 0
+
+
+@both_sets
+def test_a_key_counts_modulo_2_to_the_64(ops):
+    masks = [ops.dropout(np.ones((2, 50)), 0.5, RandomKey(key, 1)) for key in (7, 7 + 2**64, 7 + 5 * 2**64)]
+    np.testing.assert_array_equal(masks[0], masks[1])
+    np.testing.assert_array_equal(masks[0], masks[2])
+
+
 @both_sets
 def test_dropout_of_a_nan(ops):
     """What is dropped is 0, also a NaN; what is kept keeps it."""
