@@ -19,11 +19,12 @@ from ..ops import kernels
 from ..ops.geometry import Array, Pair, pad_images
 from ..ops.kernels.convolution import col2im, im2col, tiles
 from ..ops.kernels.elementwise import add_bias, dropout_to, relu_backward_into
-from ..ops.kernels.fused import bias_relu_pool, pad_filters, unpool
+from ..ops.kernels.fused import conv_pool_backward, conv_pool_dkernel, conv_pool_forward, whole_blocks
 from ..ops.random import RandomKey
 
 Gradients = dict[str, Array]
 NOT_NEEDED = np.empty(0)  # in the place of a dx that nobody will read
+FEW_CHANNELS = 4  # grey or coloured images: too few for vectors along the channels
 
 
 class Workspace:
@@ -157,61 +158,91 @@ class DenseStep(LayerStep):
 
 
 class ConvStep(LayerStep):
-    """Conv2D, its bias and ReLU, and the MaxPooling2D after it: the map before the pool never leaves the cache.
-
-    Plain twin: Conv2D followed by MaxPooling2D.
-    """
-
-    def __init__(self, layer: Any, position: int, pool: MaxPooling2D | None) -> None:
-        super().__init__(layer, position)
-        self.pool_size: Pair = (1, 1) if pool is None else pool.pool_size
+    """Conv2D with its bias and ReLU in one pass after each tile's matrix product. Plain twin: Conv2D."""
 
     def forward(self, x: Array, training: bool, rng: RandomKey | None, scratch: Workspace) -> tuple[Array, Any]:
-        layer, (matrix, bias) = self.layer, self._weights()
-        window, filters = layer.kernel_size, layer.filters
-        x, output, offset = pad_images(x, window, layer.strides, layer.padding)
-        pooled = (len(x), output[0] // self.pool_size[0], output[1] // self.pool_size[1], filters)
-        y = scratch.array((self, "y"), pooled, x.dtype)
-        index = scratch.array((self, "index"), pooled, np.dtype(np.uint8))
+        layer, matrix = self.layer, self._matrix()
+        x, output, offset = pad_images(x, layer.kernel_size, layer.strides, layer.padding)
+        y = scratch.array((self, "y"), (len(x), *output, layer.filters), x.dtype)
         for tile in tiles(len(x), output[0] * output[1] * len(matrix)):
-            columns, z = self._tile(x[tile], output, matrix, scratch)
-            np.matmul(columns, matrix, out=z.reshape(len(columns), -1))
-            bias_relu_pool(z, bias, layer.activation == "relu", y[tile], index[tile], *self.pool_size)
-        return y, (x, y, index, output, offset)
+            z = y[tile].reshape(-1, layer.filters)
+            np.matmul(self._columns(x[tile], output, scratch), matrix, out=z)
+            add_bias(z, _bias(layer, layer.filters), layer.activation == "relu")
+        return y, (x, y, output, offset)
 
     def backward(
         self, dy: Array, cache: Any, scratch: Workspace, grads: Workspace, need_dx: bool
     ) -> tuple[Array, Gradients]:
-        layer, (matrix, _), (x, y, index, output, offset) = self.layer, self._weights(), cache
-        window, filters = layer.kernel_size, layer.filters
-        dmatrix, dbias = np.zeros_like(matrix), np.zeros(matrix.shape[1], matrix.dtype)
+        layer, matrix, (x, y, output, offset) = self.layer, self._matrix(), cache
+        if layer.activation == "relu":
+            dz = scratch.array((self, "dz"), dy.shape, dy.dtype)
+            relu_backward_into(dy.reshape(-1), y.reshape(-1), dz.reshape(-1))
+        else:
+            dz = dy
+        dmatrix = np.zeros_like(matrix)
         dx = scratch.array((self, "dx"), x.shape, x.dtype) if need_dx else NOT_NEEDED
         dx[:] = 0
         for tile in tiles(len(x), output[0] * output[1] * len(matrix)):
-            columns, z = self._tile(x[tile], output, matrix, scratch)
-            unpool(dy[tile], y[tile], index[tile], layer.activation == "relu", z, *self.pool_size)
-            dz = z.reshape(len(columns), -1)
-            dmatrix += columns.T @ dz
-            dbias += np.ones(len(dz), dz.dtype) @ dz  # the sum over the rows, by BLAS
+            columns, rows = self._columns(x[tile], output, scratch), dz[tile].reshape(-1, layer.filters)
+            dmatrix += columns.T @ rows
             if need_dx:
                 dcolumns = scratch.array((self, "dcolumns"), columns.shape, x.dtype)
-                col2im(np.matmul(dz, matrix.T, out=dcolumns), dx[tile], window, layer.strides, output)
-        gradients = {"kernel": dmatrix[:, :filters].reshape(layer.params["kernel"].shape)}
+                col2im(np.matmul(rows, matrix.T, out=dcolumns), dx[tile], layer.kernel_size, layer.strides, output)
+        gradients = {"kernel": dmatrix.reshape(layer.params["kernel"].shape)}
         if layer.use_bias:
-            gradients["bias"] = dbias[:filters]
+            gradients["bias"] = dz.sum(axis=(0, 1, 2))
         return _inner(dx, offset, layer.input_shape) if need_dx else dx, gradients
 
-    def _weights(self) -> tuple[Array, Array]:
-        """The kernel as a matrix (KH · KW · C, G) and the bias (G,), with filters of zeros up to a full vector."""
-        kernel = self.layer.params["kernel"]
-        matrix = kernel.reshape(-1, self.layer.filters)
-        return pad_filters(matrix), pad_filters(_bias(self.layer, self.layer.filters))
+    def _matrix(self) -> Array:
+        """The kernel as a matrix (KH · KW · C, F)."""
+        matrix: Array = self.layer.params["kernel"].reshape(-1, self.layer.filters)
+        return matrix
 
-    def _tile(self, images: Array, output: Pair, matrix: Array, scratch: Workspace) -> tuple[Array, Array]:
-        """The columns of some images, (n · OH · OW, KH · KW · C), and room for what they are multiplied to, (n, OH, OW, G)."""
-        z = scratch.array((self, "z"), (len(images), *output, matrix.shape[1]), images.dtype)
-        room = scratch.array((self, "columns"), (len(images) * output[0] * output[1] * len(matrix),), images.dtype)
-        return im2col(images, self.layer.kernel_size, self.layer.strides, output, room), z
+    def _columns(self, images: Array, output: Pair, scratch: Workspace) -> Array:
+        """Every window of some images as a row, (n · OH · OW, KH · KW · C)."""
+        height, width = self.layer.kernel_size
+        room = scratch.array(
+            (self, "columns"), (len(images) * output[0] * output[1] * height * width * images.shape[3],), images.dtype
+        )
+        return im2col(images, self.layer.kernel_size, self.layer.strides, output, room)
+
+
+class ConvPoolStep(LayerStep):
+    """Conv2D with its bias and ReLU, and the 2×2 MaxPooling2D after it, in one pass. Plain twin: the two layers."""
+
+    def forward(self, x: Array, training: bool, rng: RandomKey | None, scratch: Workspace) -> tuple[Array, Any]:
+        layer, (height, width) = self.layer, self.layer.kernel_size
+        x, output, offset = pad_images(x, layer.kernel_size, layer.strides, layer.padding)
+        kernel = whole_blocks(layer.params["kernel"].reshape(height, width * x.shape[3], layer.filters))
+        bias = whole_blocks(_bias(layer, layer.filters))
+        pooled = (len(x), output[0] // 2, output[1] // 2)
+        y = scratch.array((self, "y"), (*pooled, layer.filters), x.dtype)
+        index = scratch.array((self, "index"), (*pooled, len(bias)), np.dtype(np.uint8))
+        conv_pool_forward(x, kernel, bias, layer.activation == "relu", y, index)
+        return y, (x, index, offset)
+
+    def backward(
+        self, dy: Array, cache: Any, scratch: Workspace, grads: Workspace, need_dx: bool
+    ) -> tuple[Array, Gradients]:
+        layer, (height, width), (x, index, offset) = self.layer, self.layer.kernel_size, cache
+        kernel, run, filters = layer.params["kernel"], width * x.shape[3], layer.filters
+        dx = NOT_NEEDED
+        if need_dx or x.shape[3] > FEW_CHANNELS:
+            by_filter = np.ascontiguousarray(np.moveaxis(kernel, 3, 0)).reshape(filters, height, run)
+            dby_filter, dbias = np.zeros_like(by_filter), np.zeros(filters, dy.dtype)
+            dx = scratch.array((self, "dx"), x.shape, x.dtype)
+            dx[:] = 0
+            conv_pool_backward(dy, index, x, by_filter, dx, dby_filter, dbias)
+            dx = _inner(dx, offset, layer.input_shape)
+            dkernel = np.moveaxis(dby_filter.reshape(filters, height, width, -1), 0, 3)
+        else:
+            dmatrix, dbias = np.zeros((height, run, index.shape[3]), dy.dtype), np.zeros(index.shape[3], dy.dtype)
+            conv_pool_dkernel(dy, index, x, dmatrix, dbias)
+            dkernel = dmatrix[:, :, :filters].reshape(kernel.shape)
+        gradients = {"kernel": np.ascontiguousarray(dkernel)}
+        if layer.use_bias:
+            gradients["bias"] = dbias[:filters]
+        return dx, gradients
 
 
 def _bias(layer: Any, size: int) -> Array:
@@ -291,11 +322,11 @@ def _steps(layers: Sequence[Any], fuse: bool) -> list[LayerStep]:
         simple = getattr(layer, "activation", None) in ("linear", "relu")
         if fused and type(layer) is Dense and simple:
             steps.append(DenseStep(layer, position))
-        elif fused and type(layer) is Conv2D and simple and _pools_apart(follower):
-            steps.append(ConvStep(layer, position, follower))
+        elif fused and type(layer) is Conv2D and simple and _fits_kernel(layer, follower):
+            steps.append(ConvPoolStep(layer, position))
             position += 1
         elif fused and type(layer) is Conv2D and simple:
-            steps.append(ConvStep(layer, position, None))
+            steps.append(ConvStep(layer, position))
         elif fused and type(layer) is Flatten:
             steps.append(FlattenStep(layer, position))
         elif fused and type(layer) is Dropout:
@@ -306,11 +337,12 @@ def _steps(layers: Sequence[Any], fuse: bool) -> list[LayerStep]:
     return steps
 
 
-def _pools_apart(layer: Any) -> bool:
-    """Whether this is a pool whose windows neither overlap nor need padding; a place in the window has to fit 8 bits."""
+def _fits_kernel(layer: Conv2D, follower: Any) -> bool:
+    """Whether there is a kernel for this convolution and what comes after it: the usual case, 2×2 pooling in float32."""
     return (
-        type(layer) is MaxPooling2D
-        and layer.strides == layer.pool_size
-        and layer.padding == "valid"
-        and math.prod(layer.pool_size) <= 256
+        type(follower) is MaxPooling2D
+        and follower.pool_size == follower.strides == (2, 2)
+        and follower.padding == "valid"
+        and layer.strides == (1, 1)
+        and layer.params["kernel"].dtype == np.float32
     )

@@ -1,76 +1,178 @@
-"""Bias, ReLU and max-pooling in one pass, on a tile of a convolution's output that is still in the cache.
+"""Convolution, bias, ReLU and 2×2 max-pool in one pass: sums stay in registers, no columns are laid out, and backward works
+only where the pool and the ReLU let the gradient through.
 
-Called by the engine's plan only. The plain twin of ``bias_relu_pool`` is: add the bias, ``relu_forward``,
-``max_pool2d_forward``; that of ``unpool`` is ``max_pool2d_backward``, then ``relu_backward``. Windows do not overlap (the
-strides are the pool size) and nothing is padded.
+Called by the engine's plan only, in float32. The plain twin of ``conv_pool_forward`` is ``conv2d_forward``, ``relu_forward``,
+``max_pool2d_forward``; that of the two ways backward is their backward operations. Strides of the convolution are 1, those of
+the pool 2; x is already padded.
 
-In the inner loops the filters are the vector lanes, and every branch is a choice between two values, so that they become
-vector code.
+Axis letters as in ``ops.reference``, and G: the filters F, filled up with zeros to whole BLOCKs, so that no loop has a rest.
 """
 
 import numpy as np
 
 from ..geometry import Array
 from .jit import jit
+from .vector import LANES, beats, choose, equal, fill, load, multiply_add, spread, store
 
-LANES = 16  # float32 in a vector register of AVX-512; a multiple of every smaller one
+BLOCK = (
+    2 * LANES
+)  # filters at a time: with the 4 pixels of a pool's window these are 8 sums, as many as hide the adder's latency
+CUT = 4  # in the place of an index 0 … 3 into the window: the ReLU was at 0
 
 
-def pad_filters(array: Array) -> Array:
-    """Add zero filters, the last axis, up to a full vector: odd widths slow BLAS down and leave loops scalar tails."""
-    missing = -array.shape[-1] % LANES
-    if not missing:
-        return array
+def whole_blocks(array: Array) -> Array:
+    """Fill the last axis, the filters, up with zeros."""
+    missing = -array.shape[-1] % BLOCK
     return np.concatenate([array, np.zeros((*array.shape[:-1], missing), array.dtype)], axis=-1)
 
 
 @jit
-def bias_relu_pool(z, bias, relu, y, index, height, width):
-    """y = max-pool of relu(z + bias), index = where in the window.  y, index (n, OH, OW, F).
-
-    z (n, H, W, G) and bias (G,) may have more filters than y, G ≥ F; the surplus is left out. Adding the bias and cutting at
-    0 keep the order of numbers, so the ReLU may follow the maximum.
-    """
-    samples, rows, columns, filters = y.shape
-    zero = y.dtype.type(0)
-    best, place = np.empty(z.shape[3], y.dtype), np.empty(z.shape[3], index.dtype)
-    for n in range(samples):
-        for i in range(rows):
-            for j in range(columns):
-                first = z[n, i * height, j * width]
-                for f in range(z.shape[3]):
-                    best[f] = first[f] + bias[f]
-                    place[f] = 0
-                for tap in range(1, height * width):
-                    other = z[n, i * height + tap // width, j * width + tap % width]
-                    for f in range(z.shape[3]):
-                        value = other[f] + bias[f]
-                        wins = not value <= best[f] and best[f] == best[f]  # a NaN wins, and then stays
-                        place[f] = tap if wins else place[f]
-                        best[f] = value if wins else best[f]
-                for f in range(filters):
-                    y[n, i, j, f] = zero if relu and best[f] < zero else best[f]
-                    index[n, i, j, f] = place[f]
+def _pool(v0, v1, v2, v3, relu):
+    """The largest of four vectors, lane by lane, and where it stands; CUT where the ReLU makes it 0."""
+    best, place = v0, fill(np.float32(0))
+    wins = beats(v1, best)
+    best, place = choose(wins, v1, best), choose(wins, fill(np.float32(1)), place)
+    wins = beats(v2, best)
+    best, place = choose(wins, v2, best), choose(wins, fill(np.float32(2)), place)
+    wins = beats(v3, best)
+    best, place = choose(wins, v3, best), choose(wins, fill(np.float32(3)), place)
+    if relu:
+        zero = fill(np.float32(0))
+        passes = beats(best, zero)
+        best, place = choose(passes, best, zero), choose(passes, place, fill(np.float32(CUT)))
+    return best, place
 
 
 @jit
-def unpool(dy, y, index, relu, dz, height, width):
-    """dz = dy where the maximum was and the ReLU let it through, 0 elsewhere.  dy, y, index (n, OH, OW, F).
+def conv_pool_forward(x, kernel, bias, relu, y, index):
+    """y = 2×2 max-pool of relu(x ∗ kernel + bias), index = where in its window, row by row, or CUT.
 
-    dz (n, H, W, G) may have more filters, G ≥ F; their gradient is 0.
+    x (N, H, W, C), kernel (KH, KW · C, G), bias (G,) → y (N, OH, OW, F), index (N, OH, OW, G) uint8. Adding the bias and
+    cutting at 0 keep the order of numbers, so the ReLU may follow the maximum.
+    """
+    samples, rows, columns, filters = y.shape
+    height, width, channels = x.shape[1:]
+    window, run, padded = kernel.shape
+    pixels, weights, places = x.reshape(-1), kernel.reshape(-1), index.reshape(-1)
+    right, down = channels, width * channels
+    best = np.empty(padded, y.dtype)
+    out = 0
+    for n in range(samples):
+        for i in range(rows):
+            for j in range(columns):
+                corner = ((n * height + 2 * i) * width + 2 * j) * channels
+                for f in range(0, padded, BLOCK):
+                    a0 = a1 = a2 = a3 = load(bias, f)
+                    b0 = b1 = b2 = b3 = load(bias, f + LANES)
+                    for k in range(window):
+                        pixel, weight = corner + k * down, k * run * padded + f
+                        for _ in range(run):
+                            a, b = load(weights, weight), load(weights, weight + LANES)
+                            value = spread(pixels, pixel)
+                            a0, b0 = multiply_add(value, a, a0), multiply_add(value, b, b0)
+                            value = spread(pixels, pixel + right)
+                            a1, b1 = multiply_add(value, a, a1), multiply_add(value, b, b1)
+                            value = spread(pixels, pixel + down)
+                            a2, b2 = multiply_add(value, a, a2), multiply_add(value, b, b2)
+                            value = spread(pixels, pixel + down + right)
+                            a3, b3 = multiply_add(value, a, a3), multiply_add(value, b, b3)
+                            pixel += 1
+                            weight += padded
+                    a, place = _pool(a0, a1, a2, a3, relu)
+                    store(best, f, a)
+                    store(places, out + f, place)
+                    b, place = _pool(b0, b1, b2, b3, relu)
+                    store(best, f + LANES, b)
+                    store(places, out + f + LANES, place)
+                out += padded
+                for f in range(filters):
+                    y[n, i, j, f] = best[f]
+
+
+@jit
+def conv_pool_dkernel(dy, index, x, dkernel, dbias):
+    """dkernel (KH, KW · C, G) and dbias (G,) += the gradients, for images of few channels whose own gradient nobody needs.
+
+    dy (N, OH, OW, F), index (N, OH, OW, G), x (N, H, W, C). The filters are the lanes, so the three of four pixels that the
+    pool dropped are multiplied by zeros.
     """
     samples, rows, columns, filters = dy.shape
-    zero = dz.dtype.type(0)
-    dz[:, rows * height :] = zero  # what no window covers
-    dz[:, :, columns * width :] = zero
-    through, place = np.zeros(dz.shape[3], dz.dtype), np.zeros(dz.shape[3], index.dtype)
+    height, width, channels = x.shape[1:]
+    window, run, padded = dkernel.shape
+    pixels, dweights, places = x.reshape(-1), dkernel.reshape(-1), index.reshape(-1)
+    right, down = channels, width * channels
+    zero = fill(np.float32(0))
+    first, second, third, fourth = fill(np.float32(0)), fill(np.float32(1)), fill(np.float32(2)), fill(np.float32(3))
+    one, cut = second, fill(np.float32(CUT))
+    through = np.zeros(padded, dy.dtype)
+    out = 0
     for n in range(samples):
         for i in range(rows):
             for j in range(columns):
                 for f in range(filters):
-                    through[f] = dy[n, i, j, f] if not relu or y[n, i, j, f] > zero else zero
-                    place[f] = index[n, i, j, f]
-                for tap in range(height * width):
-                    target = dz[n, i * height + tap // width, j * width + tap % width]
-                    for f in range(dz.shape[3]):
-                        target[f] = through[f] if place[f] == tap else zero
+                    through[f] = dy[n, i, j, f]
+                corner = ((n * height + 2 * i) * width + 2 * j) * channels
+                for f in range(0, padded, BLOCK):
+                    a, place = load(through, f), load(places, out + f)
+                    store(dbias, f, multiply_add(one, choose(equal(place, cut), zero, a), load(dbias, f)))
+                    a0, a1 = choose(equal(place, first), a, zero), choose(equal(place, second), a, zero)
+                    a2, a3 = choose(equal(place, third), a, zero), choose(equal(place, fourth), a, zero)
+                    b, place = load(through, f + LANES), load(places, out + f + LANES)
+                    store(
+                        dbias, f + LANES, multiply_add(one, choose(equal(place, cut), zero, b), load(dbias, f + LANES))
+                    )
+                    b0, b1 = choose(equal(place, first), b, zero), choose(equal(place, second), b, zero)
+                    b2, b3 = choose(equal(place, third), b, zero), choose(equal(place, fourth), b, zero)
+                    for k in range(window):
+                        pixel, weight = corner + k * down, k * run * padded + f
+                        for _ in range(run):
+                            a, b = load(dweights, weight), load(dweights, weight + LANES)
+                            value = spread(pixels, pixel)
+                            a, b = multiply_add(value, a0, a), multiply_add(value, b0, b)
+                            value = spread(pixels, pixel + right)
+                            a, b = multiply_add(value, a1, a), multiply_add(value, b1, b)
+                            value = spread(pixels, pixel + down)
+                            a, b = multiply_add(value, a2, a), multiply_add(value, b2, b)
+                            value = spread(pixels, pixel + down + right)
+                            a, b = multiply_add(value, a3, a), multiply_add(value, b3, b)
+                            store(dweights, weight, a)
+                            store(dweights, weight + LANES, b)
+                            pixel += 1
+                            weight += padded
+                out += padded
+
+
+@jit
+def conv_pool_backward(dy, index, x, kernel, dx, dkernel, dbias):
+    """dx (N, H, W, C), dkernel (F, KH, KW · C) and dbias (F,) += the gradients, for images of many channels.
+
+    dy (N, OH, OW, F), index (N, OH, OW, G), x (N, H, W, C), kernel (F, KH, KW · C). A gradient that reaches y[n, i, j, f] belongs
+    to one pixel: there, and only there, a run of the image meets a run of the filter. That is a quarter of the work of the
+    convolution, and less where the ReLU was at 0.
+    """
+    samples, rows, columns, filters = dy.shape
+    height, width, channels = x.shape[1:]
+    window, run = kernel.shape[1:]
+    whole = run - run % LANES
+    pixels, dpixels, weights, dweights = x.reshape(-1), dx.reshape(-1), kernel.reshape(-1), dkernel.reshape(-1)
+    gradient = np.empty(1, dy.dtype)
+    for n in range(samples):
+        for f in range(filters):  # outside, so that its weights stay in the L1 cache
+            for i in range(rows):
+                for j in range(columns):
+                    place = np.intp(index[n, i, j, f])
+                    if place == CUT:
+                        continue
+                    gradient[0] = dy[n, i, j, f]
+                    dbias[f] += gradient[0]
+                    spreaded = spread(gradient, 0)
+                    row, column = 2 * i + place // 2, 2 * j + place % 2
+                    for k in range(window):
+                        pixel, weight = ((n * height + row + k) * width + column) * channels, (f * window + k) * run
+                        for t in range(0, whole, LANES):
+                            p, w = pixel + t, weight + t
+                            store(dweights, w, multiply_add(spreaded, load(pixels, p), load(dweights, w)))
+                            store(dpixels, p, multiply_add(spreaded, load(weights, w), load(dpixels, p)))
+                        for t in range(whole, run):
+                            dweights[weight + t] += gradient[0] * pixels[pixel + t]
+                            dpixels[pixel + t] += gradient[0] * weights[weight + t]
