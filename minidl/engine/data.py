@@ -109,13 +109,19 @@ class Data:
         """These samples in the model's dtype, (n, …). Raises ValueError where one of them is not finite."""
         n = where.stop - where.start if isinstance(where, slice) else len(where)
         x = scratch.array("x", (n, *self.x.shape[1:]), dtype)
-        direct = isinstance(self.x, np.ndarray) and self.x.dtype == dtype and self.x.dtype.isnative
-        if direct and not isinstance(where, slice):
+        stored = self.x if isinstance(self.x, np.ndarray) else None
+        if stored is not None and not isinstance(where, slice) and stored.flags.c_contiguous and stored.dtype.isnative:
+            # in other layouts take would copy all samples first
+            read = x if stored.dtype == dtype else scratch.array("read", x.shape, stored.dtype)
             # "clip" lets NumPy write to out directly; no index is out of range
-            np.take(self.x, where, axis=0, out=x, mode="clip")
+            np.take(stored, where, axis=0, out=read, mode="clip")
+        elif stored is not None or isinstance(where, slice):
+            read = self.x[where]
         else:
+            read = self._gather(where)
+        if read is not x:
             with np.errstate(over="ignore"):  # what the model's dtype cannot hold becomes infinite, and is found below
-                x[...] = self.x[where]
+                x[...] = read
         if np.dtype(self.x.dtype).kind == "f" and not np.isfinite(x).all():
             bad = int(np.flatnonzero(~np.isfinite(x).reshape(n, -1).all(axis=1))[0])
             sample = where.start + bad if isinstance(where, slice) else where[bad]
@@ -124,6 +130,15 @@ class Data:
                 "Remove or replace such samples."
             )
         return x
+
+    def _gather(self, where: Array) -> Array:
+        """These samples of an array-like, which may want indices that rise (h5py's do) or know no more than slices."""
+        order = np.argsort(where)
+        try:
+            rising = np.asarray(self.x[where[order]])
+        except (TypeError, IndexError):
+            return np.concatenate([np.asarray(self.x[i : i + 1]) for i in where])
+        return rising[np.argsort(order)]
 
     def labels(self, where: Where) -> tuple[Array, Array | None]:
         """(labels, weights or None) of these samples."""

@@ -18,7 +18,7 @@ from ..layers import Activation, Conv2D, Dense, Dropout, Flatten, MaxPooling2D
 from ..ops import kernels
 from ..ops.geometry import Array, Pair, pad_images
 from ..ops.kernels.convolution import col2im, im2col, tiles
-from ..ops.kernels.elementwise import add_bias, dropout_to, relu_backward_into
+from ..ops.kernels.elementwise import add_bias, dropout_mask, relu_backward_into, where_kept
 from ..ops.kernels.fused import conv_pool_backward, conv_pool_dkernel, conv_pool_forward, whole_blocks
 from ..ops.random import RandomKey
 
@@ -107,14 +107,16 @@ class FlattenStep(LayerStep):
 
 
 class DropoutStep(LayerStep):
-    """Dropout without fresh arrays, and without a copy outside training. Plain twin: Dropout."""
+    """Dropout that keeps its mask for backward, as a byte an entry, and copies nothing outside training. Plain twin: Dropout."""
 
     def forward(self, x: Array, training: bool, rng: RandomKey | None, scratch: Workspace) -> tuple[Array, Any]:
         if not training or self.layer.rate == 0 or rng is None:
             return x, None
         y = scratch.array((self, "y"), x.shape, x.dtype)
-        dropout_to(x, self.layer.rate, rng, y)
-        return y, rng
+        kept = scratch.array((self, "kept"), x.shape, np.dtype(np.bool_))
+        dropout_mask(kept, self.layer.rate, rng)
+        where_kept(x, kept, self.layer.rate, y)
+        return y, kept
 
     def backward(
         self, dy: Array, cache: Any, scratch: Workspace, grads: Workspace, need_dx: bool
@@ -122,7 +124,7 @@ class DropoutStep(LayerStep):
         if cache is None:
             return dy, {}
         dx = scratch.array((self, "dx"), dy.shape, dy.dtype)
-        dropout_to(dy, self.layer.rate, cache, dx)
+        where_kept(dy, cache, self.layer.rate, dx)
         return dx, {}
 
 

@@ -1,6 +1,7 @@
 """The user's data: any real array, in memory or on disk, gives the numbers of a plain one; anything else is refused."""
 
 import re
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -29,6 +30,22 @@ class OnDisk:
         part = self._array[where]
         self.reads.append(len(part))
         return part
+
+
+class RisingOnly(OnDisk):
+    """As h5py's data sets: several samples are read in the order in which they lie in the file."""
+
+    def __getitem__(self, where):
+        if isinstance(where, np.ndarray) and (np.diff(where) <= 0).any():
+            raise TypeError("Indexing elements must be in increasing order")
+        return super().__getitem__(where)
+
+
+class SlicesOnly(OnDisk):
+    def __getitem__(self, where):
+        if not isinstance(where, slice):
+            raise TypeError("only slices")
+        return super().__getitem__(where)
 
 
 class OfAnotherLibrary:
@@ -205,6 +222,8 @@ def forms(x, tmp_path):
         "not writeable": locked,
         "list": x.tolist(),
         "on disk": OnDisk(x),
+        "on disk, rising": RisingOnly(x),
+        "on disk, slices": SlicesOnly(x),
         "of another library": OfAnotherLibrary(x),
     }
 
@@ -233,6 +252,17 @@ def test_data_on_disk_are_read_batch_by_batch():
     model.predict(stored, batch_size=50, verbose=0)
     assert sum(stored.reads) == 2000
     assert max(stored.reads) <= 50
+
+
+@pytest.mark.parametrize("form", ["Fortran order", "every second row", "backwards", "big-endian", "memory map"])
+@pytest.mark.parametrize("where", [slice(3, 5), np.array([9, 2])], ids=["slice", "indices"])
+def test_no_form_of_an_array_is_copied_as_a_whole(form, where, tmp_path):
+    data = Data(forms(np.zeros((1000, 1000), np.float32), tmp_path)[form])
+    tracemalloc.start()
+    data.inputs(where, FLOAT32, Workspace())
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 100_000  # two samples are 8,000 bytes, all of them 4,000,000
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

@@ -41,32 +41,43 @@ def _mix64(state):
 
 
 @jit
-def dropout_into(x, y, threshold, scale, key, first_sample):
-    """y = x · mask · scale; x and y (N, D), y may be x. The hash is the one of the reference, step by step."""
-    zero = y.dtype.type(0)
+def _mask(kept, threshold, key, first_sample):
+    """kept (N, D), bool: which entries stay. The hash is the one of the reference, step by step."""
     golden = np.uint32(0x9E3779B9)
     base = _mix64(key)
-    for n in range(x.shape[0]):
+    for n in range(kept.shape[0]):
         state = _mix64(base + np.uint64(first_sample + n))
         low = np.uint32(state & np.uint64(0xFFFFFFFF))
         high = np.uint32(state >> np.uint64(32))
-        for d in range(x.shape[1]):
+        for d in range(kept.shape[1]):
             bits = np.uint32(np.uint32(d) * golden + low)
             bits = np.uint32((bits ^ (bits >> np.uint32(16))) * np.uint32(0x7FEB352D))
             bits = np.uint32((np.uint32(bits + high) ^ (bits >> np.uint32(15))) * np.uint32(0x846CA68B))
             bits = np.uint32(bits ^ (bits >> np.uint32(16)))
-            y[n, d] = x[n, d] * scale if bits >= threshold else zero
+            kept[n, d] = bits >= threshold
+
+
+@jit
+def _where_kept(x, kept, scale, y):
+    """y = x · scale where kept, else 0; all flat. y may be x."""
+    zero = y.dtype.type(0)
+    for i in range(x.size):
+        y[i] = x[i] * scale if kept[i] else zero
 
 
 def dropout(x: Array, rate: float, rng: RandomKey) -> Array:
     """Each entry becomes 0 with probability rate and is divided by 1 − rate otherwise; forward and backward alike."""
-    y = np.empty(x.shape, x.dtype)
-    dropout_to(x, rate, rng, y)
+    y, kept = np.empty(x.shape, x.dtype), np.empty(x.shape, np.bool_)
+    dropout_mask(kept, rate, rng)
+    where_kept(x, kept, rate, y)
     return y
 
 
-def dropout_to(x: Array, rate: float, rng: RandomKey, out: Array) -> None:
-    """The same into an array of the caller's, which may be x."""
-    scale = x.dtype.type(1 / (1 - rate))
-    key = np.uint64(rng.key % 2**64)
-    dropout_into(x.reshape(len(x), -1), out.reshape(len(x), -1), np.uint32(rate * 2**32), scale, key, rng.first_sample)
+def dropout_mask(kept: Array, rate: float, rng: RandomKey) -> None:
+    """Write which entries stay, (N, …) bool."""
+    _mask(kept.reshape(len(kept), -1), np.uint32(rate * 2**32), np.uint64(rng.key % 2**64), rng.first_sample)
+
+
+def where_kept(x: Array, kept: Array, rate: float, out: Array) -> None:
+    """out = x / (1 − rate) where kept, else 0; all of one shape."""
+    _where_kept(x.reshape(-1), kept.reshape(-1), x.dtype.type(1 / (1 - rate)), out.reshape(-1))
