@@ -1,1 +1,1 @@
-"""Measurements; run each with python -m benchmarks.NAME from the root of the repository."""
+"""Measurements: python -m benchmarks for all of them, python -m benchmarks.NAME for one, from the root of the repository."""

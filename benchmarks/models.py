@@ -1,48 +1,112 @@
-"""The tutorial's three models, once, for all benchmarks: 28 × 28 grey images in, ten classes out."""
+"""The models of all benchmarks as plain data, so that every library trains the same: 28 × 28 grey images in, ten classes out."""
 
-from typing import Any
+import math
+from typing import NamedTuple
 
-from minidl import Sequential
-from minidl.layers import Conv2D, Dense, Dropout, Flatten, Input, MaxPooling2D
+IMAGE = (28, 28, 1)  # height, width, channels
+EVALUATION_BATCH = 1000  # images at once, where a contestant has to be told
+LEARNING_RATE = 0.001  # of Adam
 
-
-def mlp() -> list[Any]:
-    """784 – 784 – 10."""
-    return [Flatten(), Dense(784, activation="relu"), Dense(10, activation="softmax")]
-
-
-def cnn() -> list[Any]:
-    """One convolution of 32 filters, 592,074 parameters."""
-    return [
-        Conv2D(32, (5, 5), activation="relu"),
-        MaxPooling2D(),
-        Dropout(0.2),
-        Flatten(),
-        Dense(128, activation="relu"),
-        Dense(10, activation="softmax"),
-    ]
+Shape = tuple[int, ...]
 
 
-def larger_cnn() -> list[Any]:
-    """Two convolutions, 59,933 parameters."""
-    return [
-        Conv2D(30, (5, 5), activation="relu"),
-        MaxPooling2D(),
-        Conv2D(15, (3, 3), activation="relu"),
-        MaxPooling2D(),
-        Dropout(0.2),
-        Flatten(),
-        Dense(128, activation="relu"),
-        Dense(50, activation="relu"),
-        Dense(10, activation="softmax"),
-    ]
+class Rescaling(NamedTuple):
+    """Multiplies its input, which may be integers."""
+
+    scale: float
 
 
-MODELS = {"mlp": mlp, "cnn": cnn, "larger_cnn": larger_cnn}
+class Conv(NamedTuple):
+    """A convolution with a square window, stride 1 and no padding, then a ReLU."""
+
+    filters: int
+    window: int
 
 
-def compiled(name: str, seed: int, **settings: Any) -> Sequential:
-    """The model, ready for integer labels, trained with Adam."""
-    model = Sequential([Input((28, 28, 1)), *MODELS[name]()], name=name, seed=seed, **settings)
-    model.compile(loss="sparse_categorical_crossentropy", optimizer="adam", metrics=["accuracy"])
-    return model
+class Pool(NamedTuple):
+    """The maximum of each size × size square."""
+
+    size: int
+
+
+class Dropout(NamedTuple):
+    """Sets a share of its input to zero in training."""
+
+    rate: float
+
+
+class Flatten(NamedTuple):
+    """An image as one row of numbers."""
+
+
+class Dense(NamedTuple):
+    """A dense layer; activation: "relu" or "softmax"."""
+
+    units: int
+    activation: str
+
+
+Layer = Rescaling | Conv | Pool | Dropout | Flatten | Dense
+
+
+class Model(NamedTuple):
+    """What is trained: the title that tables show, the batch size (samples) and the layers."""
+
+    title: str
+    batch_size: int
+    layers: tuple[Layer, ...]
+
+
+MODELS = {
+    "mlp": Model("MLP 784–784–10", 200, (Flatten(), Dense(784, "relu"), Dense(10, "softmax"))),
+    "cnn": Model(
+        "CNN",
+        200,
+        (Conv(32, 5), Pool(2), Dropout(0.2), Flatten(), Dense(128, "relu"), Dense(10, "softmax")),
+    ),
+    "larger_cnn": Model(
+        "larger CNN",
+        200,
+        (
+            Conv(30, 5),
+            Pool(2),
+            Conv(15, 3),
+            Pool(2),
+            Dropout(0.2),
+            Flatten(),
+            Dense(128, "relu"),
+            Dense(50, "relu"),
+            Dense(10, "softmax"),
+        ),
+    ),
+    "mnist_convnet": Model(
+        "Keras's mnist_convnet",
+        128,
+        (Conv(32, 3), Pool(2), Conv(64, 3), Pool(2), Flatten(), Dropout(0.5), Dense(10, "softmax")),
+    ),
+}
+
+
+def output_shape(layer: Layer, shape: Shape) -> Shape:
+    """The shape of one sample behind the layer, from the one in front of it."""
+    match layer:
+        case Conv(filters, window):
+            return (shape[0] - window + 1, shape[1] - window + 1, filters)
+        case Pool(size):
+            return (shape[0] // size, shape[1] // size, shape[2])
+        case Flatten():
+            return (math.prod(shape),)
+        case Dense(units):
+            return (units,)
+    return shape
+
+
+def with_shapes(model: Model) -> list[tuple[Layer, Shape, Shape]]:
+    """Each layer with the shapes of a sample in front of it and behind it."""
+    result: list[tuple[Layer, Shape, Shape]] = []
+    shape: Shape = IMAGE
+    for layer in model.layers:
+        after = output_shape(layer, shape)
+        result.append((layer, shape, after))
+        shape = after
+    return result

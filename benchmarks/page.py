@@ -1,0 +1,142 @@
+"""Writes docs/benchmarks.md and its charts from the results; nothing on the page is typed by hand.
+
+python -m benchmarks.page benchmarks/results/results.json
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from . import accuracy, growth, kernels, limits, race
+from .charts import draw
+from .contestants import BASELINE, CONTESTANTS
+from .tables import Table, markdown
+
+PARTS = (race.PART, limits.PART, growth.PART, accuracy.PART, kernels.PART)
+DOCS = Path(__file__).parent.parent / "docs"
+
+OPENING = f"""# Benchmarks
+
+How fast minidl is, beside others and beside what the machine could do. This page is written by a program: every number on it
+comes from [one file of results](benchmarks/results.json). The same page for your machine:
+
+```sh
+.venv/bin/pip install -e '.[plot]'
+.venv/bin/python -m benchmarks.install      # the other libraries, each in an environment of its own
+.venv/bin/python -m benchmarks              # measures everything and writes this page
+```
+
+Times of different machines or days cannot be compared. Ratios can, and they are taken between neighbours: the contestants take
+turns, each in a process of its own, and a ratio to {CONTESTANTS[BASELINE].title} is that of one round, then the median over the
+rounds. Run it on an idle machine: libraries whose threads wait for each other by spinning suffer most from company.
+"""
+
+TEXTS = {
+    "race": """## The race
+
+Every library trains the same models on the same digits, with the same batch size, Adam with the same learning rate, and the
+same number of threads, held to as many cores by the system. A row whose library is not installed says so. Images are floats in
+memory. Each contestant is written as its good users write it; their adapters are in `benchmarks/contestants`.
+
+- *An epoch* is timed after a warm-up of some batches. *Start to first epoch* is everything from the start of the process to
+  the end of that epoch, the warm-up included, reading the data left out.
+- *Cold* is a process with empty caches of compiled code, *warm* one that finds those of an earlier process. *Build and first
+  step* is what a library takes to make and compile a model and train on its first batch.
+- *Predict* is the median of many calls. *Added by training* is how far the peak of memory rises from just before the first
+  step, with the data in memory and the model built.
+- *Test accuracy* is that after the warm-up and the timed epochs, so that nobody wins by not learning.
+- A figure with ~ was measured on a part of the samples and scaled up.
+""",
+    "limits": """## The limit
+
+A library can hardly be faster than the matrix product of the machine's own BLAS. So the multiply-adds of each model are counted
+layer by layer, and an epoch at the speed of the best matrix product, measured in this run with independent products in each
+thread, is the limit. Whatever moves memory comes on top of it. The bandwidth is that of reading and writing together.
+""",
+    "growth": """## How cost grows
+
+The same model with more samples, other batch sizes and more threads. The last step in samples is MNIST again and again as bytes
+in a memory-mapped file, which a rescaling layer makes floats batch by batch.
+""",
+    "accuracy": """## Time to accuracy
+
+Seconds are worth nothing if nothing is learnt in them.
+""",
+    "kernels": """## Operation by operation
+
+Each operation of `minidl.ops` alone: the NumPy reference, to be read, and the kernel, to be run.
+
+The ladder below it is the same convolution, with bias, ReLU and max-pool, written six times, each time with one idea more; it is
+meant to be read, in `benchmarks/ladder.py`. All rungs give the same numbers, which is checked before they are timed. The loops
+in Python do one image, once. The engine's step does more than the others: it also remembers where each maximum stood.
+""",
+}
+CHARTS = {
+    "race": (("race", "Seconds an epoch"), ("start", "Seconds to the first step")),
+    "growth": (("growth", "Cost by samples, batch size and threads"),),
+    "accuracy": (("accuracy", "Test accuracy over seconds of training"),),
+    "kernels": (("kernels", "The ladder"),),
+}
+
+
+def text(parts: dict[str, Any], files: dict[str, str]) -> str:
+    """The page in Markdown. files: the charts' names, by chart."""
+    sections = [OPENING, markdown(machine_table(parts))]
+    for part in PARTS:
+        if part.name not in parts:
+            continue
+        sections.append(TEXTS[part.name])
+        charts = [(title, files[name]) for name, title in CHARTS.get(part.name, ()) if name in files]
+        sections += [f"![{title}](benchmarks/{file})\n" for title, file in charts]
+        sections += [markdown(table) for table in part.tables(parts)]
+        settings = ", ".join(f"{name} {_plain(value)}" for name, value in parts[part.name]["settings"].items())
+        sections.append(f"Settings: {settings}.\n")
+    return "\n".join(sections)
+
+
+def machine_table(parts: dict[str, Any]) -> Table:
+    """What each part was measured on, in one column where all agree, and the versions of the contestants."""
+    described = {part.name: parts[part.name]["machine"] for part in PARTS if part.name in parts}
+    rows = []
+    for key in next(iter(described.values()), {}):
+        values = {name: machine.get(key, "–") for name, machine in described.items()}
+        same = len(set(values.values())) == 1
+        shown = (
+            next(iter(values.values())) if same else "; ".join(f"{value} ({name})" for name, value in values.items())
+        )
+        rows.append((key, shown))
+    for name, contestant in CONTESTANTS.items():
+        records = [r for part in parts.values() for r in part["records"] if r.get("contestant") == name]
+        found = [r["versions"] for r in records if "versions" in r]
+        if found:
+            rows.append((contestant.title, ", ".join(f"{package} {version}" for package, version in found[-1].items())))
+    return Table("The machine and the versions", ("", ""), rows)
+
+
+def _plain(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def write(parts: dict[str, Any], docs: Path = DOCS) -> None:
+    """benchmarks.md, the charts beside it, and the results that it shows."""
+    files = draw(parts, docs / "benchmarks")
+    (docs / "benchmarks" / "results.json").write_text(json.dumps(parts, indent=1, ensure_ascii=False) + "\n")
+    (docs / "benchmarks.md").write_text(text(parts, files))
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("results", type=Path, help="results.json of a run")
+    options.add_argument("--docs", type=Path, default=DOCS, help="the folder that gets benchmarks.md (default: docs)")
+    chosen = options.parse_args()
+    try:
+        parts = json.loads(chosen.results.read_text())
+    except FileNotFoundError:
+        options.error(f"there is no {chosen.results}. Measure first: python -m benchmarks.")
+    write(parts, chosen.docs)
+    print(f"wrote {chosen.docs / 'benchmarks.md'}")
+
+
+if __name__ == "__main__":
+    main()

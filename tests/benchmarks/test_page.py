@@ -1,0 +1,164 @@
+"""From records to tables and the page, with a handful of made-up results."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks import accuracy, growth, limits, page, processes, summary
+from benchmarks.charts import draw
+from benchmarks.contestants import CONTESTANTS, Contestant
+from benchmarks.results import Results
+from benchmarks.tables import Table, markdown, number
+from benchmarks.worker import Job
+
+
+def warm(contestant: str, round_number: int, epoch: float, samples: int = 6_000) -> dict[str, Any]:
+    return {
+        "contestant": contestant,
+        "model": "cnn",
+        "kind": "warm",
+        "round": round_number,
+        "samples": samples,
+        "startup": 0.5,
+        "build": 0.25,
+        "first_step": 0.5,
+        "start_to_first_step": 1.25,
+        "start_to_first_epoch": 1.5 + epoch,
+        "epoch": epoch,
+        "evaluation": 0.125,
+        "latency": {"1": 0.001, "32": 0.002, "1000": 0.003},
+        "peak_memory": 300_000_000,
+        "fit_memory": 40_000_000,
+        "accuracy": 0.9875,
+        "versions": {"numpy": "1.2.3"},
+    }
+
+
+def cold(contestant: str) -> dict[str, Any]:
+    record = warm(contestant, 0, 1.0)
+    return {**record, "kind": "cold", "start_to_first_step": 7.75, "first_step": 5.5}
+
+
+@pytest.fixture
+def parts() -> dict[str, Any]:
+    machine = {"processor": "an abacus"}
+    records = [
+        cold("minidl"),
+        cold("torch"),
+        *(warm("minidl", r, epoch) for r, epoch in enumerate((1.0, 2.0, 9.0))),
+        *(warm("torch", r, epoch) for r, epoch in enumerate((4.0, 4.0, 12.0))),
+        warm("reference", 0, 2.0, samples=600),
+        {"contestant": "jax", "model": "cnn", "kind": "cold", "round": 0, "problem": "not installed: do this"},
+    ]
+    settings = {
+        "samples": 6_000,
+        "contestants": ["minidl", "torch", "jax", "reference"],
+        "models": ["cnn"],
+        "threads": 2,
+    }
+    speeds = [
+        {"threads": 1, "matmul": {"256": 4e10, "512": 5e10}, "copy": 1e10, "triad": 2e10},
+        {"threads": 2, "matmul": {"256": 8e10, "512": 9e10}, "copy": 2e10, "triad": 3e10},
+    ]
+    return {
+        "race": {"machine": machine, "settings": settings, "records": records},
+        "limits": {"machine": machine, "settings": {"threads": 2}, "records": speeds},
+    }
+
+
+def test_ratios_are_taken_round_by_round(parts: dict[str, Any]) -> None:
+    found = summary.figures(parts["race"], "cnn", "minidl")
+    assert found["ratio"] == 0.5  # of 0.25, 0.5 and 0.75; the ratio of the medians is 0.5 too, that of the means is not
+    assert found["epoch"] == 2.0
+    assert found["cold_start_to_first_step"] == 7.75
+    assert found["cold_compilation"] == 5.75
+
+
+def test_a_sample_is_scaled_up_and_marked(parts: dict[str, Any]) -> None:
+    found = summary.figures(parts["race"], "cnn", "reference")
+    assert found["scaled"]
+    assert found["epoch"] == 20.0
+    assert found["start_to_first_epoch"] == 1.5 + 20.0
+    assert found["ratio"] == 5.0  # to the first round of the other, the only one that both had
+    training, _ = summary.race_tables(parts["race"], "cnn")
+    assert training.rows[-1][:3] == ("minidl, reference", "~20.0", "~5.00")
+    assert any("600 samples" in note and note.startswith("~") for note in training.notes)
+
+
+def test_who_is_missing_is_a_row_that_says_so(parts: dict[str, Any]) -> None:
+    training, after = summary.race_tables(parts["race"], "cnn")
+    assert ("Keras on JAX", *["–"] * 7) in training.rows
+    assert ("Keras on JAX", *["–"] * 7) in after.rows
+    assert "Keras on JAX: not installed: do this" in training.notes
+
+
+def test_a_contestant_without_its_library_is_not_installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    nobody = Contestant("Nobody", "nobody", ("a_library_that_nobody_has",), "nobody")
+    monkeypatch.setitem(CONTESTANTS, "nobody", nobody)
+    measured = processes.run(Job("nobody", "cnn", "start", str(tmp_path), 100, 1), tmp_path)
+    assert measured == {"problem": "not installed: python -m benchmarks.install nobody"}
+
+
+def test_a_contestant_that_crashes_gives_its_last_line(tmp_path: Path) -> None:
+    measured = processes.run(Job("minidl", "cnn", "start", str(tmp_path / "no_data"), 100, 1), tmp_path)
+    assert measured["problem"].startswith("ended with status 1: FileNotFoundError: ")
+
+
+def test_the_limit_is_the_arithmetic_at_the_best_matrix_product(parts: dict[str, Any]) -> None:
+    table = limits.distance_table(parts["limits"], parts["race"])
+    least = 5_389_824 * 6_000 / 9e10
+    assert table.rows[0] == ("the limit, s an epoch", number(least))
+    assert table.rows[1] == ("minidl, times the limit", number(2.0 / least))
+    assert table.rows[3][1] == "–"
+
+
+def test_the_page_holds_the_numbers(parts: dict[str, Any]) -> None:
+    text = page.text(parts, {"race": "race.svg"})
+    assert "| minidl | 2.00 | 0.50 | 3.50 | 7.75 | 1.25 | 5.75 | 0.75 |" in text
+    assert "98.75" in text
+    assert "![Seconds an epoch](benchmarks/race.svg)" in text
+    assert "| processor | an abacus |" in text
+    assert "## Time to accuracy" not in text
+
+
+def test_the_same_results_give_the_same_charts(parts: dict[str, Any], tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    assert draw(parts, first) == draw(parts, second) == {"race": "race.svg", "start": "start.svg"}
+    assert (first / "race.svg").read_bytes() == (second / "race.svg").read_bytes()
+
+
+def test_seconds_to_an_accuracy_are_those_of_the_first_time() -> None:
+    curve = [[1.0, 0.96], [2.0, 0.975], [3.0, 0.969]]
+    assert accuracy.seconds_to(curve, 0.97) == 2.0
+    assert accuracy.seconds_to(curve, 0.98) is None
+
+
+def test_images_are_repeated_until_there_are_enough(tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    target.mkdir()
+    np.save(tmp_path / "train_bytes.npy", np.arange(3, dtype=np.uint8).reshape(3, 1, 1, 1))
+    np.save(tmp_path / "train_labels.npy", np.arange(3))
+    growth.repeat_images(tmp_path, target, 8)
+    for name in ("bytes", "labels"):
+        np.testing.assert_array_equal(np.load(target / f"train_{name}.npy").ravel(), [0, 1, 2, 0, 1, 2, 0, 1])
+
+
+def test_results_are_on_disk_after_every_record(tmp_path: Path) -> None:
+    results = Results(tmp_path)
+    results.begin("race", {"samples": 1})
+    results.add("race", {"contestant": "minidl"})
+    assert Results(tmp_path).parts["race"]["records"] == [{"contestant": "minidl"}]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(1234.5, "1,234"), (12.345, "12.3"), (1.5, "1.50"), (0.5, "0.50"), (0.01234, "0.012"), (None, "–")],
+)
+def test_numbers_have_as_many_digits_as_they_mean(value: float | None, text: str) -> None:
+    assert number(value) == text
+
+
+def test_markdown_escapes_what_would_end_a_cell() -> None:
+    assert "| a\\|b | 1 |" in markdown(Table("t", ("", "n"), [("a|b", "1")]))
