@@ -3,7 +3,8 @@
 ``Sequential.layers`` is what the user wrote; a plan is made from it and shares its parameters. A step has the layer's
 contract with two more arguments: ``scratch``, arrays of the worker's that are used again for every batch (fresh ones would cost
 a page fault for every 4 kB), and in backward ``grads``, arrays of the shard's for the gradients. What a step returns may lie in
-there, so it is good until the same worker begins another shard.
+there, so it is good until the same worker begins another shard. The dy that backward is given is nobody else's, and may be
+overwritten; a cache never is, so backward may be called twice.
 """
 
 import copy
@@ -18,8 +19,16 @@ from ..layers import Activation, Conv2D, Dense, Dropout, Flatten, MaxPooling2D
 from ..ops import kernels
 from ..ops.geometry import Array, Pair, pad_images
 from ..ops.kernels.convolution import col2im, im2col, tiles
-from ..ops.kernels.elementwise import add_bias, dropout_mask, relu_backward_into, where_kept
-from ..ops.kernels.fused import conv_pool_backward, conv_pool_dkernel, conv_pool_forward, whole_blocks
+from ..ops.kernels.elementwise import add_bias, dropout_mask, keep, relu_backward_into
+from ..ops.kernels.fused import (
+    ABREAST,
+    conv_pool_backward,
+    conv_pool_dkernel,
+    conv_pool_dkernel_narrow,
+    conv_pool_forward,
+    narrow,
+    whole_blocks,
+)
 from ..ops.random import RandomKey
 
 Gradients = dict[str, Array]
@@ -82,9 +91,9 @@ class LayerStep:
                 f"layer {self.layer.name!r}: backward must return dx of shape {(len(dy), *self.layer.input_shape)}, "
                 f"received {np.shape(dx)}."
             )
-        # copies, because the shards' gradients are summed in place: the layer may have returned an array that it keeps
+        # copies, because the engine changes them in place, and the layer may have returned arrays that it keeps
         own = {name: np.array(gradients[name], value.dtype) for name, value in self.layer.params.items()}
-        return np.ascontiguousarray(dx, dy.dtype), own
+        return np.array(dx, dy.dtype, order="C"), own
 
 
 def _pair(returned: Any, layer: Any, method: str, what: str) -> tuple[Any, Any]:
@@ -107,25 +116,31 @@ class FlattenStep(LayerStep):
 
 
 class DropoutStep(LayerStep):
-    """Dropout that keeps its mask for backward, as a byte an entry, and copies nothing outside training. Plain twin: Dropout."""
+    """Dropout that keeps its mask for backward, as a byte an entry, and copies nothing outside training. Plain twin: Dropout.
+
+    in_place: its input is in the memory of a step that does not remember it, so it may be overwritten.
+    """
+
+    def __init__(self, layer: Any, position: int, in_place: bool) -> None:
+        super().__init__(layer, position)
+        self.in_place = in_place
 
     def forward(self, x: Array, training: bool, rng: RandomKey | None, scratch: Workspace) -> tuple[Array, Any]:
         if not training or self.layer.rate == 0 or rng is None:
             return x, None
-        y = scratch.array((self, "y"), x.shape, x.dtype)
+        y = x if self.in_place else scratch.array((self, "y"), x.shape, x.dtype)
+        y[...] = x
         kept = scratch.array((self, "kept"), x.shape, np.dtype(np.bool_))
         dropout_mask(kept, self.layer.rate, rng)
-        where_kept(x, kept, self.layer.rate, y)
+        keep(y, kept, self.layer.rate)
         return y, kept
 
     def backward(
         self, dy: Array, cache: Any, scratch: Workspace, grads: Workspace, need_dx: bool
     ) -> tuple[Array, Gradients]:
-        if cache is None:
-            return dy, {}
-        dx = scratch.array((self, "dx"), dy.shape, dy.dtype)
-        where_kept(dy, cache, self.layer.rate, dx)
-        return dx, {}
+        if cache is not None:
+            keep(dy, cache, self.layer.rate)
+        return dy, {}
 
 
 class DenseStep(LayerStep):
@@ -239,7 +254,8 @@ class ConvPoolStep(LayerStep):
             dkernel = np.moveaxis(dby_filter.reshape(filters, height, width, -1), 0, 3)
         else:
             dmatrix, dbias = np.zeros((height, run, index.shape[3]), dy.dtype), np.zeros(index.shape[3], dy.dtype)
-            conv_pool_dkernel(dy, index, x, dmatrix, dbias)
+            by_lanes = conv_pool_dkernel_narrow if narrow(width, x.shape[3]) else conv_pool_dkernel
+            by_lanes(dy, index, x, dmatrix, dbias)
             dkernel = dmatrix[:, :, :filters].reshape(kernel.shape)
         gradients = {"kernel": np.ascontiguousarray(dkernel)}
         if layer.use_bias:
@@ -294,7 +310,10 @@ class Plan:
         return x, caches
 
     def backward(self, dy: Array, caches: list[Any], scratch: Workspace, grads: Workspace) -> Gradients:
-        """dy of the last step → the gradients by address, "layer/parameter". Stops where nothing more is to be trained."""
+        """dy of the last step → the gradients by address, "layer/parameter". Stops where nothing more is to be trained.
+
+        dy may be overwritten.
+        """
         gradients: Gradients = {}
         for i in range(len(self.steps) - 1, self.first_trained - 1, -1):
             step = self.steps[i]
@@ -332,7 +351,8 @@ def _steps(layers: Sequence[Any], fuse: bool) -> list[LayerStep]:
         elif fused and type(layer) is Flatten:
             steps.append(FlattenStep(layer, position))
         elif fused and type(layer) is Dropout:
-            steps.append(DropoutStep(layer, position))
+            before = next((step for step in reversed(steps) if type(step) is not FlattenStep), None)
+            steps.append(DropoutStep(layer, position, in_place=type(before) is ConvPoolStep))
         else:
             steps.append(LayerStep(layer, position))
         position += 1
@@ -347,4 +367,6 @@ def _fits_kernel(layer: Conv2D, follower: Any) -> bool:
         and follower.padding == "valid"
         and layer.strides == (1, 1)
         and layer.params["kernel"].dtype == np.float32
+        and follower.output_shape is not None
+        and follower.output_shape[1] >= ABREAST
     )

@@ -4,9 +4,9 @@ The shards follow from the batch size alone, and their results are added in thei
 with one thread or with many.
 """
 
+import collections
 import itertools
 import math
-import queue
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -77,7 +77,7 @@ class Runner:
         self.layers = layers
         self.metrics = metrics
         self.dtype = dtype
-        self._idle: queue.LifoQueue[Workspace] = queue.LifoQueue()
+        self._idle: collections.deque[Workspace] = collections.deque()  # append and pop are safe with many threads
         self._gradients: list[Workspace] = []
 
     def predict(self, data: Data, where: slice, out: Array) -> None:
@@ -89,7 +89,7 @@ class Runner:
             x = data.inputs(slice(where.start + first, where.start + last), self.dtype, scratch)
             y, _ = self.plan.forward(x, False, None, scratch)
             out[first:last] = self.plan.predictions(y)
-            self._idle.put(scratch)
+            self._idle.append(scratch)
 
         run(job, shards(_count(where)))
 
@@ -188,16 +188,17 @@ class Runner:
             predicted = self.plan.predictions(y) if self.metrics else y
             sums = Sums(value * n, last - first, [metric(y_true, predicted) for metric in self.metrics])
             if backward is not None and math.isfinite(value):
-                gradients = self.plan.backward(self.plan.loss.backward(cache), caches, scratch, backward[1])
+                dy = np.array(self.plan.loss.backward(cache), y.dtype, order="C")  # a copy: a loss may keep its own
+                gradients = self.plan.backward(dy, caches, scratch, backward[1])
                 _check_finite(gradients)
-        self._idle.put(scratch)
+        self._idle.append(scratch)
         return sums, gradients
 
     def _borrow(self) -> Workspace:
         """A workspace that no other thread uses."""
         try:
-            return self._idle.get_nowait()
-        except queue.Empty:
+            return self._idle.pop()
+        except IndexError:
             return Workspace()
 
     @staticmethod

@@ -97,6 +97,47 @@ def test_a_pool_of_another_kind_stays_a_step_of_its_own_and_is_right(pool):
     np.testing.assert_allclose(fused.predict(x, verbose=0), plain.predict(x, verbose=0), rtol=1e-12)
 
 
+@pytest.mark.parametrize(("width", "steps"), [(4, 2), (5, 2), (6, 1)])
+def test_a_map_of_one_column_is_pooled_by_a_step_of_its_own(width, steps):
+    model = Sequential([Conv2D(2, 3, input_shape=(8, width, 1)), MaxPooling2D()], seed=1)
+    assert len(Plan(model.layers, None, True).steps) >= steps  # with vectors of 8 lanes the kernel does single columns too
+    x = np.random.default_rng(0).normal(size=(3, 8, width, 1)).astype(np.float32)
+    plain = Sequential([Conv2D(2, 3, input_shape=(8, width, 1)), MaxPooling2D()], seed=1, ops="reference")
+    np.testing.assert_allclose(model.predict(x, verbose=0), plain.predict(x, verbose=0), atol=1e-6)
+
+
+class Keep(Layer):
+    """Returns arrays that it keeps, forward and backward."""
+
+    def forward(self, x, *, training=False, rng=None):
+        self.y = x * 1
+        self.promised_y = self.y.copy()
+        return self.y, None
+
+    def backward(self, dy, cache):
+        self.dx = dy * 1
+        self.promised = self.dx.copy()
+        return self.dx, {}
+
+
+class KeepingLoss(CategoricalCrossentropy):
+    def backward(self, cache):
+        self.dy = super().backward(cache)
+        self.promised = self.dy.copy()
+        return self.dy
+
+
+def test_dropout_in_place_changes_no_array_that_somebody_else_keeps():
+    keep, loss = Keep(), KeepingLoss()
+    model = Sequential([Dense(4, input_dim=4), Dropout(0.5), keep, Dropout(0.5)], seed=1)
+    model.compile(loss=loss)
+    x, y = np.random.default_rng(0).random((8, 4)), np.eye(4)[[0, 1, 2, 3] * 2]
+    model.train_on_batch(x, y)
+    np.testing.assert_array_equal(loss.dy, loss.promised)
+    np.testing.assert_array_equal(keep.dx, keep.promised)
+    np.testing.assert_array_equal(keep.y, keep.promised_y)
+
+
 def test_a_plan_follows_the_layers_parameters():
     model = Sequential(tutorial_layers(), seed=1)
     model.compile(loss="categorical_crossentropy")

@@ -58,18 +58,18 @@ def _mask(kept, threshold, key, first_sample):
 
 
 @jit
-def _where_kept(x, kept, scale, y):
-    """y = x · scale where kept, else 0; all flat. y may be x."""
-    zero = y.dtype.type(0)
+def _keep(x, kept, scale):
+    """In place: x = x · scale where kept, else 0; both flat."""
+    zero = x.dtype.type(0)
     for i in range(x.size):
-        y[i] = x[i] * scale if kept[i] else zero
+        x[i] = x[i] * scale if kept[i] else zero
 
 
 def dropout(x: Array, rate: float, rng: RandomKey) -> Array:
     """Each entry becomes 0 with probability rate and is divided by 1 − rate otherwise; forward and backward alike."""
-    y, kept = np.empty(x.shape, x.dtype), np.empty(x.shape, np.bool_)
+    y, kept = np.array(x, order="C"), np.empty(x.shape, np.bool_)
     dropout_mask(kept, rate, rng)
-    where_kept(x, kept, rate, y)
+    keep(y, kept, rate)
     return y
 
 
@@ -78,6 +78,6 @@ def dropout_mask(kept: Array, rate: float, rng: RandomKey) -> None:
     _mask(kept.reshape(len(kept), -1), np.uint32(rate * 2**32), np.uint64(rng.key % 2**64), rng.first_sample)
 
 
-def where_kept(x: Array, kept: Array, rate: float, out: Array) -> None:
-    """out = x / (1 − rate) where kept, else 0; all of one shape."""
-    _where_kept(x.reshape(-1), kept.reshape(-1), x.dtype.type(1 / (1 - rate)), out.reshape(-1))
+def keep(x: Array, kept: Array, rate: float) -> None:
+    """In place: x / (1 − rate) where kept, else 0; of one shape, contiguous."""
+    _keep(x.reshape(-1), kept.reshape(-1), x.dtype.type(1 / (1 - rate)))

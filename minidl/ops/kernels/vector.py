@@ -13,12 +13,18 @@ import llvmlite.binding as llvm
 import numpy as np
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import lower_builtin, models, register_model, type_callable
 
 from ..geometry import Array
 
 # As many as a register of this processor holds: 16 with AVX-512, 8 with AVX2. Elsewhere LLVM takes several registers.
-LANES = 16 if llvm.get_host_cpu_features().get("avx512f") else 8
+FEATURES = llvm.get_host_cpu_features()
+LANES = 16 if FEATURES.get("avx512f") else 8
+HALF = LANES // 2
+
+# The instruction that takes lanes from anywhere in a register, by LLVM's name; without it ``take`` goes lane by lane.
+TAKE = {16: "llvm.x86.avx512.permvar.sf.512", 8: "llvm.x86.avx2.permps"}[LANES] if FEATURES.get("avx2") else None
 
 
 def load(array: Array, start: int) -> Array:
@@ -29,6 +35,11 @@ def load(array: Array, start: int) -> Array:
 def store(array: Array, start: int, vector: Array) -> None:
     """array[start : start + LANES] = vector, float32 or uint8."""
     array[start : start + LANES] = vector
+
+
+def copy(source: Array, first: int, target: Array, start: int, n: int) -> None:
+    """target[start : start + n] = source[first : first + n], numbers of one type."""
+    target[start : start + n] = source[first : first + n]
 
 
 def spread(array: Array, index: int) -> Array:
@@ -56,6 +67,26 @@ def equal(a: Array, b: Array) -> Array:
     return a == b
 
 
+def pair(array: Array, first: int, second: int) -> Array:
+    """HALF numbers of float32 array from first on, and behind them HALF from second on."""
+    return np.concatenate([array[first : first + HALF], array[second : second + HALF]])
+
+
+def places(array: Array, start: int) -> Array:
+    """array[start : start + LANES], uint8, as numbers of lanes."""
+    return array[start : start + LANES].astype(np.int32)
+
+
+def after(place: Array, by: int) -> Array:
+    """The lanes that stand a constant number of lanes behind those."""
+    return place + by
+
+
+def take(vector: Array, place: Array) -> Array:
+    """vector[place], lane by lane; past the last lane it begins anew."""
+    return vector[place % LANES]
+
+
 def choose(condition: Array, yes: Array, no: Array) -> Array:
     """Lane by lane: yes where the condition holds, else no."""
     return np.where(condition, yes, no)
@@ -68,24 +99,31 @@ class _Lanes(types.Type):
     """Numba's name for LANES values of one kind."""
 
 
-VECTOR, CONDITION = _Lanes("Vector"), _Lanes("Condition")
+VECTOR, CONDITION, PLACES = _Lanes("Vector"), _Lanes("Condition"), _Lanes("Places")
 FLOATS, BITS = ir.VectorType(ir.FloatType(), LANES), ir.VectorType(ir.IntType(1), LANES)
 BYTES, INTEGERS = ir.VectorType(ir.IntType(8), LANES), ir.VectorType(ir.IntType(32), LANES)
+LANE = INTEGERS.element
+CODE = {VECTOR: FLOATS, CONDITION: BITS, PLACES: INTEGERS}
 
 
 @register_model(_Lanes)
 class _Model(models.PrimitiveModel):
     def __init__(self, manager: Any, kind: _Lanes) -> None:
-        super().__init__(manager, kind, FLOATS if kind == VECTOR else BITS)
+        super().__init__(manager, kind, CODE[kind])
 
 
 type_callable(load)(lambda context: lambda array, start: VECTOR)
 type_callable(store)(lambda context: lambda array, start, vector: types.none)
+type_callable(copy)(lambda context: lambda source, first, target, start, n: types.none)
 type_callable(spread)(lambda context: lambda array, index: VECTOR)
 type_callable(fill)(lambda context: lambda number: VECTOR)
 type_callable(multiply_add)(lambda context: lambda a, b, total: VECTOR)
 type_callable(beats)(lambda context: lambda a, b: CONDITION)
 type_callable(equal)(lambda context: lambda a, b: CONDITION)
+type_callable(pair)(lambda context: lambda array, first, second: VECTOR)
+type_callable(places)(lambda context: lambda array, start: PLACES)
+type_callable(after)(lambda context: lambda place, by: PLACES)
+type_callable(take)(lambda context: lambda vector, place: VECTOR)
 type_callable(choose)(lambda context: lambda condition, yes, no: VECTOR)
 
 
@@ -113,6 +151,16 @@ def _store(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
     return context.get_dummy_value()
 
 
+@lower_builtin(copy, types.Array, types.Integer, types.Array, types.Integer, types.Integer)
+def _copy(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    source = _address(context, builder, signature, arguments)
+    target = context.make_array(signature.args[2])(context, builder, arguments[2]).data
+    target = builder.gep(target, [arguments[3]])
+    size = context.get_abi_sizeof(target.type.pointee)
+    cgutils.raw_memcpy(builder, target, source, arguments[4], size)
+    return context.get_dummy_value()
+
+
 @lower_builtin(spread, types.Array, types.Integer)
 def _spread(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
     return _repeat(builder, builder.load(_address(context, builder, signature, arguments)))
@@ -124,9 +172,43 @@ def _fill(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
 
 
 def _repeat(builder: Any, number: Any) -> Any:
-    nothing = ir.Constant(FLOATS, ir.Undefined)
-    first = builder.insert_element(nothing, number, ir.Constant(ir.IntType(32), 0))
-    return builder.shuffle_vector(first, nothing, ir.Constant(INTEGERS, [0] * LANES))
+    nothing = ir.VectorType(number.type, LANES)(ir.Undefined)
+    first = builder.insert_element(nothing, number, LANE(0))
+    return builder.shuffle_vector(first, nothing, INTEGERS([0] * LANES))
+
+
+@lower_builtin(pair, types.Array, types.Integer, types.Integer)
+def _pair(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    array, *starts = arguments
+    half = ir.VectorType(ir.FloatType(), HALF).as_pointer()
+    addresses = [_address(context, builder, signature, (array, start)) for start in starts]
+    halves = [builder.load(builder.bitcast(address, half), align=4) for address in addresses]
+    return builder.shuffle_vector(*halves, INTEGERS(list(range(LANES))))
+
+
+@lower_builtin(places, types.Array, types.Integer)
+def _places(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    address = _address(context, builder, signature, arguments)
+    return builder.zext(builder.load(builder.bitcast(address, BYTES.as_pointer()), align=1), INTEGERS)
+
+
+@lower_builtin(after, PLACES, types.Integer)
+def _after(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    place, by = arguments
+    return builder.add(place, _repeat(builder, builder.trunc(by, LANE)))
+
+
+@lower_builtin(take, VECTOR, PLACES)
+def _take(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    if TAKE:
+        kind = ir.FunctionType(FLOATS, [FLOATS, INTEGERS])
+        return builder.call(cgutils.get_or_insert_function(builder.module, kind, TAKE), arguments)
+    vector, place = arguments
+    taken = FLOATS(ir.Undefined)
+    for lane in map(LANE, range(LANES)):
+        source = builder.and_(builder.extract_element(place, lane), LANE(LANES - 1))
+        taken = builder.insert_element(taken, builder.extract_element(vector, source), lane)
+    return taken
 
 
 @lower_builtin(multiply_add, VECTOR, VECTOR, VECTOR)
