@@ -20,7 +20,7 @@ from .ops.geometry import Array
 from .ops.random import RandomKey
 
 MIN_PROVED = 0.05  # the share of the tried entries of an array that must be proved; the rest may be kinks or too small
-NOISE = 16 * np.finfo(np.float64).eps  # rounding of a difference, relative to what was subtracted
+NOISE = 16 * float(np.finfo(np.float64).eps)  # rounding of a difference, relative to what was subtracted
 PRECISE = 1e-3  # a slope that differences determine no better than this, relative to itself, is too small to judge
 FACTORS = [10.0**power for power in range(4, -7, -1)]  # the other steps, as multiples of the first one, that are tried
 TOO_COARSE = "its rounding is larger than the differences to be judged"
@@ -194,16 +194,20 @@ def gradcheck(
     for value, what in ((max_entries, "max_entries"), (directions, "directions")):
         if value is not None and value < 1:
             raise ValueError(f"{what} must be at least 1, received {value!r}.")
+    for number, what in ((eps, "eps"), (rtol, "rtol")):
+        if not number > 0:
+            raise ValueError(f"{what} must be above 0, received {number!r}.")
     rng = np.random.default_rng(seed)
     report = Report(getattr(target, "name", None) or type(target).__name__, mode=mode)
-    restore = _remember(target)
+    restore, progress = _remember(target), _Progress(report)
     try:
         subject = _subject(target, arrays, training, seed, rng, report)
-        _check_arrays(subject, report, eps, rtol, max_entries, directions, rng)
+        _check_arrays(subject, report, eps, rtol, max_entries, directions, rng, progress)
     except _Fault as fault:
         report.problems.append(str(fault))
     finally:
         restore()
+        progress.close()
     return report
 
 
@@ -295,7 +299,7 @@ def _of_functions(functions: tuple[Any, Any], x: Any, report: Report) -> _Subjec
     analytic = np.array(gradient(given))
     if not _same(given, x):
         report.problems.append("value or gradient changes its argument x: it must work on a copy.")
-    if not _same(analytic, gradient(x.copy())):
+    if not _same(analytic, np.asarray(gradient(x.copy()))):
         report.problems.append("gradient gives another answer when it is called twice with the same x.")
     report.problems += _compare_form("x", analytic, x)
     return _Subject({"x": x}, lambda: value(x.copy()), np.ones(()), {"x": analytic}, len(x) if x.ndim else 1)
@@ -312,16 +316,17 @@ def _of_loss(loss: Any, y_true: Any, y_pred: Any, report: Report) -> _Subject:
     _number(value, "the loss")
     if not _same(given, (y_true, y_pred)):
         report.problems.append("forward changes its arguments: it must work on copies.")
-    before = copy.deepcopy(cache)
+    kept, leaves = _kept(cache)
     gradient = np.array(loss.backward(cache))
-    if not _same(before, cache):
-        report.problems.append("backward changes its cache: it may be called twice, so it must work on copies.")
-        cache = before
+    if not _same(leaves, cache):
+        report.problems.append(_CHANGES_CACHE)
+        cache = kept
     report.problems += _compare_form("y_pred", gradient, y_pred)
-    if not _same(gradient, loss.backward(cache)):
-        report.problems.append("backward gives another answer when it is called twice with the same cache.")
+    again = _again(lambda: np.asarray(loss.backward(cache)))
+    if not _same(gradient, again):
+        report.problems.append(_not_twice(again, "cache"))
     _elsewhere(lambda: loss.forward(np.flip(y_true, 0), np.flip(y_pred, 0) * 0.75))
-    if not _same(gradient, loss.backward(cache)) and not report.problems:
+    if not report.problems and not _same(gradient, _again(lambda: np.asarray(loss.backward(cache)))):
         report.problems.append(_STALE)
     return _Subject({"y_pred": y_pred}, lambda: forward()[0], np.ones(()), {"y_pred": gradient}, len(y_pred))
 
@@ -358,11 +363,13 @@ def _of_model(model: Any, x: Any, y: Any, training: bool, report: Report) -> _Su
 
 def _of_layer(layer: Any, x: Any, training: bool, seed: int, rng: np.random.Generator, report: Report) -> _Subject:
     x = _float64(x, "x", report)
+    if x.ndim == 0:
+        raise ValueError(f"x must have a batch axis, with a sample in each place, received the number {x}.")
     if isinstance(layer, _Stack):
         layer.prepare(x, training, report)
+        params = layer.params
     else:
-        _prepare(layer, x.shape[1:], seed, report)
-    params: dict[str, Array] = dict(getattr(layer, "params", None) or {})
+        params = _prepare(layer, x.shape[1:], seed, report)
     if len(x) == 1:
         report.notes.append(
             "x is a batch of one: with two or more samples, it would also be checked how they are summed."
@@ -403,34 +410,43 @@ class _Stack:
     def prepare(self, x: Array, training: bool, report: Report) -> None:
         """Build the layers that are not built yet, which needs the shapes that forward gives, and collect the parameters."""
         for layer in self.layers:
-            _prepare(layer, x.shape[1:], self.seed, report)
-            self.params.update({f"{layer.name}/{name}": value for name, value in layer.params.items()})
+            params = _prepare(layer, x.shape[1:], self.seed, report)
+            self.params.update({f"{layer.name}/{name}": value for name, value in params.items()})
             x = layer.forward(x, training=training, rng=RandomKey(self.seed, 0))[0]
 
 
-def _prepare(layer: Any, shape: tuple[int, ...], seed: int, report: Report) -> None:
-    """Build the layer where it needs it, and give it float64 parameters where its own are not."""
-    if not getattr(layer, "params", None) and hasattr(layer, "build") and getattr(layer, "output_shape", None) is None:
+def _prepare(layer: Any, shape: tuple[int, ...], seed: int, report: Report) -> dict[str, Array]:
+    """The layer's parameters, in float64: it is built where it needs it, and gets others where its own cannot be moved."""
+    if not _params(layer) and hasattr(layer, "build") and getattr(layer, "output_shape", None) is None:
         layer.build(shape, np.random.default_rng(seed), np.dtype(np.float64))
-    params = getattr(layer, "params", None) or {}
+    params = _params(layer)
     # Arrays of float64 are moved where they are: the layer may know them by another name, too.
-    movable = (isinstance(value, np.ndarray) and value.dtype == np.float64 for value in params.values())
+    movable = (
+        isinstance(value, np.ndarray) and value.dtype == np.float64 and value.flags.writeable
+        for value in params.values()
+    )
     if not all(movable):
-        promoted = {name: _float64(value, f"the parameter {name!r}", report) for name, value in params.items()}
+        params = {name: _float64(value, f"the parameter {name!r}", report) for name, value in params.items()}
         try:
-            layer.params = promoted
+            layer.params = params
         except AttributeError as error:
             raise TypeError(f"gradcheck needs parameters in float64: build {layer!r} in float64 ({error}).") from error
+    return dict(params)
+
+
+def _params(layer: Any) -> dict[str, Any]:
+    params = getattr(layer, "params", None)
+    if params is not None and not isinstance(params, dict):
+        raise TypeError(
+            f"the params of a layer must be a dictionary {{name: array}}, received a {type(params).__name__} in {layer!r}."
+        )
+    return params or {}
 
 
 def _remember(target: Any) -> Callable[[], None]:
-    """What puts everything back: the attributes of the target and of its layers, and what arrays and dictionaries hold."""
-    objects = [target, *(getattr(target, "layers", None) or ())]
-    attributes = [
-        (vars(owner), dict(vars(owner)))
-        for owner in objects
-        if hasattr(owner, "__dict__") and not isinstance(owner, type)
-    ]
+    """What puts everything back: the attributes of the target and of the layers in it, and what arrays and dictionaries hold."""
+    objects = list(_layers(target))
+    attributes = [(vars(owner), dict(vars(owner))) for owner in objects if hasattr(owner, "__dict__")]
     held = [value for _, values in attributes for value in values.values()]
     held += [getattr(owner, "params", None) for owner in objects]
     tables = [(value, dict(value)) for value in held if isinstance(value, dict)]
@@ -447,8 +463,28 @@ def _remember(target: Any) -> Callable[[], None]:
     return restore
 
 
+def _layers(target: Any) -> Iterator[Any]:
+    """The target, the layers of a model, and those that a layer made of others has in its attributes, however deep."""
+    seen: set[int] = set()
+
+    def walk(value: Any) -> Iterator[Any]:
+        if isinstance(value, dict):
+            value = list(value.values())
+        if isinstance(value, tuple | list):
+            for part in value:
+                yield from walk(part)
+        elif (value is target or hasattr(value, "forward")) and not isinstance(value, type) and id(value) not in seen:
+            seen.add(id(value))
+            yield value
+            yield from walk(getattr(value, "__dict__", None))
+            yield from walk(getattr(value, "layers", None))
+
+    yield from walk(target)
+
+
 # ------------------------------------------------------------------------------------------- faults other than the slopes
 
+_CHANGES_CACHE = "backward changes its cache: it may be called twice, so it must work on copies."
 _STALE = (
     "backward gives another answer when the layer has seen other data in between: all that it uses must be in its cache, "
     "and nothing that forward leaves in self."
@@ -470,13 +506,13 @@ def _behaviour(
     params = {other: array for other, array in arrays.items() if other != name}
     given, before = x.copy(), copy.deepcopy(params)
 
-    def backward(dy: Array, cache: Any) -> dict[str, Any]:
+    def backward(dy: Array, cache: Any) -> dict[str, Array]:
         dx, grads = _pair(layer.backward(dy, cache), "backward must return (dx, {name: gradient})")
         if not isinstance(grads, dict):
             raise _Fault(
                 f"backward must return (dx, {{name: gradient}}), received a {type(grads).__name__} for the latter."
             )
-        return {name: dx, **grads}
+        return {key: np.asarray(value) for key, value in {name: dx, **grads}.items()}
 
     y, cache = forward(given)
     outputs = np.array(y)
@@ -489,12 +525,12 @@ def _behaviour(
     if not _same(given, x):
         problems.append("forward changes its argument x: it must work on a copy.")
     dy = rng.normal(size=outputs.shape)
-    given, kept = dy.copy(), copy.deepcopy(cache)
-    gradients = {key: np.array(value) for key, value in backward(given, cache).items()}
+    given, (kept, leaves) = dy.copy(), _kept(cache)
+    gradients = {key: value.copy() for key, value in backward(given, cache).items()}
     if not _same(given, dy):
         problems.append("backward changes its argument dy: it must work on a copy.")
-    if not _same(cache, kept):
-        problems.append("backward changes its cache: it may be called twice, so it must work on copies.")
+    if not _same(cache, leaves):
+        problems.append(_CHANGES_CACHE)
         cache = kept
     if not _same(params, before):
         raise _Fault("forward or backward changes the parameters: that is the optimizer's part.")
@@ -502,19 +538,20 @@ def _behaviour(
     for key in arrays.keys() & gradients.keys():
         problems += _compare_form(key, gradients[key], arrays[key])
 
-    if not _same(gradients, _again(lambda: backward(dy.copy(), cache))):
-        problems.append("backward gives another answer when it is called twice with the same dy and cache.")
+    again = _again(lambda: backward(dy.copy(), cache))
+    if not _same(gradients, again):
+        problems.append(_not_twice(again, "dy and cache"))
     elif not problems:
         for factor, times in FACTORS_OF_DY:
             scaled = backward(factor * dy, cache)
-            wrong = [key for key in arrays if not _proportional(np.asarray(scaled[key]), factor * gradients[key])]
+            wrong = [key for key in arrays if not _proportional(scaled[key], factor * gradients[key])]
             if wrong:
                 problems += [
                     f"{key}: {times} the dy does not give {times} the gradient: backward must be linear in dy."
                     for key in wrong
                 ]
                 break
-    if not _same(outputs, forward(x.copy())[0]):
+    if not _same(outputs, np.asarray(forward(x.copy())[0])):
         raise _Fault(
             "forward gives another answer when it is called twice with the same x and rng: all its random numbers must "
             "follow from rng."
@@ -523,7 +560,7 @@ def _behaviour(
         _elsewhere(lambda: forward(np.flip(x) * 0.75, 12345))
         if not _same(gradients, _again(lambda: backward(dy.copy(), cache))):
             problems.append(_STALE)
-        if not _same(outputs, y):
+        if not _same(outputs, np.asarray(y)):
             problems.append(
                 "forward writes into the y that it returned before: it must return a fresh array each time."
             )
@@ -536,12 +573,27 @@ def _pair(value: Any, must: str) -> tuple[Any, Any]:
     return value
 
 
+def _kept(cache: Any) -> tuple[Any, list[Any]]:
+    """Copies of the cache, and of the arrays in it; the cache itself where something in it refuses to be copied."""
+    leaves = copy.deepcopy(list(_leaves(cache)))
+    try:
+        return copy.deepcopy(cache), leaves
+    except Exception:
+        return cache, leaves
+
+
 def _again(call: Callable[[], Any]) -> Any:
     """What the call gives; a text, equal to no gradient, where it fails only this time."""
     try:
         return call()
     except Exception as error:
-        return repr(error)
+        return f"{type(error).__name__}: {error}"
+
+
+def _not_twice(again: Any, what: str) -> str:
+    if isinstance(again, str):
+        return f"backward fails when it is called twice with the same {what}: {again}"
+    return f"backward gives another answer when it is called twice with the same {what}."
 
 
 def _elsewhere(call: Callable[[], Any]) -> None:
@@ -572,6 +624,8 @@ def _compare_names(gradients: dict[str, Any], arrays: dict[str, Array]) -> list[
 
 
 def _compare_form(name: str, gradient: Array, array: Array) -> list[str]:
+    if gradient.dtype.kind not in "fiubc":
+        return [f"{name}: the gradient must be an array of numbers, received {gradient!r}."]
     if gradient.shape != array.shape:
         extra = gradient.ndim - array.ndim
         problem = f"{name}: the gradient has shape {gradient.shape}, expected {array.shape}."
@@ -626,6 +680,8 @@ def _same(a: Any, b: Any) -> bool:
 @dataclass
 class _Slope:
     """What one pair of differences says: the slope, how far rounding may be off, and the slopes to either side.
+
+    All of them are NaN, which agrees with nothing, where the function is not finite at one of the two places.
 
     low, high: the bounds of what a gradient may be where outputs have kinks: of each output the smaller, or the larger, of
     its two slopes. They are wider than (left, right) where upstream weighs some outputs positive and some negative.
@@ -689,6 +745,8 @@ class _Line:
         """Central and one-sided differences."""
         (ahead, after), (back, before) = self.moved(step), self.moved(-step)
         upstream, changed = self.subject.upstream, (after != before) | (after != self.middle)
+        if not (np.isfinite(after).all() and np.isfinite(before).all()):
+            return _Slope(math.nan, math.nan, math.nan, math.nan, math.nan, math.nan, True)
         with np.errstate(all="ignore"):
 
             def between(low: Array, high: Array, distance: float) -> float:
@@ -719,7 +777,7 @@ def _judge(line: _Line, eps: float, rtol: float) -> tuple[str, float]:
         return "proved", first.numeric
 
     tried: list[_Slope] = []
-    best, best_error, dissent = None, PRECISE, 0
+    best, best_error, dissent, last_gap = None, PRECISE, 0, math.inf
     for factor in FACTORS:
         slope = line.slope(step * factor)
         if tried and tried[-1].changed and not slope.changed:
@@ -730,7 +788,11 @@ def _judge(line: _Line, eps: float, rtol: float) -> tuple[str, float]:
         if len(tried) < 2:
             continue
         scale = max(abs(analytic), abs(slope.numeric))
-        error = (abs(slope.numeric - tried[-2].numeric) + slope.noise) / scale if scale else math.inf
+        gap = abs(slope.numeric - tried[-2].numeric)
+        if gap > 50 * last_gap + slope.noise:  # rounding that is underestimated makes it 10 times larger
+            best, best_error, dissent = None, PRECISE, 0  # they part, as beside a pole: that they agreed was chance
+        last_gap = gap
+        error = (gap + slope.noise) / scale if scale else math.inf
         if error <= max(best_error, rtol):  # false for NaN
             best, best_error = (slope, tried[-2]), error
         dissent = dissent + 1 if error <= rtol and abs(analytic - slope.numeric) > 2 * rtol * scale else 0
@@ -770,10 +832,10 @@ def _check_arrays(
     max_entries: int | None,
     directions: int,
     rng: np.random.Generator,
+    progress: "_Progress",
 ) -> None:
     """Fill the report, a record for each array whose gradient has the form of the array."""
     middle = np.array(subject.evaluate(), np.float64)
-    progress = _Progress(report.target)
     for name, array in subject.arrays.items():
         gradient = subject.gradients.get(name)
         if gradient is None or _compare_form(name, gradient, array):
@@ -783,17 +845,19 @@ def _check_arrays(
         judged: list[tuple[tuple[int, ...], float, float]] = []
         by_entry = report.mode == "entries"
         tries = _entries(array, max_entries, rng) if by_entry else _directions(array, directions, rng)
-        for number, (where, direction) in enumerate(tries):
+        total = min(array.size, max_entries or array.size) if by_entry else directions
+        for number, (where, direction) in enumerate(tries, 1):
             line = _Line(subject, middle, array, gradient, where, direction)
             verdict, numeric = _judge(line, eps, rtol)
             record.count(verdict, where, line.analytic, numeric)
             if verdict in ("proved", "failed"):
                 judged.append((where, line.analytic, numeric))
-            progress.show(f"{name}, {number + 1} tried")
-        hint = _hint(gradient if by_entry else np.zeros(0), judged, subject.samples) if record.failed else ""
-        if hint:
-            report.hints[name] = hint
-    progress.close()
+            progress.show(f"{name}, {number:,} of {total:,}")
+        if record.failed:
+            with np.errstate(all="ignore"):  # numbers of any size
+                hint = _hint(gradient if by_entry else np.zeros(0), judged, subject.samples)
+            if hint:
+                report.hints[name] = hint
 
 
 def _entries(array: Array, max_entries: int | None, rng: np.random.Generator) -> Iterator[tuple[tuple[int, ...], None]]:
@@ -815,8 +879,8 @@ def _directions(array: Array, directions: int, rng: np.random.Generator) -> Iter
 class _Progress:
     """A line on the terminal that says how far it is, where it takes longer than two seconds."""
 
-    def __init__(self, target: str) -> None:
-        self.target = target
+    def __init__(self, report: Report) -> None:
+        self.report = report
         self.next = time.monotonic() + 2
         self.shown = False
 
@@ -824,7 +888,7 @@ class _Progress:
         if time.monotonic() > self.next and sys.stderr is not None and sys.stderr.isatty():
             self.next = time.monotonic() + 0.2
             self.shown = True
-            print(f"\r\033[Kgradcheck {self.target}: {text}", end="", file=sys.stderr, flush=True)
+            print(f"\r\033[Kgradcheck {self.report.target}: {text}", end="", file=sys.stderr, flush=True)
 
     def close(self) -> None:
         if self.shown:

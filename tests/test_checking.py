@@ -233,6 +233,20 @@ def test_what_cannot_be_checked():
         gradcheck(Linear(), normal(2, 5), mode="all")
     with pytest.raises(ValueError, match="max_entries must be at least 1, received 0"):
         gradcheck(Linear(), normal(2, 5), max_entries=0)
+    with pytest.raises(ValueError, match="eps must be above 0, received 0"):
+        gradcheck(Linear(), normal(2, 5), eps=0)
+    with pytest.raises(ValueError, match="rtol must be above 0, received -1"):
+        gradcheck(Linear(), normal(2, 5), rtol=-1)
+    with pytest.raises(ValueError, match=r"x must have a batch axis, .* received the number 1\.0"):
+        gradcheck(Linear(), np.array(1.0))
+
+    class Listed(Linear):
+        def __init__(self):
+            super().__init__()
+            self.params = list(self.params.values())
+
+    with pytest.raises(TypeError, match=r"params of a layer must be a dictionary {name: array}, received a list"):
+        gradcheck(Listed(), normal(2, 5))
 
 
 def test_float32_is_refused_or_promoted_and_says_why():
@@ -294,6 +308,116 @@ def test_everything_is_put_back_also_after_an_exception():
     np.testing.assert_array_equal(x, normal(3, 5))
 
 
+def test_ctrl_c_puts_everything_back_too():
+    class Interrupted(Linear):
+        calls = 0
+
+        def forward(self, x, *, training=False, rng=None):
+            self.calls += 1
+            if self.calls == 60:  # in the middle of the kernel, one entry of which is moved
+                raise KeyboardInterrupt
+            return super().forward(x)
+
+    layer = Interrupted()
+    kept = {name: value.copy() for name, value in layer.params.items()}
+    with pytest.raises(KeyboardInterrupt):
+        gradcheck(layer, normal(3, 5))
+    for name, value in kept.items():
+        np.testing.assert_array_equal(layer.params[name], value)
+
+
+class TwoDense:
+    """A layer made of two others, whose parameters are collected when they are asked for."""
+
+    def __init__(self):
+        self.parts = [Dense(3), Dense(2)]
+
+    @property
+    def params(self):
+        return {f"{i}/{name}": value for i, part in enumerate(self.parts) for name, value in part.params.items()}
+
+    def build(self, input_shape, rng, dtype):
+        for part in self.parts:
+            input_shape = part.build(input_shape, rng, dtype)
+        return input_shape
+
+    def forward(self, x, *, training=False, rng=None):
+        y, first = self.parts[0].forward(x)
+        z, second = self.parts[1].forward(y)
+        return z, (first, second)
+
+    def backward(self, dy, cache):
+        dy, second = self.parts[1].backward(dy, cache[1])
+        dx, first = self.parts[0].backward(dy, cache[0])
+        return dx, {f"{i}/{name}": value for i, part in enumerate((first, second)) for name, value in part.items()}
+
+
+def test_a_layer_made_of_layers_is_put_back_with_them():
+    layer = TwoDense()
+    report = gradcheck(layer, normal(3, 4))
+    assert report.passed
+    assert [r.name for r in report.records] == ["x", "0/kernel", "0/bias", "1/kernel", "1/bias"]
+    assert layer.params == {}
+    layer.build((4,), np.random.default_rng(0), np.dtype(np.float64))
+    before = {name: (value, value.copy()) for name, value in layer.params.items()}
+    assert gradcheck(layer, normal(3, 4)).passed
+    for name, value in layer.params.items():
+        assert value is before[name][0]
+        np.testing.assert_array_equal(value, before[name][1])
+
+
+def test_parameters_that_may_not_be_written_are_moved_in_copies():
+    layer = Linear()
+    layer.params["bias"].flags.writeable = False
+    params = dict(layer.params)
+    assert gradcheck(layer, normal(3, 5)).passed
+    assert all(layer.params[name] is value for name, value in params.items())
+
+
+class Uncopyable(Linear):
+    """The cache holds an object that cannot be copied, as a graph of another framework."""
+
+    class Graph:
+        def __init__(self, x):
+            self.x = x
+
+        def __deepcopy__(self, memo):
+            raise RuntimeError("a graph cannot be copied")
+
+    def forward(self, x, *, training=False, rng=None):
+        return super().forward(x)[0], self.Graph(x)
+
+    def backward(self, dy, cache):
+        return super().backward(dy, cache.x)
+
+
+def test_a_cache_that_cannot_be_copied():
+    report = gradcheck(Uncopyable(), normal(3, 5))
+    assert report.passed, str(report)
+
+    class Spoils(Uncopyable):
+        def backward(self, dy, cache):
+            result = super().backward(dy, cache)
+            cache.x *= 2
+            return result
+
+    assert "changes its cache" in gradcheck(Spoils(), normal(3, 5)).problems[0]
+
+
+def test_results_in_lists_are_arrays_too():
+    class Lists(Linear):
+        def forward(self, x, *, training=False, rng=None):
+            return super().forward(x)[0].tolist(), x
+
+        def backward(self, dy, cache):
+            dx, grads = super().backward(dy, cache)
+            return dx.tolist(), {name: value.tolist() for name, value in grads.items()}
+
+    report = gradcheck(Lists(), normal(3, 5))
+    assert report.passed, str(report)
+    assert gradcheck((lambda x: (x**2).sum(), lambda x: (2 * x).tolist()), normal(3)).passed
+
+
 def test_it_imports_nothing_of_the_layers():
     code = (
         "import sys, types; package = types.ModuleType('minidl'); package.__path__ = ['minidl'];"
@@ -346,13 +470,35 @@ def test_progress_is_shown_on_a_terminal_after_two_seconds(monkeypatch):
     monkeypatch.setattr(checking.sys, "stderr", terminal)
     assert gradcheck(Linear(), normal(1, 5)).passed
     text = "".join(written)
-    assert "\r\033[Kgradcheck Linear: x, 5 tried" in text
-    assert "x, 3 tried" not in text  # that was before two seconds were over
+    assert "\r\033[Kgradcheck Linear: x, 5 of 5" in text
+    assert "x, 3 of 5" not in text  # that was before two seconds were over
     assert text.endswith("\r\033[K")
     written.clear()
     terminal.isatty = lambda: False
     assert gradcheck(Linear(), normal(1, 5)).passed
     assert written == []
+
+
+def test_progress_says_how_much_there_is_and_its_line_is_cleared_after_an_exception_too(monkeypatch):
+    written = []
+    monkeypatch.setattr(checking.time, "monotonic", iter(np.arange(0, 10000, 3.0)).__next__)
+    monkeypatch.setattr(
+        checking.sys, "stderr", SimpleNamespace(isatty=lambda: True, write=written.append, flush=lambda: None)
+    )
+    assert gradcheck(Linear(), normal(250, 5), max_entries=3).passed
+    assert "x, 3 of 3" in "".join(written)
+    assert gradcheck(Linear(), normal(250, 5), mode="direction", directions=2).passed
+    assert "kernel, 1 of 2\r" in "".join(written)
+    written.clear()
+
+    def value(x):
+        if written:
+            raise KeyboardInterrupt
+        return x.sum()
+
+    with pytest.raises(KeyboardInterrupt):
+        gradcheck((value, np.ones_like), np.ones(2000))
+    assert "".join(written) == "\r\033[Kgradcheck value: x, 1 of 2,000\r\033[K"
 
 
 # --------------------------------------------------------------------------------------- kinks, and what is too small
@@ -409,6 +555,32 @@ def test_what_a_pool_passes_over_is_not_held_against_it():
     report = gradcheck(MaxPooling2D(12), normal(2, 12, 12, 1))
     assert report.passed
     assert (report.records[0].proved, report.records[0].zero) == (2, 286)
+
+
+@pytest.mark.parametrize(
+    ("value", "gradient"),
+    [(np.log, lambda x: 1 / x), (lambda x: 1 / x, lambda x: -1 / x**2), (np.sqrt, lambda x: 0.5 / np.sqrt(x))],
+    ids=["log", "1/x", "root"],
+)
+@pytest.mark.parametrize("distance", [1e-6, 1e-8, 1e-9])
+def test_beside_a_pole(value, gradient, distance):
+    """A step leads just onto the pole, where the function is infinite, or over it, or to where there is no function."""
+    report, record = check(value, gradient, [distance, 0.5])
+    assert report.passed, str(report)
+    assert record.failed == 0
+    assert np.isfinite(record.worst_relative)
+    report, record = check(value, lambda x: 7 * gradient(x), [distance, 0.5])
+    assert not report.passed
+    assert record.proved == record.kink == 0
+
+
+def test_numbers_of_any_size_raise_no_warning():
+    """Warnings are errors in these tests."""
+    x = np.array([-700.0, 0.0, 700.0])
+    report, _ = check(np.exp, np.exp, x)
+    assert report.passed
+    report, _ = check(lambda x: 1e200 * x**2, lambda x: 1e200 * x, normal(3))
+    assert report.hints == {"x": "it is half as large as it should be: a factor of 2, as of a square's derivative?"}
 
 
 # ---------------------------------------------------------------------------------- right ones that are hard to prove
@@ -510,6 +682,14 @@ class Pops(Linear):
         return super().backward(dy, cache.pop())
 
 
+class Once(Linear):
+    def forward(self, x, *, training=False, rng=None):
+        return super().forward(x)[0], iter([x])
+
+    def backward(self, dy, cache):
+        return super().backward(dy, next(cache))
+
+
 class InObject(Linear):
     def forward(self, x, *, training=False, rng=None):
         return super().forward(x)[0], SimpleNamespace(x=x)
@@ -572,6 +752,14 @@ FAULTS = {
     "changes the cache": (faulty(spoil("cache")), "backward changes its cache"),
     "changes an object in the cache": (InObject(), "backward changes its cache"),
     "empties the cache": (Pops(), "backward changes its cache"),
+    "fails the second time": (
+        Once(),
+        "backward fails when it is called twice with the same dy and cache: StopIteration",
+    ),
+    "no dx": (
+        faulty(lambda dx, grads, *_: (None, grads)),
+        "x: the gradient must be an array of numbers, received array(None",
+    ),
     "not the same twice": (Counting(), "another answer when it is called twice with the same dy and cache"),
     "uses what forward left": (Stale(), "all that it uses must be in its cache"),
     "draws its own numbers": (Random(), "all its random numbers must follow from rng"),
@@ -828,7 +1016,7 @@ def test_progress_does_not_flood_the_terminal(monkeypatch):
         checking.sys, "stderr", SimpleNamespace(isatty=lambda: True, write=written.append, flush=lambda: None)
     )
     assert gradcheck(Linear(), normal(21, 5)).passed  # 105 + 25 + 5 entries, the first 40 of them in two seconds
-    assert 10 < sum("tried" in text for text in written) < 40
+    assert 10 < sum(" of " in text for text in written) < 40
 
 
 @pytest.mark.parametrize("mode", ["entries", "direction"])
