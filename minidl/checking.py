@@ -385,10 +385,11 @@ def _of_layer(layer: Any, x: Any, training: bool, seed: int, rng: np.random.Gene
 
 
 class _Stack:
-    """The layers of a model as one layer; parameters are addressed as "layer/parameter"."""
+    """The layers of a model as one layer; parameters are addressed as "layer/parameter", by the layer's name or place."""
 
     def __init__(self, layers: list[Any], seed: int) -> None:
         self.layers = layers
+        self.names = [getattr(layer, "name", None) or f"layers[{position}]" for position, layer in enumerate(layers)]
         self.seed = seed
         self.params: dict[str, Array] = {}
 
@@ -402,16 +403,19 @@ class _Stack:
 
     def backward(self, dy: Array, cache: list[Any]) -> tuple[Array, dict[str, Array]]:
         gradients = {}
-        for layer, part in zip(reversed(self.layers), reversed(cache), strict=True):
-            dy, grads = layer.backward(dy, part)
-            gradients.update({f"{layer.name}/{name}": value for name, value in grads.items()})
+        for layer, own, part in zip(reversed(self.layers), reversed(self.names), reversed(cache), strict=True):
+            given, kept = dy, dy.copy()
+            dy, grads = layer.backward(given, part)
+            if not _same(given, kept):
+                raise _Fault(f"{own}: {_CHANGES_DY}")
+            gradients.update({f"{own}/{name}": value for name, value in grads.items()})
         return dy, gradients
 
     def prepare(self, x: Array, training: bool, report: Report) -> None:
         """Build the layers that are not built yet, which needs the shapes that forward gives, and collect the parameters."""
-        for layer in self.layers:
+        for layer, own in zip(self.layers, self.names, strict=True):
             params = _prepare(layer, x.shape[1:], self.seed, report)
-            self.params.update({f"{layer.name}/{name}": value for name, value in params.items()})
+            self.params.update({f"{own}/{name}": value for name, value in params.items()})
             x = layer.forward(x, training=training, rng=RandomKey(self.seed, 0))[0]
 
 
@@ -484,6 +488,7 @@ def _layers(target: Any) -> Iterator[Any]:
 
 # ------------------------------------------------------------------------------------------- faults other than the slopes
 
+_CHANGES_DY = "backward changes its argument dy: it must work on a copy."
 _CHANGES_CACHE = "backward changes its cache: it may be called twice, so it must work on copies."
 _STALE = (
     "backward gives another answer when the layer has seen other data in between: all that it uses must be in its cache, "
@@ -528,7 +533,7 @@ def _behaviour(
     given, (kept, leaves) = dy.copy(), _kept(cache)
     gradients = {key: value.copy() for key, value in backward(given, cache).items()}
     if not _same(given, dy):
-        problems.append("backward changes its argument dy: it must work on a copy.")
+        problems.append(_CHANGES_DY)
     if not _same(cache, leaves):
         problems.append(_CHANGES_CACHE)
         cache = kept

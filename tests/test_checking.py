@@ -207,6 +207,27 @@ def test_a_model_with_a_faulty_layer_is_found():
     assert [r.name for r in report.records if r.failed] == ["x", "dense/kernel", "dense/bias"]
 
 
+def test_a_model_of_layers_without_names():
+    model = SimpleNamespace(layers=[Linear(4, 3), Linear(3, 2)])
+    report = gradcheck(model, normal(3, 4))
+    assert report.passed
+    assert [r.name for r in report.records] == [
+        "x",
+        "layers[0]/kernel",
+        "layers[0]/bias",
+        "layers[1]/kernel",
+        "layers[1]/bias",
+    ]
+
+
+def test_a_layer_of_a_model_that_changes_dy_is_named():
+    model = Sequential([Dense(5, input_shape=(4,)), faulty(spoil("dy"), Unbuilt), Dense(2)])
+    report = gradcheck(model, normal(3, 4))
+    assert report.problems == ["faulty: backward changes its argument dy: it must work on a copy."]
+    model = Sequential([Dense(5, input_shape=(4,)), faulty(spoil("cache"), Unbuilt), Dense(2)])
+    assert "backward changes its cache" in gradcheck(model, normal(3, 4)).problems[0]
+
+
 class Unbuilt(Linear):
     def __init__(self):
         self.params = {}
