@@ -556,6 +556,49 @@ def test_ties_in_a_pool():
     assert (report.records[0].proved, report.records[0].kink, report.records[0].zero) == (1, 12, 3)
 
 
+def test_a_model_at_several_kinks_at_once_is_not_accused():
+    """x = 0: z = 0 in all eight ReLUs. Moving x opens some of them to the right, the others to the left, and what they add to
+    the slope may be of one sign on both sides: then the gradient, 0 by convention, is not between the two slopes."""
+    model = Sequential([Dense(8, activation="relu", input_shape=(4,)), Dense(3)], seed=0, dtype="float64")
+    for mode in ("entries", "direction"):
+        report = gradcheck(model, np.zeros((2, 4)), mode=mode)
+        record = report.records[0]
+        assert (record.kink, record.failed, record.proved) == (8, 0, 0)
+        assert not report.passed
+        words = "entries" if mode == "entries" else "directions"
+        assert f"x: only 0 of 8 {words} could be proved (0 are too small, 8 at a kink)." in str(report)
+        assert "or biases that are not 0." in str(report)
+
+
+@pytest.mark.parametrize("mode", ["entries", "direction"])
+def test_a_model_that_sees_blank_images(mode):
+    """The blank part of an image is at the kink of every ReLU and a tie in every pool while the biases are 0."""
+
+    def model(layer=Conv2D):
+        layers = [layer(6, 3, activation="relu", input_shape=(8, 8, 1)), MaxPooling2D(), Flatten(), Dense(3, "softmax")]
+        model = Sequential(layers, seed=0, dtype="float64")
+        model.compile(loss="sparse_categorical_crossentropy")
+        return model
+
+    images, labels = normal(6, 8, 8, 1), np.arange(6) % 3
+    images[:, :5] = 0
+    report = gradcheck(model(), images, labels, mode=mode)
+    kernel, bias, *dense = report.records
+    assert all(record.failed == record.kink == 0 for record in (kernel, *dense))
+    assert (bias.kink, bias.failed) == (bias.tried, 0)
+    assert "conv2d/bias: only 0 of" in str(report)
+
+    class Halved(Conv2D):
+        def backward(self, dy, cache):
+            dx, grads = super().backward(dy, cache)
+            return dx, {name: value / 2 for name, value in grads.items()}
+
+    report = gradcheck(model(Halved), images, labels, mode=mode)
+    assert report.records[0].failed > 0.9 * report.records[0].tried
+    assert not report.records[1].passed
+    assert all(record.passed for record in report.records[2:])
+
+
 def test_too_little_proved_does_not_pass():
     for value, gradient, x in (
         (np.abs, np.sign, np.zeros(4)),

@@ -111,16 +111,21 @@ class Report:
             if r.failed:
                 lines.append(
                     f"{r.name}{self._place(r)}: the gradient says {r.analytic:.6g}, the slope is {r.numeric:.6g} "
-                    f"({r.failed} of {r.tried} {'entries' if self.mode == 'entries' else 'directions'} are wrong)."
+                    f"({r.failed} of {r.tried} {self._tries} are wrong)."
                 )
             elif not r.passed:
+                biases = ", or biases that are not 0" if r.kink else ""
                 lines.append(
-                    f"{r.name}: only {r.proved} entries could be proved ({r.small} are too small, {r.kink} at a kink). "
-                    "Choose other inputs, e.g. random ones that are not all 0 or equal."
+                    f"{r.name}: only {r.proved} of {r.tried} {self._tries} could be proved ({r.small} are too small, {r.kink} at "
+                    f"a kink). Choose other inputs, e.g. random ones that are not all 0 or equal{biases}."
                 )
             if r.name in self.hints:
                 lines.append(f"{r.name}: {self.hints[r.name]}")
         return lines
+
+    @property
+    def _tries(self) -> str:
+        return "entries" if self.mode == "entries" else "directions"
 
     def _place(self, record: Record) -> str:
         where = list(record.where or ())

@@ -35,7 +35,8 @@ class Subject:
     """What is under test, in one form: arrays to move, and what they do to a number.
 
     arrays: float64, by name, moved in place. evaluate: the outputs for the arrays as they are now. upstream: the weights
-    that make one number of the outputs. gradients: the analytic ones, of that number. samples: in the batch.
+    that make one number of the outputs. gradients: the analytic ones, of that number. samples: in the batch. deep: it is made
+    of several layers.
     """
 
     arrays: dict[str, Array]
@@ -43,6 +44,7 @@ class Subject:
     upstream: Array
     gradients: dict[str, Array]
     samples: int
+    deep: bool = False
 
 
 def subject_of(
@@ -163,6 +165,7 @@ def _of_model(model: Any, x: Any, y: Any, training: bool, report: Report) -> Sub
         np.ones(()),
         gradients,
         len(x),
+        deep=True,
     )
 
 
@@ -186,7 +189,7 @@ def _of_layer(layer: Any, x: Any, training: bool, seed: int, rng: np.random.Gene
     name = "x" if "x" not in params else "input"
     arrays = {name: x, **params}
     dy, gradients = behaviour(layer, name, arrays, forward, rng, report)
-    return Subject(arrays, lambda: forward(x.copy())[0], dy, gradients, len(x))
+    return Subject(arrays, lambda: forward(x.copy())[0], dy, gradients, len(x), deep=isinstance(layer, _Stack))
 
 
 class _Stack:
