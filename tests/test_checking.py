@@ -6,10 +6,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from minidl import GradientError, RandomKey, Sequential, assert_gradients, checking, gradcheck
 from minidl.layers import Activation, Conv2D, Dense, Dropout, Flatten, MaxPooling2D
 from minidl.losses import MeanSquaredError, SparseCategoricalCrossentropy
+from minidl.testing import inputs, layer_configurations
 
 
 def normal(*shape, seed=0):
@@ -657,7 +660,7 @@ def sigmoid(x):
 @pytest.mark.parametrize("scale", [1e-6, 1e-3, 1.0, 1e3, 1e6])
 def test_right_gradients_of_every_scale_are_proved(scale):
     x = normal(12)
-    for value, gradient, inputs in (
+    for value, gradient, places in (
         (lambda x: x**2, lambda x: 2 * x, x * scale),
         (lambda x: scale * x**2, lambda x: 2 * scale * x, x),
         (np.log, lambda x: 1 / x, np.abs(x) * scale),
@@ -666,10 +669,10 @@ def test_right_gradients_of_every_scale_are_proved(scale):
         (lambda x: x**2 + scale, lambda x: 2 * x, x),  # a constant offset
         (lambda x: ((x + scale) - scale) ** 2, lambda x: 2 * x, x),  # one that only costs digits
     ):
-        report, record = check(value, gradient, inputs)
+        report, record = check(value, gradient, places)
         assert report.passed, str(report)
         assert record.proved == 12
-        wrong, record = check(value, lambda x, gradient=gradient: gradient(x) * 1.001, inputs)
+        wrong, record = check(value, lambda x, gradient=gradient: gradient(x) * 1.001, places)
         assert record.failed >= 11, str(wrong)
 
 
@@ -854,6 +857,14 @@ FAULTS = {
     "returns float32": (ReturnsFloat32(), "forward returns float32 for float64"),
     "computes in float32": (InFloat32(), "forward computes in float32"),
 }
+
+
+@pytest.mark.parametrize("x", [np.zeros((3, 4)), np.full((2, 4), 0.7)], ids=["zeros", "constant"])
+def test_outputs_that_float32_happens_to_have_are_not_taken_for_float32(x):
+    """The softmax of equal numbers is 1/4, the sigmoid of 0 is 1/2."""
+    for layer in (Activation("softmax"), Dense(3, activation="sigmoid", use_bias=False), Activation("linear")):
+        assert gradcheck(layer, x).problems == []
+    assert gradcheck((lambda x: 1 / (1 + np.exp(-x.sum())), lambda x: np.full(4, 0.25)), np.zeros(4)).passed
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -1081,6 +1092,26 @@ def test_progress_does_not_flood_the_terminal(monkeypatch):
     )
     assert gradcheck(Linear(), normal(21, 5)).passed  # 105 + 25 + 5 entries, the first 40 of them in two seconds
     assert 10 < sum(" of " in text for text in written) < 40
+
+
+def test_right_layers_are_never_accused():
+    """Whatever they are given: ties, constants, zeros, large and small numbers, in any memory layout, with biases of 0 or not."""
+
+    @settings(max_examples=400)
+    @given(
+        layer_configurations(), st.data(), st.sampled_from(["entries", "direction"]), st.booleans(), st.integers(0, 99)
+    )
+    def never(configuration, data, mode, training, seed):
+        factory, shape = configuration
+        layer, rng = factory(), np.random.default_rng(seed)
+        layer.build(shape, rng, np.dtype(np.float64))
+        for value in layer.params.values():
+            value += rng.normal(size=value.shape) * (seed % 2)
+        report = gradcheck(layer, data.draw(inputs(shape)), mode=mode, training=training, max_entries=8, seed=seed)
+        assert report.problems == []
+        assert not any(record.failed for record in report.records), str(report)
+
+    never()
 
 
 @pytest.mark.parametrize("mode", ["entries", "direction"])

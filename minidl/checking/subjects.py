@@ -101,7 +101,7 @@ def _of_functions(functions: tuple[Any, Any], x: Any, report: Report) -> Subject
     x = _float64(x, "x", report)
     given = x.copy()
     _number(value(given), "value(x)")
-    if computed_in_float32(np.asarray(value(given)), x):
+    if computed_in_float32(value, x):
         report.problems.append("value computes in float32: it must keep the dtype of x.")
     analytic = np.array(gradient(given))
     if not same(given, x):
@@ -189,7 +189,7 @@ def _of_layer(layer: Any, x: Any, training: bool, seed: int, rng: np.random.Gene
     name = "x" if "x" not in params else "input"
     arrays = {name: x, **params}
     dy, gradients = behaviour(layer, name, arrays, forward, rng, report)
-    return Subject(arrays, lambda: forward(x.copy())[0], dy, gradients, len(x), deep=isinstance(layer, _Stack))
+    return Subject(arrays, lambda: forward(x.copy())[0], dy, gradients, len(x), deep=len(list(_layers(layer))) > 1)
 
 
 class _Stack:
