@@ -894,6 +894,7 @@ def test_faulty_functions():
     assert gradcheck((lambda x: (x**2).sum(), lambda x: 2 * x), x).passed
     for value, gradient, message in (
         (lambda x: x, np.ones_like, "value(x) must be one number in float64, received float64 of shape (4,)."),
+        (lambda x: np.nan * x.sum(), np.ones_like, "value(x) must be finite, received nan."),
         (lambda x: np.float32(x.sum()), np.ones_like, "value(x) must be one number in float64, received float32"),
         (lambda x: float(np.float32(x.sum())), np.ones_like, "value computes in float32"),
         (lambda x: (x**2).sum(), spoils, "changes its argument x"),
@@ -1065,7 +1066,21 @@ def test_the_table():
     assert float(cells[6]) == pytest.approx(2)
     assert float(cells[9]) == pytest.approx(-float(cells[10]), rel=1e-5)
     assert "gradcheck Linear: passed" in str(gradcheck(Linear(), normal(3, 5)))
-    assert "batch of one" in str(gradcheck(Linear(), normal(1, 5)))
+
+
+def test_a_batch_of_one_hides_a_mean_and_is_told_so():
+    note = " is a batch of one: with two or more samples, it would also be checked how they are summed."
+    model = small_model(dtype="float64")
+    model.compile(loss="mean_squared_error")
+    for name, target, arrays in (
+        ("x", Linear(), (normal(2, 5),)),
+        ("y_pred", SquareLoss(), (normal(2, 4), normal(2, 4, seed=1))),
+        ("x", model, (normal(2, 3), normal(2, 2))),
+    ):
+        assert gradcheck(target, *arrays).notes == []
+        report = gradcheck(target, *(array[:1] for array in arrays))
+        assert report.notes == [name + note]
+        assert str(report).endswith(name + note)
 
 
 def test_of_equally_wrong_entries_the_first_one_is_shown():

@@ -89,10 +89,21 @@ def _float64(value: Any, what: str, report: Report) -> Array:
 
 
 def _number(value: Any, what: str) -> None:
-    """A Fault where a loss or a function is not one number in float64."""
+    """A Fault where a loss or a function is not one number in float64, or not finite."""
     array = np.asarray(value)
     if array.shape or array.dtype.kind not in "fiu" or (array.dtype.kind == "f" and array.dtype.itemsize < 8):
         raise Fault(f"{what} must be one number in float64, received {array.dtype} of shape {array.shape}.")
+    if not np.isfinite(array):
+        raise Fault(f"{what} must be finite, received {array}.")
+
+
+def _count(batch: Any, name: str, report: Report) -> int:
+    """How many samples there are; a note where it is one."""
+    if len(batch) == 1:
+        report.notes.append(
+            f"{name} is a batch of one: with two or more samples, it would also be checked how they are summed."
+        )
+    return len(batch)
 
 
 def _of_functions(functions: tuple[Any, Any], x: Any, report: Report) -> Subject:
@@ -135,7 +146,9 @@ def _of_loss(loss: Any, y_true: Any, y_pred: Any, report: Report) -> Subject:
     show_elsewhere(lambda: loss.forward(np.flip(y_true, 0), np.flip(y_pred, 0) * 0.75))
     if not report.problems and not same(gradient, again_or_error(lambda: np.asarray(loss.backward(cache)))):
         report.problems.append(STALE)
-    return Subject({"y_pred": y_pred}, lambda: forward()[0], np.ones(()), {"y_pred": gradient}, len(y_pred))
+    return Subject(
+        {"y_pred": y_pred}, lambda: forward()[0], np.ones(()), {"y_pred": gradient}, _count(y_pred, "y_pred", report)
+    )
 
 
 def _of_model(model: Any, x: Any, y: Any, training: bool, report: Report) -> Subject:
@@ -164,7 +177,7 @@ def _of_model(model: Any, x: Any, y: Any, training: bool, report: Report) -> Sub
         lambda: model.loss_and_gradients(x, y, training=training)[0],
         np.ones(()),
         gradients,
-        len(x),
+        _count(x, "x", report),
         deep=True,
     )
 
@@ -178,10 +191,6 @@ def _of_layer(layer: Any, x: Any, training: bool, seed: int, rng: np.random.Gene
         params = layer.params
     else:
         params = _prepare(layer, x.shape[1:], seed, report)
-    if len(x) == 1:
-        report.notes.append(
-            "x is a batch of one: with two or more samples, it would also be checked how they are summed."
-        )
 
     def forward(x: Array, key: int = seed) -> tuple[Any, Any]:
         return pair(layer.forward(x, training=training, rng=RandomKey(key, 0)), "forward must return (y, cache)")
@@ -189,7 +198,9 @@ def _of_layer(layer: Any, x: Any, training: bool, seed: int, rng: np.random.Gene
     name = "x" if "x" not in params else "input"
     arrays = {name: x, **params}
     dy, gradients = behaviour(layer, name, arrays, forward, rng, report)
-    return Subject(arrays, lambda: forward(x.copy())[0], dy, gradients, len(x), deep=len(list(_layers(layer))) > 1)
+    return Subject(
+        arrays, lambda: forward(x.copy())[0], dy, gradients, _count(x, "x", report), deep=len(list(_layers(layer))) > 1
+    )
 
 
 class _Stack:
