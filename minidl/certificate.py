@@ -340,8 +340,10 @@ def main() -> int:
     for row in rows():
         found.append(row)
         table.add_row(*cells(row))
-        print(f"\r{len(found)} checked, last: {row.name}\033[K", end="", file=sys.stderr, flush=True)
-    print("\r\033[K", end="", file=sys.stderr)
+        if sys.stderr.isatty():
+            print(f"\r\033[K{len(found)} checked, last: {row.name}", end="", file=sys.stderr, flush=True)
+    if sys.stderr.isatty():
+        print("\r\033[K", end="", file=sys.stderr)
     Console(width=None if sys.stdout.isatty() else 120).print(table)
     if options.write:
         Path(options.write).write_text(markdown(found), encoding="utf-8")

@@ -3,6 +3,7 @@
 ``check_layer`` needs nothing else. The strategies are for Hypothesis, which comes with the extra: pip install 'minidl[test]'.
 """
 
+import inspect
 from collections.abc import Callable, Sequence
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
@@ -59,9 +60,20 @@ def check_layer(
 
     It tries: the shape that build promises; float32 and float64 are kept, and agree; a batch equals its samples one by one,
     outside training; neither an argument nor the cache is changed, backward twice is the same, and nothing stays in the
-    layer (by gradcheck); fresh arrays; arrays in another memory layout; and every gradient, in training and outside.
+    layer (by gradcheck); fresh arrays; arrays in other memory layouts; and every gradient, in training and outside.
+
+    Raises TypeError for a factory that cannot be called, shapes that are none, or settings that gradcheck does not have.
     """
-    shapes = [tuple(input_shapes)] if all(isinstance(size, int) for size in input_shapes) else list(input_shapes)
+    if not callable(factory):
+        raise TypeError(f"factory must make a new layer at each call, e.g. lambda: Dense(4), received {factory!r}.")
+    one = isinstance(input_shapes, tuple) and all(isinstance(size, int) for size in input_shapes)
+    shapes = [input_shapes] if one else list(input_shapes) if isinstance(input_shapes, tuple | list) else []
+    if not shapes or not all(isinstance(shape, tuple) for shape in shapes):
+        raise TypeError(
+            "input_shapes must be the shape of a sample, without the batch axis, e.g. (28, 28, 1), or a list of such, "
+            f"received {input_shapes!r}."
+        )
+    inspect.signature(gradcheck).bind(None, None, training=True, **settings)
     draw = inputs or (lambda rng, shape: rng.normal(size=shape))
     faults = []
     for shape in shapes:
@@ -192,18 +204,31 @@ class _Trial:
         ]
 
     def _layouts(self) -> list[str]:
-        """Every second one of a larger array: as views are, which a user may pass."""
+        """Views of other arrays, which a user may pass."""
         layer = self._make()
         plain = self._run(layer, self.x)
-        strided = self._run(layer, _strided(self.x), _strided(self._upstream(plain["y"])))
-        return _differences(strided, plain, "for arrays with strides and for contiguous ones")
+        dy = self._upstream(plain["y"])
+        faults = []
+        for layout, view in LAYOUTS.items():
+            try:
+                faults += _differences(self._run(layer, view(self.x), view(dy)), plain, f"for arrays {layout}")
+            except Exception as error:
+                faults.append(f"arrays {layout} make a {type(error).__name__}: {error}")
+        return faults
 
 
-def _strided(array: Array) -> Array:
-    """The same numbers, each with a gap behind it."""
+def _with_gaps(array: Array) -> Array:
     wide = np.repeat(array, 2, axis=-1)
     wide[..., 1::2] = np.nan
     return wide[..., ::2]
+
+
+# The same numbers in another memory layout: what it is → a view of them.
+LAYOUTS: dict[str, Callable[[Array], Array]] = {
+    "with gaps in memory": _with_gaps,
+    "in Fortran's order": lambda array: array.copy(order="F"),
+    "stored backwards": lambda array: array[..., ::-1].copy()[..., ::-1],
+}
 
 
 def _differences(actual: dict[str, Array], expected: dict[str, Array], what: str) -> list[str]:
@@ -251,19 +276,18 @@ def inputs(
     dtype: Any = np.float64,
     strided: bool = True,
 ) -> "SearchStrategy[Array]":
-    """Strategy of batches x (N, *shape), N from 1 to max_samples, of any of the KINDS; some with gaps in memory."""
+    """Strategy of batches x (N, *shape), N from 1 to max_samples, of any of the KINDS; strided: in any of the LAYOUTS, too."""
     st = _hypothesis()
     unknown = [kind for kind in kinds if kind not in KINDS]
     if unknown:
         raise ValueError(f"kinds must be among {', '.join(KINDS)}, received {unknown[0]!r}.")
 
-    def make(samples: int, kind: str, seed: int, gaps: bool) -> Array:
-        x = KINDS[kind](np.random.default_rng(seed), (samples, *shape)).astype(dtype)
-        return _strided(x) if gaps else x
+    def make(samples: int, kind: str, seed: int, view: Callable[[Array], Array]) -> Array:
+        return view(KINDS[kind](np.random.default_rng(seed), (samples, *shape)).astype(dtype))
 
-    gaps = st.booleans() if strided and shape else st.just(False)
+    views = st.sampled_from([np.ascontiguousarray, *(LAYOUTS.values() if strided else ())])
     strategy: SearchStrategy[Array] = st.builds(
-        make, st.integers(1, max_samples), st.sampled_from(list(kinds)), st.integers(0, 2**32 - 1), gaps
+        make, st.integers(1, max_samples), st.sampled_from(list(kinds)), st.integers(0, 2**32 - 1), views
     )
     return strategy
 

@@ -115,6 +115,11 @@ class NeedsContiguous(Scale):
         return super().forward(x)
 
 
+class InMemoryOrder(Scale):
+    def forward(self, x, *, training=False, rng=None):
+        return x.ravel(order="K").reshape(x.shape) * self.params["factor"], x
+
+
 class WrongOutsideTraining(Dropout):
     def backward(self, dy, cache):
         return super().backward(dy, cache or RandomKey(1, 0))
@@ -146,7 +151,8 @@ FAULTS = {
     Views: "y shares its memory with x: return a fresh array",
     ViewsBack: "dx shares its memory with dy: return a fresh array",
     ParamAsGradient: "dx shares its memory with dy",
-    NeedsContiguous: "layouts: ValueError: not contiguous",
+    NeedsContiguous: "arrays with gaps in memory make a ValueError: not contiguous",
+    InMemoryOrder: "y differs for arrays in Fortran's order",
     OnlyInTheBatch: "differs for samples one by one and for the batch",
     Unfinished: "gradients: NotImplementedError: write me",
     ForgetsTheFirst: r"factor\[\d\]: the gradient says .* the slope is",
@@ -160,6 +166,18 @@ def test_faulty_layers(layer):
     assert str(caught.value).startswith(f"{layer.__name__} is not right yet.\ninput shape (4,): ")
 
 
+def test_what_check_layer_does_not_take():
+    with pytest.raises(
+        TypeError, match=r"factory must make a new layer .* e\.g\. lambda: Dense\(4\), received <.*Scale"
+    ):
+        check_layer(Scale(), (4,))
+    for shapes_given in (4, [], [4], "odd", None):
+        with pytest.raises(TypeError, match=re.escape(f"or a list of such, received {shapes_given!r}.")):
+            check_layer(Scale, shapes_given)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'max_entris'"):
+        check_layer(Scale, (4,), max_entris=3)
+
+
 def test_outside_training_counts_too():
     with pytest.raises(AssertionError, match="the gradient says"):
         check_layer(lambda: WrongOutsideTraining(0.5), (8,))
@@ -170,7 +188,9 @@ def test_a_layer_with_nothing_to_prove_is_told_so():
         def __init__(self):
             super().__init__("relu")
 
-    with pytest.raises(AssertionError, match=r"only 0 entries could be proved .* Choose other inputs"):
+    with pytest.raises(
+        AssertionError, match=r"only 0 of 9 entries could be proved .* Choose other inputs, .* or equal\."
+    ):
         check_layer(Off, (3,), inputs=lambda rng, shape: -np.ones(shape))
 
 
@@ -206,7 +226,9 @@ def test_inputs(data):
 IS = {
     "a batch of one": lambda x: len(x) == 1,
     "more": lambda x: len(x) > 1,
-    "gaps": lambda x: not x.flags.c_contiguous,
+    "gaps": lambda x: x.strides[-1] > x.itemsize,
+    "Fortran's order": lambda x: x.flags.f_contiguous and not x.flags.c_contiguous,
+    "backwards": lambda x: x.strides[-1] < 0,
     "zeros": lambda x: not x.any(),
     "constant": lambda x: x.any() and (x == x.flat[0]).all(),
     "ties": lambda x: x.any() and set(x.flat) <= {-2, -1, 0, 1, 2} and len(set(x.flat)) > 2,

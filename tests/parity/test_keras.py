@@ -130,7 +130,11 @@ CASES = [
 
 @pytest.mark.parametrize(("name", "optimizer", "dtype"), CASES, indirect=["dtype"])
 def test_twenty_steps(name, optimizer, dtype):
-    """An epoch of fit, the last batch a short one. The logs agree too, and how far every weight went."""
+    """An epoch of fit, the last batch a short one. The logs agree too, and how far every weight went.
+
+    An accuracy counts whole digits, and the larger CNN has one that half a rounding of the initial weights in float32 turns
+    from wrong to right. So in float32 the counts may differ by one digit.
+    """
     x, y = digits(name)
     x, y = x[:-3].astype(dtype), y[:-3]
     went, logs = [], []
@@ -149,7 +153,11 @@ def test_twenty_steps(name, optimizer, dtype):
     ours, theirs = logs
     assert list(ours) == list(theirs)
     for key in ours:
-        agree(f"{label}: {key}", ours[key][0], theirs[key][0], dtype, "losses")
+        if dtype == "float32" and key.endswith("accuracy"):
+            counted = 50 if key.startswith("val_") else len(x)
+            assert abs(round(ours[key][0] * counted) - round(theirs[key][0] * counted)) <= 1
+        else:
+            agree(f"{label}: {key}", ours[key][0], theirs[key][0], dtype, "losses")
 
 
 @both_dtypes

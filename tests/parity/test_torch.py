@@ -423,3 +423,34 @@ def test_mean_squared_error(shape):
         return functional.mse_loss(y, torch.tensor(y_true), reduction="none").flatten(1).mean(1)
 
     loss_parity(MeanSquaredError(), y_true, y_pred, expected)
+
+
+# ------------------------------------------------------------------------------- gradcheck of another framework's operator
+
+
+class Operator:
+    """An operator of PyTorch's, with its autograd, by minidl's contract: what forward must remember is the graph."""
+
+    def __init__(self, function, factor=1):
+        self.function, self.factor = function, factor
+        self.params = {"weight": np.random.default_rng(1).normal(size=(4, 4))}
+
+    def forward(self, x, *, training=False, rng=None):
+        leaves = [torch.tensor(value, requires_grad=True) for value in (x, self.params["weight"])]
+        y = self.function(*leaves)
+        return y.detach().numpy(), (y, leaves)
+
+    def backward(self, dy, cache):
+        y, leaves = cache
+        dx, dweight = torch.autograd.grad(y, leaves, torch.tensor(dy), retain_graph=True)
+        return dx.numpy(), {"weight": self.factor * dweight.numpy()}
+
+
+def test_gradcheck_of_an_operator_of_pytorch():
+    x = np.random.default_rng(0).normal(size=(3, 4))
+    report = minidl.gradcheck(Operator(lambda x, weight: functional.gelu(x @ weight)), x)
+    assert report.passed, str(report)
+    assert [record.proved for record in report.records] == [12, 16]
+    report = minidl.gradcheck(Operator(lambda x, weight: functional.gelu(x @ weight), factor=2), x)
+    assert [record.failed for record in report.records] == [0, 16]
+    assert "twice too large" in report.hints["weight"]
