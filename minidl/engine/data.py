@@ -92,6 +92,13 @@ def class_weights(class_weight: dict[int, float], y: Array) -> Array:
     return weights
 
 
+def all_finite(array: Array) -> bool:
+    """Whether a contiguous array holds neither NaN nor infinity."""
+    # The square is the quick test, one pass that writes nothing; it can overflow where no number does.
+    with np.errstate(all="ignore"):
+        return bool(np.isfinite(np.vdot(array, array)) or np.isfinite(array).all())
+
+
 class Data:
     """Samples, labels and weights of one ``fit``, ``evaluate`` or ``predict``.
 
@@ -122,7 +129,7 @@ class Data:
         if read is not x:
             with np.errstate(over="ignore"):  # what the model's dtype cannot hold becomes infinite, and is found below
                 x[...] = read
-        if np.dtype(self.x.dtype).kind == "f" and not np.isfinite(x).all():
+        if np.dtype(self.x.dtype).kind == "f" and not all_finite(x):
             bad = int(np.flatnonzero(~np.isfinite(x).reshape(n, -1).all(axis=1))[0])
             sample = where.start + bad if isinstance(where, slice) else where[bad]
             raise ValueError(

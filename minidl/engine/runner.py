@@ -16,7 +16,7 @@ from ..metrics import Metric
 from ..ops.geometry import Array
 from ..ops.random import RandomKey
 from ..optimizers import Optimizer
-from .data import Data, Where
+from .data import Data, Where, all_finite
 from .plan import Gradients, Plan, Workspace, layer_key
 from .workers import get_num_threads, run
 
@@ -60,8 +60,7 @@ def _part(where: Where, first: int, last: int) -> Where:
 
 def _check_finite(gradients: Gradients) -> None:
     for name, gradient in gradients.items():
-        # The square is the quick test; it can overflow where the gradient does not.
-        if not np.isfinite(np.vdot(gradient, gradient)) and not np.isfinite(gradient).all():
+        if not all_finite(gradient):
             raise FloatingPointError(f"the gradient of {name!r} is not finite. {NO_STEP}")
 
 
