@@ -22,6 +22,7 @@ MAY_KNOW = {
     "metrics": {"ops", "utils"},
     "losses": {"ops", "utils"},
     "optimizers": {"ops", "utils"},
+    "saving": {"ops"},
     "layers": {"ops", "utils", "initializers"},
     "engine": {"ops", "utils", "layers", "losses", "metrics", "optimizers"},
     "progress": {"callbacks"},
