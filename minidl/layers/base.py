@@ -149,6 +149,8 @@ def check_pair(value: object, what: str) -> tuple[int, int]:
     pair = tuple(value) if isinstance(value, tuple | list) else (value, value)
     if len(pair) != 2 or not all(is_integer(size) and size > 0 for size in pair):
         raise ValueError(f"{what} must be a positive integer or a pair of them, received {value!r}.")
+    if int(pair[0]) * int(pair[1]) >= 2**31:  # the place in a pool's window is kept as an int32
+        raise ValueError(f"{what} must be less than 2³¹ cells in all, received {value!r}.")
     return int(pair[0]), int(pair[1])
 
 

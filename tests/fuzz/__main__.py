@@ -19,7 +19,6 @@ import atheris
 from targets import TARGETS, check, mutate
 
 
-
 def instrument(module: types.ModuleType) -> None:
     """Let the fuzzer see every branch of the module's functions. (Its import hook takes all of a package, Numba's kernels too.)"""
     classes = [thing for thing in vars(module).values() if isinstance(thing, type)]
@@ -51,7 +50,9 @@ def test_one_input(content: bytes) -> None:
 
 def custom_mutator(content: bytes, most: int, seed: int) -> bytes:
     rng = random.Random(seed)
-    if rng.random() < 0.5:  # most of the corpus is damaged in several ways already, and is refused for the first of them
+    if (
+        rng.random() < 0.5
+    ):  # most of the corpus is damaged in several ways already, and is refused for the first of them
         content = rng.choice(seeds)
     return mutate(content, rng, lambda part: atheris.Mutate(part, most))[:most]
 
@@ -65,7 +66,13 @@ seeds = target.seeds()
 for number, content in enumerate(seeds):
     (corpus / f"seed-{number}").write_bytes(content)
     check(target, content, path)  # compiles, imports and caches what the first of them needs
-options = [f"-runs={arguments.runs}", f"-seed={arguments.seed}", "-timeout=20", "-max_len=16384", "-print_final_stats=1"]
+options = [
+    f"-runs={arguments.runs}",
+    f"-seed={arguments.seed}",
+    "-timeout=20",
+    "-max_len=16384",
+    "-print_final_stats=1",
+]
 options += [f"-artifact_prefix={Path.cwd()}/", "-len_control=0", "-verbosity=0"]
 mutator = {} if arguments.target == "read_idx" else {"custom_mutator": custom_mutator}
 atheris.Setup([sys.argv[0], *options, str(corpus)], test_one_input, **mutator)
