@@ -50,6 +50,8 @@ class Sequential:
         ops: str = "kernels",
         fuse: bool = True,
     ) -> None:
+        if name is not None and not isinstance(name, str):
+            raise ValueError(f"a model's name must be a text or None, received {name!r}.")
         self.name = name or "sequential"
         if seed is None:
             seed = int(np.random.SeedSequence().generate_state(1)[0])
@@ -623,7 +625,8 @@ def _restored(
     model, input_shape = Sequential._unbuilt(content.get("model"), custom_objects)
     if input_shape is None:
         raise ValueError("it does not say the shape of a sample.")
-    with saving.initialized_with(model.layers, arrays):
+    ours = [layer for layer in model.layers if getattr(type(layer), "build", None) in configs.BUILDS]
+    with saving.initialized_with(ours, arrays):
         model.build(input_shape)
     training = content.get("training")
     if compile and training is not None:

@@ -255,7 +255,7 @@ def initialized_with(layers: Sequence[Any], arrays: Mapping[str, Array]) -> Iter
     before = [
         (layer, key, value)
         for layer in layers
-        for key, value in getattr(layer, "__dict__", {}).items()
+        for key, value in vars(layer).items()
         if key.endswith("_initializer")
     ]
 

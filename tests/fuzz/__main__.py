@@ -20,7 +20,7 @@ from targets import TARGETS, check, mutate
 
 
 def instrument(module: types.ModuleType) -> None:
-    """Let the fuzzer see every branch of the module's functions. (Its import hook takes all of a package, Numba's kernels too.)"""
+    """Let the fuzzer see every branch of the module's functions. (Its import hook would take Numba's kernels, too.)"""
     classes = [thing for thing in vars(module).values() if isinstance(thing, type)]
     functions = [thing for owner in (module, *classes) for thing in vars(owner).values()]
     for function in functions:
