@@ -253,10 +253,7 @@ def initialized_with(layers: Sequence[Any], arrays: Mapping[str, Array]) -> Iter
     A file may claim a layer of 2⁴⁰ units. Its initializer is asked for an array of that shape, and raises a ValueError.
     """
     before = [
-        (layer, key, value)
-        for layer in layers
-        for key, value in vars(layer).items()
-        if key.endswith("_initializer")
+        (layer, key, value) for layer in layers for key, value in vars(layer).items() if key.endswith("_initializer")
     ]
 
     def stored(address: str) -> Callable[..., Array]:

@@ -21,7 +21,7 @@ from support import assert_same, copied
 import minidl
 from minidl import Sequential, load_model, saving
 from minidl.initializers import constant
-from minidl.layers import Activation, Conv2D, Dense, Dropout, Flatten, Layer, MaxPooling2D, Rescaling
+from minidl.layers import Conv2D, Dense, Dropout, Flatten, Layer, MaxPooling2D, Rescaling
 from minidl.losses import CategoricalCrossentropy, MeanSquaredError
 from minidl.models import model_from_json
 from minidl.optimizers import SGD, Adam, RMSprop
@@ -921,45 +921,3 @@ def test_killed_while_writing(path):
     numbers, interrupted = map(int, result.stdout.split())
     assert numbers > 1
     assert interrupted > 0  # some were killed in the middle of a write
-
-
-def test_activation_settings(path):
-    """A layer by layer record of what a file says of every layer, none of it at its default."""
-    layers = [
-        Rescaling(0.5, offset=1.0, name="a", input_shape=(6, 6, 2)),
-        Conv2D(3, (2, 3), (1, 2), "same", activation="tanh", use_bias=False, kernel_initializer="he_normal", name="b"),
-        MaxPooling2D((2, 1), (1, 2), "same", name="c"),
-        Activation("sigmoid", name="d"),
-        Dropout(0.25, name="e"),
-        Flatten(name="f"),
-        Dense(2, "relu", False, "zeros", "ones", name="g"),
-    ]
-    model = Sequential(layers, seed=0)
-    model.save(path)
-    assert load_model(path).get_config() == model.get_config()
-    assert [entry["config"] for entry in model.get_config()["layers"]] == [
-        {"scale": 0.5, "offset": 1.0, "name": "a"},
-        {
-            "filters": 3,
-            "kernel_size": (2, 3),
-            "strides": (1, 2),
-            "padding": "same",
-            "activation": "tanh",
-            "use_bias": False,
-            "kernel_initializer": "he_normal",
-            "bias_initializer": "zeros",
-            "name": "b",
-        },
-        {"pool_size": (2, 1), "strides": (1, 2), "padding": "same", "name": "c"},
-        {"activation": "sigmoid", "name": "d"},
-        {"rate": 0.25, "name": "e"},
-        {"name": "f"},
-        {
-            "units": 2,
-            "activation": "relu",
-            "use_bias": False,
-            "kernel_initializer": "zeros",
-            "bias_initializer": "ones",
-            "name": "g",
-        },
-    ]

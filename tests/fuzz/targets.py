@@ -4,6 +4,7 @@ A target is a reader that may raise its documented errors and nothing else; open
 given; and takes no more memory than the file's size justifies. To add one, add it to TARGETS.
 """
 
+import functools
 import gzip
 import json
 import math
@@ -124,9 +125,14 @@ def use_model(model: Sequential) -> None:
             layer.backward(x, cache)
 
 
+@functools.cache
+def weights_of() -> Sequential:
+    return mlp()
+
+
 def read_weights(path: Path) -> None:
     """Load into a model; one that refuses has changed nothing."""
-    model = WEIGHTS_OF
+    model = weights_of()
     before = model.get_weights()
     try:
         model.load_weights(path)
@@ -134,8 +140,6 @@ def read_weights(path: Path) -> None:
         assert all(np.array_equal(a, b, equal_nan=True) for a, b in zip(before, model.get_weights(), strict=True))
         raise
 
-
-WEIGHTS_OF = mlp()
 
 TARGETS = {
     "read_idx": Target(idx_files, read_idx),
