@@ -293,8 +293,8 @@ def test_a_report_of_all_that_does_not_fit(path):
     with pytest.raises(ValueError, match="does not fit") as caught:
         model.load_weights(path)
     assert str(caught.value) == (
-        "the file does not fit model 'sequential': missing 'dense_1/bias', (2,); unexpected 'dense_2/bias', (2,); "
-        "'dense/kernel' has shape (4, 5), expected (4, 3); 'dense/bias' is int64, expected floats."
+        f"'{path}' cannot be loaded: it does not fit model 'sequential': missing 'dense_1/bias', (2,); "
+        "unexpected 'dense_2/bias', (2,); 'dense/kernel' has shape (4, 5), expected (4, 3); 'dense/bias' is int64, expected floats."
     )
     assert_same(model.params, before)
 
@@ -335,9 +335,9 @@ def test_a_config_of_a_model_that_is_not_built():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "the model's text is damaged: its JSON cannot be read (Expecting property name"),
-        ("[]", "the model's text must be that of to_json: {'class_name': 'Sequential', 'config': …}."),
-        ('{"class_name": "Model", "config": {}}', "the model's text must be that of to_json"),
+        ("{", "its JSON cannot be read (Expecting property name"),
+        ("[]", "a model's text must be that of to_json: {'class_name': 'Sequential', 'config': …}."),
+        ('{"class_name": "Model", "config": {}}', "a model's text must be that of to_json"),
         ('{"class_name": "Sequential"}', "a model's config must be a dictionary with a list of layers, found None."),
         (
             '{"class_name": "Sequential", "config": {"layers": 3}}',
@@ -662,12 +662,12 @@ SETTINGS = {
     ),
     "one layer less": (
         lambda content: content["model"]["layers"].pop(),
-        "the file does not fit model 'sequential': unexpected '/optimizer/dense_1/bias/velocity', (2,); unexpected "
+        "it does not fit model 'sequential': unexpected '/optimizer/dense_1/bias/velocity', (2,); unexpected "
         "'/optimizer/dense_1/kernel/velocity', (3, 2); unexpected 'dense_1/bias', (2,); unexpected 'dense_1/kernel', (3, 2).",
     ),
     "no momentum": (
         lambda content: content["training"]["optimizer"]["config"].update(momentum=0),
-        "the file does not fit model 'sequential': unexpected '/optimizer/dense/bias/velocity', (3,); unexpected "
+        "it does not fit model 'sequential': unexpected '/optimizer/dense/bias/velocity', (3,); unexpected "
         "'/optimizer/dense/kernel/velocity', (4, 3); unexpected '/optimizer/dense_1/bias/velocity', (2,); unexpected "
         "'/optimizer/dense_1/kernel/velocity', (3, 2).",
     ),
@@ -700,6 +700,10 @@ SETTINGS = {
     "a negative shape": (
         lambda content: content["model"].update(input_shape=[-1]),
         "input_shape must be a tuple of positive integers, the shape of one sample without the batch axis, received [-1].",
+    ),
+    "a shape that no array has": (
+        lambda content: content["model"].update(input_shape=[2**32, 2**31]),
+        "input_shape must be one that NumPy can hold: 63 axes, less than 2⁶³ numbers, received [4294967296, 2147483648].",
     ),
     "a seed that is a text": (
         lambda content: content["model"].update(seed="3"),
@@ -764,17 +768,17 @@ def test_settings_that_do_not_hold_together(saved, edit):
         (
             {"dtype": "F32", "shape": [0, 2**40, 2**40], "data_offsets": [0, 0]},
             b"",
-            "the array 'a' cannot be read: array is too big",
+            "is damaged: the array 'a' cannot be read (array is too big",
         ),
         (
             {"dtype": "BF16", "shape": [2], "data_offsets": [0, 4]},
             bytes(4),
-            "the array 'a' is of type BF16, which minidl does not",
+            "is not minidl's: the array 'a' is of type BF16.",
         ),
         (
             {"dtype": "BOOL", "shape": [2], "data_offsets": [0, 2]},
             b"23",
-            "the array 'a' is of type BOOL, which minidl does not",
+            "is not minidl's: the array 'a' is of type BOOL.",
         ),
     ],
     ids=["larger than the file", "huge and empty", "bfloat16", "bool"],
@@ -783,6 +787,26 @@ def test_arrays_that_are_not_ours(path, entry, body, message):
     forge(path, {"kind": "weights", "version": 1}, {"a": entry}, body)
     with pytest.raises(ValueError, match=re.escape(message)):
         mlp().load_weights(path)
+
+
+@pytest.mark.parametrize("size", [2, 10**4000])
+def test_shapes_whose_product_takes_for_ever(saved, size):
+    def edit(content):
+        content["model"].update(input_shape=[size] * 1000, layers=[{"class_name": "Flatten", "config": {}}] * 1000)
+
+    change(saved, edit)
+    with pytest.raises(ValueError, match="input_shape must be one that NumPy can hold"):
+        load_model(saved)
+
+
+def test_a_file_that_is_quoted_is_quoted_in_part(saved):
+    def edit(content):
+        layer(content).update(class_name="long" * 10**6)
+
+    change(saved, edit)
+    with pytest.raises(ValueError, match=r"unknown layer 0 'longlonglong.* …$") as caught:
+        load_model(saved)
+    assert len(str(caught.value)) < 2200
 
 
 def test_a_stack_too_high_to_be_loaded_is_not_saved(path):

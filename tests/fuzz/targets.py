@@ -183,6 +183,8 @@ def check(target: Target, content: bytes, path: Path) -> Exception | None:
         WATCH.own = None
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
+    if len(str(refused)) > 3000:
+        raise RuntimeError(f"a file made its reader say much: {len(str(refused))} characters")
     if WATCH.found:
         raise RuntimeError(f"a file made its reader do this: {WATCH.found}")
     allowed = MEMORY + MEMORY_PER_BYTE * len(content)

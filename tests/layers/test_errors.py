@@ -68,6 +68,23 @@ def test_the_largest_window():
     assert pool.backward(y, cache)[0].ravel().tolist() == [0, 3, 0]
 
 
+@pytest.mark.parametrize(
+    "shape",
+    [(2**63,), (2**32, 2**31), (np.int64(2**32), np.int64(2**31)), (1,) * 64, 10**400],
+    ids=lambda shape: str(shape)[:20],
+)
+def test_shapes_that_no_array_has(shape):
+    shown = (shape,) if isinstance(shape, int) else shape
+    text = f"must be one that NumPy can hold: 63 axes, less than 2⁶³ numbers, received {shown!r}."
+    assert_refused(f"Input shape {text}", Input, shape)
+    assert_refused(f"Flatten input_shape {text}", Flatten, input_shape=shape)
+
+
+@pytest.mark.parametrize("shape", [(2**63 - 1,), (2**32, 2**30), (1,) * 63])
+def test_the_largest_shapes(shape):
+    assert Input(shape).input_shape == shape
+
+
 def test_windows_and_strides_as_integers_pairs_and_lists():
     layer = Conv2D(np.int64(8), [np.int32(3), 5], strides=2)
     assert (layer.filters, layer.kernel_size, layer.strides) == (8, (3, 5), (2, 2))
