@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minidl import layers
+from minidl import Sequential
 from minidl.engine.plan import Plan, Workspace
+from minidl.layers import Conv2D, MaxPooling2D
 from minidl.ops.geometry import Array
 from minidl.ops.kernels.jit import jit
 
@@ -142,11 +143,10 @@ class Fused:
 
     def __call__(self, x: Array, kernel: Array, bias: Array) -> Array:
         if self.plan is None:
-            convolution = layers.Conv2D(kernel.shape[3], kernel.shape[:2], activation="relu")
-            pooling = layers.MaxPooling2D()
-            pooling.build(convolution.build(x.shape[1:], np.random.default_rng(0), x.dtype), None, x.dtype)
-            convolution.params["kernel"][...], convolution.params["bias"][...] = kernel, bias
-            self.plan = Plan([convolution, pooling], None, fuse=True)
+            convolution = Conv2D(kernel.shape[3], kernel.shape[:2], activation="relu", input_shape=x.shape[1:])
+            model = Sequential([convolution, MaxPooling2D()])
+            model.set_weights([kernel, bias])
+            self.plan = Plan(model.layers, None, fuse=True)
         return self.plan.forward(x, True, None, self.scratch)[0]
 
 

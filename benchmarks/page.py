@@ -1,4 +1,4 @@
-"""Writes docs/benchmarks.md and its charts from the results; nothing on the page is typed by hand.
+"""Writes docs/benchmarks.md with its charts, and docs/performance.md, from the results; no number in them is typed by hand.
 
 python -m benchmarks.page benchmarks/results/results.json
 """
@@ -8,12 +8,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-from . import accuracy, growth, kernels, limits, race
+from . import accuracy, growth, kernels, limits, race, steps
 from .charts import draw
 from .contestants import BASELINE, CONTESTANTS
-from .tables import Table, markdown
+from .models import MODELS
+from .tables import Table, markdown, number
 
-PARTS = (race.PART, limits.PART, growth.PART, accuracy.PART, kernels.PART)
+PARTS = (race.PART, limits.PART, growth.PART, accuracy.PART, kernels.PART, steps.PART)
 DOCS = Path(__file__).parent.parent / "docs"
 
 OPENING = f"""# Benchmarks
@@ -71,6 +72,10 @@ The ladder below it is the same convolution, with bias, ReLU and max-pool, writt
 meant to be read, in `benchmarks/ladder.py`. All rungs give the same numbers, which is checked before they are timed. The loops
 in Python do one image, once. The engine's step does more than the others: it also remembers where each maximum stood.
 """,
+    "steps": """## Step by step
+
+The same epoch with one idea of the engine left out. What each of them is: [performance.md](performance.md).
+""",
 }
 CHARTS = {
     "race": (("race", "Seconds an epoch"), ("start", "Seconds to the first step")),
@@ -78,6 +83,15 @@ CHARTS = {
     "accuracy": (("accuracy", "Test accuracy over seconds of training"),),
     "kernels": (("kernels", "The ladder"),),
 }
+
+
+PERFORMANCE = """# How the engine gets its speed
+
+You need none of this to read the layers or `ops/reference.py`. It is about what the plan (`minidl/engine/plan.py`) runs in their
+place, idea by idea. Each was measured by leaving it out: the number behind it says how many times as long an epoch then takes.
+This page is written by a program, `python -m benchmarks`; the numbers are from the same run as those of
+[benchmarks.md](benchmarks.md), where the machine is described.
+"""
 
 
 def text(parts: dict[str, Any], files: dict[str, str]) -> str:
@@ -92,6 +106,21 @@ def text(parts: dict[str, Any], files: dict[str, str]) -> str:
         sections += [markdown(table) for table in part.tables(parts)]
         settings = ", ".join(f"{name} {_plain(value)}" for name, value in parts[part.name]["settings"].items())
         sections.append(f"Settings: {settings}.\n")
+    return "\n".join(sections)
+
+
+def performance(parts: dict[str, Any]) -> str:
+    """How the engine gets its speed: a section a step, each with its gain."""
+    part = parts["steps"]
+    settings = part["settings"]
+    whole = number(1e6 * steps.seconds_without(part, ""))
+    sections = [
+        PERFORMANCE,
+        f"With everything, an epoch of the {MODELS[settings['model']].title} takes {whole} µs a sample on "
+        f"{settings['threads']} threads.\n",
+    ]
+    for step in steps.STEPS:
+        sections.append(f"## {step.title}\n\n{step.text} **{number(steps.gain(part, step.title))} times** as long.\n")
     return "\n".join(sections)
 
 
@@ -119,10 +148,12 @@ def _plain(value: Any) -> str:
 
 
 def write(parts: dict[str, Any], docs: Path = DOCS) -> None:
-    """benchmarks.md, the charts beside it, and the results that it shows."""
+    """benchmarks.md, the charts beside it, the results that it shows, and performance.md where the steps were measured."""
     files = draw(parts, docs / "benchmarks")
     (docs / "benchmarks" / "results.json").write_text(json.dumps(parts, indent=1, ensure_ascii=False) + "\n")
     (docs / "benchmarks.md").write_text(text(parts, files))
+    if "steps" in parts:
+        (docs / "performance.md").write_text(performance(parts))
 
 
 def main() -> None:

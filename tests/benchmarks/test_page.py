@@ -6,9 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import accuracy, growth, limits, page, processes, summary
+from benchmarks import accuracy, growth, limits, page, processes, steps, summary
 from benchmarks.charts import draw
 from benchmarks.contestants import CONTESTANTS, Contestant
+from benchmarks.contestants.minidl import Trainer
+from benchmarks.models import MODELS
 from benchmarks.results import Results
 from benchmarks.tables import Table, markdown, number
 from benchmarks.worker import Job
@@ -127,6 +129,35 @@ def test_the_same_results_give_the_same_charts(parts: dict[str, Any], tmp_path: 
     first, second = tmp_path / "first", tmp_path / "second"
     assert draw(parts, first) == draw(parts, second) == {"race": "race.svg", "start": "start.svg"}
     assert (first / "race.svg").read_bytes() == (second / "race.svg").read_bytes()
+
+
+def test_the_gain_of_a_step_is_that_of_its_rounds() -> None:
+    records = [
+        {"step": title, "round": n, "seconds": seconds * (2 if title else 1)}
+        for title in ("", *(step.title for step in steps.STEPS))
+        for n, seconds in enumerate((1e-6, 5e-6, 2e-6))
+    ]
+    records[3]["seconds"] = 9e-6  # the first round of the first step: 9 times, beside 2 and 2
+    part = {"records": records, "settings": {"model": "cnn", "threads": 2}}
+    assert steps.gain(part, steps.STEPS[0].title) == 2
+    written = page.performance({"steps": part})
+    assert "takes 2.00 µs a sample on 2 threads" in written
+    assert written.count("**2.00 times** as long") == len(steps.STEPS)
+
+
+@pytest.mark.parametrize("step", steps.STEPS, ids=lambda step: step.title)
+def test_a_step_left_out_changes_no_result(step: steps.Step) -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.random((40, 28, 28, 1), dtype=np.float32), rng.integers(0, 10, 40)
+
+    def trained(options: dict[str, Any]) -> Any:
+        trainer = Trainer(MODELS["larger_cnn"], 1, 1, **options)
+        trainer.train(x, y, 20)
+        return trainer.predict(x)
+
+    expected = trained({})
+    with step.without():
+        np.testing.assert_allclose(trained({"ops": step.ops}), expected, rtol=1e-3, atol=1e-5)
 
 
 def test_seconds_to_an_accuracy_are_those_of_the_first_time() -> None:

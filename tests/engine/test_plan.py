@@ -100,7 +100,9 @@ def test_a_pool_of_another_kind_stays_a_step_of_its_own_and_is_right(pool):
 @pytest.mark.parametrize(("width", "steps"), [(4, 2), (5, 2), (6, 1)])
 def test_a_map_of_one_column_is_pooled_by_a_step_of_its_own(width, steps):
     model = Sequential([Conv2D(2, 3, input_shape=(8, width, 1)), MaxPooling2D()], seed=1)
-    assert len(Plan(model.layers, None, True).steps) >= steps  # with vectors of 8 lanes the kernel does single columns too
+    assert (
+        len(Plan(model.layers, None, True).steps) >= steps
+    )  # with vectors of 8 lanes the kernel does single columns too
     x = np.random.default_rng(0).normal(size=(3, 8, width, 1)).astype(np.float32)
     plain = Sequential([Conv2D(2, 3, input_shape=(8, width, 1)), MaxPooling2D()], seed=1, ops="reference")
     np.testing.assert_allclose(model.predict(x, verbose=0), plain.predict(x, verbose=0), atol=1e-6)

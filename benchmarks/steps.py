@@ -1,0 +1,196 @@
+"""What each idea of the engine gains: the same epoch with one of them left out, beside the epoch with all of them.
+
+    python -m benchmarks.steps
+
+docs/performance.md is written from it. The variants take turns in one process, and a gain is that of a round, then the median.
+"""
+
+import statistics
+import time
+from argparse import ArgumentParser
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, NamedTuple
+from unittest.mock import patch
+
+import numba
+import numpy as np
+from rich.console import Console
+
+from minidl.datasets import mnist
+from minidl.engine import plan, runner
+from minidl.ops.geometry import Array
+from minidl.ops.kernels import fused
+from minidl.ops.kernels.jit import OPTIONS
+
+from .contestants.minidl import Trainer
+from .models import MODELS
+from .results import Part, Results, main, parser
+from .tables import Table, number
+
+SLOW_SAMPLES = 2_000  # for the reference operations
+
+
+class Step(NamedTuple):
+    """One idea.
+
+    title: what it is. text: why it is fast. without: makes a context in which it is missing. ops, threads: in its place.
+    """
+
+    title: str
+    text: str
+    without: Callable[[], AbstractContextManager[Any]] = nullcontext
+    ops: str = "kernels"
+    threads: int | None = None
+
+
+@contextmanager
+def _compiled_with(**constants: int) -> Iterator[None]:
+    """The fused forward kernel, compiled anew with other constants."""
+    with patch.multiple(fused, **constants):
+        kernel = numba.njit(**OPTIONS)(fused.conv_pool_forward.py_func)
+        with patch.object(plan, "conv_pool_forward", kernel):
+            yield
+
+
+def _fresh(workspace: plan.Workspace, key: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    return np.empty(shape, dtype)
+
+
+def _never(*_: Any) -> bool:
+    return False
+
+
+def _steps_apart(layers: Any, fuse: bool) -> list[plan.LayerStep]:
+    return [plan.LayerStep(layer, position) for position, layer in enumerate(layers)]
+
+
+def _copying(step: plan.DropoutStep, layer: Any, position: int, in_place: bool) -> None:
+    plan.LayerStep.__init__(step, layer, position)
+    step.in_place = False
+
+
+STEPS = (
+    Step(
+        "Compiled kernels",
+        "`ops/reference.py` is NumPy: every operation passes over whole arrays several times, and a convolution lays all its "
+        "windows out in memory before one large matrix product. `ops/kernels` has the same functions with the same signatures, "
+        "compiled by Numba, and lays out a few images at a time, which stay in the second-level cache. Without it, and without "
+        "anything below:",
+        ops="reference",
+    ),
+    Step(
+        "Fused steps",
+        "The plan (`engine/plan.py`) makes one step of a convolution, its bias, its ReLU and the 2 × 2 pool behind it. The map "
+        "before the pool, four times as large as what comes out, is never written: the four sums that a window of the pool "
+        "compares stay in registers. Backward works on the one pixel of four that the pool let through. A dense layer's bias and "
+        "ReLU are one pass, and flattening copies nothing. Without it, with every layer a step of its own:",
+        lambda: patch.object(plan, "_steps", _steps_apart),
+    ),
+    Step(
+        "Windows abreast",
+        "A processor begins two vector multiply-adds a cycle and finishes each some four cycles later, so eight independent sums "
+        "keep it busy only if nothing ever waits. Where there are 32 registers, the fused convolution makes two windows of the "
+        "pool at a time: sixteen sums, and each weight that is loaded is used eight times. Without it:",
+        lambda: _compiled_with(ABREAST=1),
+    ),
+    Step(
+        "Pixels out of a register",
+        "In a first layer the filters are the lanes of a vector, and each filter's maximum stood on another pixel of its window. "
+        "Two rows of the image fit one register, and one instruction takes another lane of it for every filter. Without it the "
+        "gradient is multiplied by all four pixels, three of them times zero:",
+        lambda: patch.object(plan, "narrow", _never),
+    ),
+    Step(
+        "Arrays that are used again",
+        "The system hands out memory page by page, at the first touch of each, and takes large arrays back when they are freed. "
+        "So every worker keeps its arrays from batch to batch (`Workspace`). Without it:",
+        lambda: patch.object(plan.Workspace, "array", _fresh),
+    ),
+    Step(
+        "Dropout in place",
+        "Behind a fused convolution nobody needs the numbers before the dropout, so they are overwritten, and so is the gradient "
+        "on the way back. It saves memory, and some time where the caches are full. Without it:",
+        lambda: patch.object(plan.DropoutStep, "__init__", _copying),
+    ),
+    Step(
+        "Large shards",
+        "A matrix product has to rearrange its operands before it can be fast, which pays only for many rows. So a batch is cut "
+        "into as few shards as keep all threads busy. With shards of 25 samples in place of 100:",
+        lambda: patch.object(runner, "SHARD", 25),
+    ),
+    Step(
+        "Threads around the kernels, not in them",
+        "A shard goes through the whole model in one thread, forward and backward, beside the other shards. The threads meet "
+        "twice a batch: when the gradients are summed, and when the parameters are updated. BLAS has one thread meanwhile, for "
+        "two kinds of threads would wait for each other's processors. With one thread:",
+        threads=1,
+    ),
+)
+
+
+def epoch(step: Step | None, settings: dict[str, Any], x: Array, y: Array) -> float:
+    """Seconds a sample of one epoch without the step, or with all of them."""
+    model = MODELS[settings["model"]]
+    if step and step.ops == "reference":
+        x, y = x[:SLOW_SAMPLES], y[:SLOW_SAMPLES]
+    with step.without() if step else nullcontext():
+        trainer = Trainer(model, (step and step.threads) or settings["threads"], 1, step.ops if step else "kernels")
+        rest = len(x) % model.batch_size
+        trainer.train(x[: 2 * model.batch_size + rest], y[: 2 * model.batch_size + rest], model.batch_size)
+        begin = time.perf_counter()
+        trainer.train(x, y, model.batch_size)
+        return (time.perf_counter() - begin) / len(x)
+
+
+def measure(results: Results, settings: dict[str, Any], console: Console) -> None:
+    """Fill the part "steps": a record a round and variant; step "" is the engine with everything."""
+    results.begin("steps", settings)
+    (images, labels), _ = mnist.load_data()
+    x = images[: settings["samples"], ..., None].astype(np.float32) / 255
+    y = labels[: settings["samples"]].astype(np.int64)
+    for round_number in range(settings["rounds"]):
+        for step in (None, *STEPS):
+            title = step.title if step else ""
+            seconds = epoch(step, settings, x, y)
+            results.add("steps", {"step": title, "round": round_number, "seconds": seconds})
+            console.print(f"round {round_number + 1}: {number(1e6 * seconds)} µs a sample without {title or 'nothing'}")
+
+
+def gain(part: dict[str, Any], title: str) -> float:
+    """How many times as long an epoch takes without the step: of each round, then the median."""
+    seconds = {(r["step"], r["round"]): r["seconds"] for r in part["records"]}
+    rounds = sorted({round_number for _, round_number in seconds})
+    return statistics.median(seconds[title, n] / seconds["", n] for n in rounds)
+
+
+def seconds_without(part: dict[str, Any], title: str) -> float:
+    """Seconds a sample, the median over the rounds."""
+    return statistics.median(r["seconds"] for r in part["records"] if r["step"] == title)
+
+
+def tables(parts: dict[str, Any]) -> list[Table]:
+    """A row a step."""
+    part = parts["steps"]
+    rows = [("nothing", number(1e6 * seconds_without(part, "")), "1")]
+    rows += [
+        (step.title, number(1e6 * seconds_without(part, step.title)), number(gain(part, step.title))) for step in STEPS
+    ]
+    settings = part["settings"]
+    title = f"{MODELS[settings['model']].title}, {settings['threads']} threads: what is left out"
+    return [Table(title, ("", "µs a sample", "times as long"), rows)]
+
+
+def options() -> ArgumentParser:
+    """The command line's."""
+    result = parser(__doc__)
+    result.add_argument("--model", choices=MODELS, default="cnn")
+    result.add_argument("--samples", type=int, default=20_000, help="in an epoch (default: 20000)")
+    result.add_argument("--rounds", type=int, default=5, help="turns of each variant (default: 5)")
+    return result
+
+
+PART = Part("steps", options(), {"samples": 1_000, "rounds": 1}, measure, tables)
+
+if __name__ == "__main__":
+    main(PART)
