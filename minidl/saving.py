@@ -7,6 +7,7 @@ claims is for the caller to check.
 import contextlib
 import json
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -76,6 +77,13 @@ def replace(path: Path, data: bytes) -> None:
                 os.fsync(descriptor)  # the new name is on disk, too
             finally:
                 os.close(descriptor)
+
+
+def remove_temporaries(folder: Path) -> None:
+    """Remove what processes that were killed in the middle of a ``write`` have left behind in this folder."""
+    for name in os.listdir(folder):
+        if re.fullmatch(r"\.minidl-[0-9a-f]{16}\.tmp", name):
+            os.remove(os.path.join(folder, name))
 
 
 def read(path: Path, *kinds: str) -> tuple[dict[str, Any], dict[str, Array]]:

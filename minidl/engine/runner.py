@@ -4,9 +4,9 @@ The shards follow from the batch size alone, and their results are added in thei
 with one thread or with many.
 """
 
+import collections
 import itertools
 import math
-import queue
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -77,7 +77,7 @@ class Runner:
         self.layers = layers
         self.metrics = metrics
         self.dtype = dtype
-        self._idle: queue.LifoQueue[Workspace] = queue.LifoQueue()
+        self._idle: collections.deque[Workspace] = collections.deque()  # append and pop are safe with many threads
         self._gradients: list[Workspace] = []
 
     def predict(self, data: Data, where: slice, out: Array) -> None:
@@ -89,7 +89,7 @@ class Runner:
             x = data.inputs(slice(where.start + first, where.start + last), self.dtype, scratch)
             y, _ = self.plan.forward(x, False, None, scratch)
             out[first:last] = self.plan.predictions(y)
-            self._idle.put(scratch)
+            self._idle.append(scratch)
 
         run(job, shards(_count(where)))
 
@@ -107,10 +107,14 @@ class Runner:
         parts = shards(_count(where))
         while len(self._gradients) < len(parts):
             self._gradients.append(Workspace())
-        results = run(
-            lambda i: self._shard(data, where, parts[i], (key, self._gradients[i])),
-            range(len(parts)),
-        )
+        try:
+            results = run(
+                lambda i: self._shard(data, where, parts[i], (key, self._gradients[i])),
+                range(len(parts)),
+            )
+        except KeyboardInterrupt:  # by force, perhaps: then a thread may still be writing into them
+            self._gradients = []
+            raise
         sums = self._add(results)
         if not math.isfinite(sums.loss):
             raise FloatingPointError(self._explain(sums.loss, data, where, parts, key))
@@ -190,14 +194,14 @@ class Runner:
             if backward is not None and math.isfinite(value):
                 gradients = self.plan.backward(self.plan.loss.backward(cache), caches, scratch, backward[1])
                 _check_finite(gradients)
-        self._idle.put(scratch)
+        self._idle.append(scratch)
         return sums, gradients
 
     def _borrow(self) -> Workspace:
         """A workspace that no other thread uses."""
         try:
-            return self._idle.get_nowait()
-        except queue.Empty:
+            return self._idle.pop()
+        except IndexError:
             return Workspace()
 
     @staticmethod
