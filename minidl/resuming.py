@@ -146,7 +146,8 @@ def _parsed(text: Any) -> dict[str, Any]:
 
 def _check(training: Any, place: dict[str, Any]) -> None:
     """Raise a ValueError where this cannot be a state of this training."""
-    epoch, batch, rate, began = (place.get(name) for name in ("epoch", "batch", "learning_rate", "began"))
+    epoch, batch, began = (place.get(name) for name in ("epoch", "batch", "began"))
+    rate: Any = place.get("learning_rate")
     if not saving.is_count(epoch) or not training.first <= epoch <= max(training.first, training.last):
         raise ValueError(f"it is damaged: the epoch cannot be {epoch!r}.")
     sums = _sums(place.get("sums"), len(training.model.metrics))
@@ -158,7 +159,7 @@ def _check(training: Any, place: dict[str, Any]) -> None:
     if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
         raise ValueError(f"it is damaged: the seed must be an integer ≥ 0, found {seed!r}.")
     by_function = rate is None and _learning_rate(training.model) is None
-    if not by_function and not (_is_number(rate) and 0 <= float(rate or 0) < math.inf):
+    if not by_function and not (_is_number(rate) and 0 <= rate < math.inf):
         raise ValueError(f"it is damaged: the learning rate must be a number ≥ 0, found {rate!r}.")
     states = place.get("callbacks")
     if not isinstance(states, list) or [type(state) for state in states] != [dict] * len(training.keeping):
