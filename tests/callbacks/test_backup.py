@@ -431,7 +431,7 @@ WRONG = {
     "seed": [None, -1, True, 1.0, "1", []],
     "learning_rate": [None, -0.1, True, "1", [], math.nan, math.inf, 10**400],
     "stop_training": [None, 0, "yes"],
-    "sums": [None, 1, {}, [], [1.0, 2], [1.0, 0, [[1, 1]]], [1.0, 2, []], [1.0, 2, [[1, ""]]], [1.0, 2, [[1]]], ["", 2, [[1, 1]]]],
+    "sums": [None, 1, {}, [1.0, 2], [1.0, 0, [[1, 1]]], [1.0, 2, []], [1.0, 2, [[1, ""]]], [1.0, 2, [[1]]], ["", 2, [[1, 1]]]],
     "logs": [None, [], 1],
     "began": [None, [], {}, {"epochs_trained": 0}, {"epochs_trained": 0, "steps_trained": -1}],
     "callbacks": [None, {}, [], [{}], [[]] * 5],
