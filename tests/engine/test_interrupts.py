@@ -175,6 +175,28 @@ def test_nothing_is_left_out_where_the_users_handler_raises_nothing(threads):
         signal.signal(signal.SIGINT, before)
 
 
+@pytest.mark.parametrize("call", [1, 2])
+def test_blas_gets_its_threads_back_where_the_limit_itself_is_interrupted(monkeypatch, call):
+    """At its beginning, where the block is then not entered, and at its end."""
+    real, calls = workers._set_blas_threads, []
+
+    def set_threads(counts):
+        real(counts)
+        calls.append(counts)
+        if len(calls) == call:
+            press()
+
+    monkeypatch.setattr(workers, "_set_blas_threads", set_threads)
+    before = [library.num_threads for library in workers._blas()]
+
+    def block(done):
+        with workers.SingleThreadedBlas():
+            done("entered")
+
+    assert interrupts(block) == ["entered"] * (call - 1)
+    assert calls == [[1] * len(before), before]
+
+
 # --------------------------------------------------------------------------------------------------------- trainings
 
 
