@@ -14,6 +14,7 @@ from .utils.lookup import by_name
 from .utils.settings import settings
 
 LAYERS = {name: getattr(layers, name) for name in layers.__all__ if name not in ("Input", "Layer")}
+BUILDS = {layer.build for layer in LAYERS.values()}  # they allocate through their initializers alone
 LOSSES = {loss.__name__: loss for loss in losses.LOSSES.values()}
 OPTIMIZERS = {optimizer.__name__: optimizer for optimizer in optimizers.OPTIMIZERS.values()}
 

@@ -51,6 +51,8 @@ class Sequential:
         ops: str = "kernels",
         fuse: bool = True,
     ) -> None:
+        if name is not None and not isinstance(name, str):
+            raise ValueError(f"a model's name must be a text or None, received {name!r}.")
         self.name = name or "sequential"
         if seed is None:
             seed = int(np.random.SeedSequence().generate_state(1)[0])
@@ -409,7 +411,10 @@ class Sequential:
             raise ValueError(f"{self} is not built: give its first layer an input_shape, or call build(input_shape).")
         _, arrays = saving.read(path, "weights", "model")
         weights = {name: value for name, value in arrays.items() if not name.startswith(saving.SLOTS)}
-        saving.copy_by_name(self.params, weights, str(self))
+        try:
+            saving.copy_by_name(self.params, weights, str(self))
+        except ValueError as error:
+            raise saving.refusal(path, f"cannot be loaded: {error}") from error
 
     def get_config(self) -> dict[str, Any]:
         """What ``from_config`` makes this model again from, with new weights: settings, layers and the shape of a sample."""
@@ -550,7 +555,7 @@ def load_model(
     try:
         return _restored(content, arrays, custom_objects or {}, compile)
     except Exception as error:  # whatever goes wrong now, goes wrong because of what the file says
-        raise ValueError(f"'{os.fsdecode(path)}' cannot be loaded: {error}") from error
+        raise saving.refusal(path, f"cannot be loaded: {error}") from error
 
 
 def _restored(
@@ -559,7 +564,8 @@ def _restored(
     model, input_shape = Sequential._unbuilt(content.get("model"), custom_objects)
     if input_shape is None:
         raise ValueError("it does not say the shape of a sample.")
-    with saving.initialized_with(model.layers, arrays):
+    ours = [layer for layer in model.layers if getattr(type(layer), "build", None) in configs.BUILDS]
+    with saving.initialized_with(ours, arrays):
         model.build(input_shape)
     training = content.get("training")
     if compile and training is not None:
@@ -572,9 +578,9 @@ def _restored(
 
 def model_from_json(json_string: str, custom_objects: configs.CustomObjects | None = None) -> Sequential:
     """A new model from the text of ``model.to_json``, with new weights. Raises what Sequential.from_config does."""
-    config = saving.parse(json_string, "the model's text")
+    config = saving.parse(json_string)
     if not isinstance(config, dict) or config.get("class_name") != "Sequential":
-        raise ValueError("the model's text must be that of to_json: {'class_name': 'Sequential', 'config': …}.")
+        raise ValueError("a model's text must be that of to_json: {'class_name': 'Sequential', 'config': …}.")
     return Sequential.from_config(config.get("config"), custom_objects)
 
 

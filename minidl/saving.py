@@ -26,6 +26,7 @@ CUSTOM = "custom_object"  # how the JSON calls what is not the library's, and ha
 SLOTS = "/optimizer/"  # before the address of a parameter: the state that the optimizer keeps for it
 KEY = "minidl"  # the only entry of the metadata, so that the same content is always the same bytes
 DTYPES = ("F32", "F64", "I8", "I16", "I32", "I64", "U8", "U16", "U32", "U64")
+LONGEST = 2000  # characters of a message
 # How the files begin that are most often taken for ours.
 OTHERS = {
     b"\x89HDF": "an HDF5 file (.h5)",
@@ -69,7 +70,7 @@ def replace(path: Path, data: bytes) -> None:
             raise
     except OSError as error:
         old = "The file of that name is as it was." if os.path.isfile(target) else "No file was left behind."
-        raise OSError(error.errno, f"cannot write {_named(path)}: {error.strerror or error}. {old}") from error
+        raise OSError(error.errno, f"cannot write '{os.fsdecode(path)}': {error.strerror or error}. {old}") from error
     if os.name == "posix":
         with contextlib.suppress(OSError):  # not every file system can; the file is whole either way
             descriptor = os.open(folder, os.O_RDONLY)
@@ -94,47 +95,47 @@ def read(path: Path, *kinds: str) -> tuple[dict[str, Any], dict[str, Array]]:
     Raises FileNotFoundError or another OSError where it cannot be read, and ValueError where it is of another kind, of a newer
     version, or damaged.
     """
-    name = _named(path)
     with open(path, "rb") as file:
         start = file.read(8)
     for magic, what in OTHERS.items():
         if start.startswith(magic):
-            raise ValueError(f"{name} is {what}: expected a safetensors file, written by minidl.")
+            raise refusal(path, f"is {what}: expected a safetensors file, written by minidl.")
     try:
         with safe_open(os.fsdecode(path), framework="numpy") as opened:
-            content = _content((opened.metadata() or {}).get(KEY), kinds, name)
+            content = _content((opened.metadata() or {}).get(KEY), kinds, path)
             arrays = {}
             for key in opened.keys():  # noqa: SIM118 (it is no dictionary)
                 dtype = opened.get_slice(key).get_dtype()
                 if dtype not in DTYPES:
-                    raise ValueError(f"{name}: the array {key!r} is of type {dtype}, which minidl does not write.")
+                    raise refusal(path, f"is not minidl's: the array {key!r} is of type {dtype}.")
                 try:
                     arrays[key] = opened.get_tensor(key)
                 except ValueError as error:  # no bytes, but a rank or a size that NumPy cannot hold
-                    raise ValueError(f"{name}: the array {key!r} cannot be read: {error}.") from error
+                    raise refusal(path, f"is damaged: the array {key!r} cannot be read ({error}).") from error
     except SafetensorError as error:
-        raise ValueError(
-            f"{name} is damaged, or no safetensors file: {error}. Get a whole copy of the file."
-        ) from error
+        raise refusal(path, f"is damaged, or no safetensors file: {error}. Get a whole copy of the file.") from error
     return content, arrays
 
 
-def _content(text: str | None, kinds: tuple[str, ...], name: str) -> dict[str, Any]:
+def _content(text: str | None, kinds: tuple[str, ...], path: Path) -> dict[str, Any]:
     """The JSON of the metadata, where it is of one of the kinds and of a version that is known."""
     if text is None:
-        raise ValueError(f"{name} is a safetensors file, but not one of minidl's: its metadata has no {KEY!r}.")
-    content = parse(text, name)
+        raise refusal(path, f"is a safetensors file, but not one of minidl's: its metadata has no {KEY!r}.")
+    try:
+        content = parse(text)
+    except ValueError as error:
+        raise refusal(path, f"is damaged: {error}") from error
     if not isinstance(content, dict):
-        raise ValueError(f"{name} is damaged: expected an object in its metadata, found {type(content).__name__}.")
+        raise refusal(path, f"is damaged: expected an object in its metadata, found {type(content).__name__}.")
     version, kind = content.get("version"), content.get("kind")
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
-        raise ValueError(f"{name} is damaged: expected a version, an integer from 1, found {version!r}.")
+        raise refusal(path, f"is damaged: expected a version, an integer from 1, found {version!r}.")
     if version > VERSION:
-        raise ValueError(
-            f"{name} is of version {version}, and this minidl reads up to version {VERSION}. Install a newer minidl."
+        raise refusal(
+            path, f"is of version {version}, and this minidl reads up to version {VERSION}. Install a newer minidl."
         )
     if kind not in kinds:
-        raise ValueError(f"{name} holds {kind!r}, expected {' or '.join(map(repr, kinds))}.")
+        raise refusal(path, f"holds {kind!r}, expected {' or '.join(map(repr, kinds))}.")
     return content
 
 
@@ -164,12 +165,12 @@ def _encode(value: Any) -> Any:
     return {CUSTOM: name}
 
 
-def parse(text: str, what: str) -> Any:
+def parse(text: str) -> Any:
     """The value of a JSON text. Raises ValueError where it is none, names a thing twice, or is nested too deep."""
     try:
         return json.loads(text, parse_constant=_no_constant, object_pairs_hook=_once)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{what} is damaged: its JSON cannot be read ({error}).") from error
+        raise ValueError(f"its JSON cannot be read ({error}).") from error
 
 
 def _no_constant(name: str) -> None:
@@ -183,8 +184,9 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return value
 
 
-def _named(path: Path) -> str:
-    return f"'{os.fsdecode(path)}'"
+def refusal(path: Path, reason: str) -> ValueError:
+    """The error that says why a file is refused: cut, because the reason may quote the file, which may go on for ever."""
+    return ValueError(f"'{os.fsdecode(path)}' {reason if len(reason) <= LONGEST else reason[:LONGEST] + ' …'}")
 
 
 # ------------------------------------------------------------------------------------------------ the state of a model
@@ -248,7 +250,7 @@ def copy_by_name(targets: Mapping[str, Array], arrays: Mapping[str, Array], owne
         if found.dtype.kind != "f":
             faults.append(f"{name!r} is {found.dtype}, expected floats")
     if faults:
-        raise ValueError(f"the file does not fit {owner}: {'; '.join(faults)}.")
+        raise ValueError(f"it does not fit {owner}: {'; '.join(faults)}.")
     for name, target in targets.items():
         with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite
             target[...] = arrays[name]
@@ -261,10 +263,7 @@ def initialized_with(layers: Sequence[Any], arrays: Mapping[str, Array]) -> Iter
     A file may claim a layer of 2⁴⁰ units. Its initializer is asked for an array of that shape, and raises a ValueError.
     """
     before = [
-        (layer, key, value)
-        for layer in layers
-        for key, value in getattr(layer, "__dict__", {}).items()
-        if key.endswith("_initializer")
+        (layer, key, value) for layer in layers for key, value in vars(layer).items() if key.endswith("_initializer")
     ]
 
     def stored(address: str) -> Callable[..., Array]:

@@ -1,5 +1,6 @@
 """The contract that every layer keeps: nothing is hidden between forward and backward."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -141,7 +142,12 @@ def check_shape(value: object, what: str) -> Shape:
             f"{what} must be a tuple of positive integers, the shape of one sample without the batch axis, "
             f"received {value!r}."
         )
-    return tuple(int(size) for size in value)
+    shape = tuple(int(size) for size in value)
+    if (
+        len(shape) > 63 or max(shape, default=1) >= 2**63 or math.prod(shape) >= 2**63
+    ):  # the product last: it may be huge
+        raise ValueError(f"{what} must be one that NumPy can hold: 63 axes, less than 2⁶³ numbers, received {value!r}.")
+    return shape
 
 
 def check_pair(value: object, what: str) -> tuple[int, int]:
@@ -149,6 +155,8 @@ def check_pair(value: object, what: str) -> tuple[int, int]:
     pair = tuple(value) if isinstance(value, tuple | list) else (value, value)
     if len(pair) != 2 or not all(is_integer(size) and size > 0 for size in pair):
         raise ValueError(f"{what} must be a positive integer or a pair of them, received {value!r}.")
+    if int(pair[0]) * int(pair[1]) >= 2**31:  # the place in a pool's window is kept as an int32
+        raise ValueError(f"{what} must be less than 2³¹ cells in all, received {value!r}.")
     return int(pair[0]), int(pair[1])
 
 

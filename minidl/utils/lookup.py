@@ -13,6 +13,8 @@ def by_name(table: Mapping[str, Value], name: str, kind: str) -> Value:
         raise TypeError(f"a {kind} must be given by its name, received {name!r}.")
     if name in table:
         return table[name]
-    near = difflib.get_close_matches(name.lower(), table, n=2, cutoff=0.5)
+    near = difflib.get_close_matches(
+        name[:100].lower(), table, n=2, cutoff=0.5
+    )  # a name from a file may be of any length
     hint = f"Did you mean {' or '.join(map(repr, near))}? " if near else ""
     raise ValueError(f"unknown {kind} {name!r}. {hint}There are: {', '.join(sorted(table))}.")
