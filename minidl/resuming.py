@@ -20,6 +20,7 @@ Content = Mapping[str, Any]
 
 CALLBACKS = "/callbacks/"  # before the names of their arrays: no layer has an empty name
 COUNTERS = ("epochs_trained", "steps_trained")
+PLACE = ("seed", "learning_rate", "stop_training", "began", "epoch", "batch", "sums", "logs", "callbacks")
 
 
 def get_state(training: Any) -> tuple[Content, dict[str, Array]]:
@@ -146,22 +147,22 @@ def _parsed(text: Any) -> dict[str, Any]:
 
 def _check(training: Any, place: dict[str, Any]) -> None:
     """Raise a ValueError where this cannot be a state of this training."""
-    epoch, batch, began = (place.get(name) for name in ("epoch", "batch", "began"))
-    rate: Any = place.get("learning_rate")
+    missing = [name for name in PLACE if name not in place]
+    if missing:
+        raise ValueError(f"it is damaged: {missing[0]} is missing.")
+    seed, rate, stop, began, epoch, batch, found, logs, states = (place[name] for name in PLACE)
     if not saving.is_count(epoch) or not training.first <= epoch <= max(training.first, training.last):
         raise ValueError(f"it is damaged: the epoch cannot be {epoch!r}.")
-    sums = _sums(place.get("sums"), len(training.model.metrics))
+    sums = _sums(found, len(training.model.metrics))
     if not saving.is_count(batch) or batch > training.steps or (sums is None) != (batch == 0):
         raise ValueError(f"it is damaged: the batch cannot be {batch!r}.")
-    if not isinstance(place.get("logs"), dict) or not isinstance(place.get("stop_training"), bool):
+    if not isinstance(logs, dict) or not isinstance(stop, bool):
         raise ValueError("it is damaged: expected logs, and whether to stop.")
-    seed = place.get("seed")
     if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
         raise ValueError(f"it is damaged: the seed must be an integer ≥ 0, found {seed!r}.")
     by_function = rate is None and _learning_rate(training.model) is None
     if not by_function and not (_is_number(rate) and 0 <= rate < math.inf):
         raise ValueError(f"it is damaged: the learning rate must be a number ≥ 0, found {rate!r}.")
-    states = place.get("callbacks")
     if not isinstance(states, list) or [type(state) for state in states] != [dict] * len(training.keeping):
         raise ValueError("it is damaged: expected a state for each callback.")
     if not isinstance(began, dict) or not all(saving.is_count(began.get(name)) for name in COUNTERS):

@@ -53,7 +53,7 @@ class BackupAndRestore(Callback):
             resuming.set_state(self.training, *saving.read(self.path, "backup"))
         except ValueError as error:
             raise ValueError(
-                f"BackupAndRestore cannot go on from '{self.path}': {error} "
+                f"BackupAndRestore cannot go on from '{self.path}': {str(error)[: saving.LONGEST]} "
                 "To train from the beginning, delete that file; to go on, call fit as it was called then."
             ) from error
 

@@ -472,10 +472,14 @@ def test_a_callbacks_state_of_another_type_is_refused(folder, what):
     refused(folder, f"cannot go on from .*{match}")
 
 
-def test_what_is_no_state_at_all_is_refused(folder):
+def test_what_is_no_whole_state_is_refused(folder):
+    whole = json.loads(saving.read(folder / "backup" / FILE, "backup")[0]["training"])
     for wrong in (None, 1, "", "[]", "{", "[" * 100_000, "9" * 5000):
         change(folder, training=wrong)
         refused(folder, "it is damaged")
+    for missing in whole:
+        change(folder, training=json.dumps({name: value for name, value in whole.items() if name != missing}))
+        refused(folder, f"it is damaged: {missing} is missing")
     for wrong in (None, [], {}, "all"):
         change(folder, fit=wrong)
         refused(folder, "it is of another training: layers was None then")
