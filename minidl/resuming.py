@@ -53,9 +53,8 @@ def set_state(training: Any, content: Content, arrays: Mapping[str, Array]) -> N
 
     Raises ValueError, and leaves the model as it was, where that is of another training, or no such thing at all.
     """
-    ours = _settings(training)
     theirs = content.get("fit")
-    for name, value in ours.items():
+    for name, value in _settings(training).items():
         _check_same(name, value, theirs.get(name) if isinstance(theirs, dict) else None)
     _check(training, _parsed(content.get("training")))
     take(training, content, arrays)
@@ -152,17 +151,17 @@ def _check(training: Any, place: dict[str, Any]) -> None:
         raise ValueError(f"it is damaged: {missing[0]} is missing.")
     seed, rate, stop, began, epoch, batch, found, logs, states = (place[name] for name in PLACE)
     if not saving.is_count(epoch) or not training.first <= epoch <= max(training.first, training.last):
-        raise ValueError(f"it is damaged: the epoch cannot be {epoch!r}.")
+        raise ValueError(f"it is damaged: the epoch cannot be {epoch!r:.200}.")
     sums = _sums(found, len(training.model.metrics))
     if not saving.is_count(batch) or batch > training.steps or (sums is None) != (batch == 0):
-        raise ValueError(f"it is damaged: the batch cannot be {batch!r}.")
+        raise ValueError(f"it is damaged: the batch cannot be {batch!r:.200}.")
     if not isinstance(logs, dict) or not isinstance(stop, bool):
         raise ValueError("it is damaged: expected logs, and whether to stop.")
     if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
-        raise ValueError(f"it is damaged: the seed must be an integer ≥ 0, found {seed!r}.")
+        raise ValueError(f"it is damaged: the seed must be an integer ≥ 0, found {seed!r:.200}.")
     by_function = rate is None and _learning_rate(training.model) is None
     if not by_function and not (_is_number(rate) and 0 <= rate < math.inf):
-        raise ValueError(f"it is damaged: the learning rate must be a number ≥ 0, found {rate!r}.")
+        raise ValueError(f"it is damaged: the learning rate must be a number ≥ 0, found {rate!r:.200}.")
     if not isinstance(states, list) or [type(state) for state in states] != [dict] * len(training.keeping):
         raise ValueError("it is damaged: expected a state for each callback.")
     if not isinstance(began, dict) or not all(saving.is_count(began.get(name)) for name in COUNTERS):
@@ -178,8 +177,15 @@ def _check(training: Any, place: dict[str, Any]) -> None:
 
 
 def _check_same(name: str, ours: Any, theirs: Any) -> None:
-    if ours != theirs:
-        raise ValueError(f"it is of another training: {name} was {theirs!r} then, and is {ours!r} now.")
+    """Raise a ValueError that names the first difference, however deep it is."""
+    if isinstance(ours, dict) and isinstance(theirs, dict) and ours.keys() == theirs.keys():
+        for key, value in ours.items():
+            _check_same(f"{name}'s {key}", value, theirs[key])
+    elif isinstance(ours, list) and isinstance(theirs, list) and len(ours) == len(theirs):
+        for i, value in enumerate(ours):
+            _check_same(f"{name}[{i}]", value, theirs[i])
+    elif ours != theirs:
+        raise ValueError(f"it is of another training: {name} was {theirs!r:.200} then, and is {ours!r:.200} now.")
 
 
 def _sums(found: Any, metrics: int) -> Sums | None:
@@ -190,10 +196,10 @@ def _sums(found: Any, metrics: int) -> Sums | None:
         loss, samples, pairs = found
         pairs = [(total, count) for total, count in pairs]
     except (TypeError, ValueError):
-        raise ValueError(f"it is damaged: the sums of an epoch cannot be {found!r}.") from None
+        raise ValueError(f"it is damaged: the sums of an epoch cannot be {found!r:.200}.") from None
     numbers = [loss, samples, *(number for pair in pairs for number in pair)]
     if not saving.is_count(samples) or samples == 0 or len(pairs) != metrics or not all(map(_is_number, numbers)):
-        raise ValueError(f"it is damaged: the sums of an epoch cannot be {found!r}.")
+        raise ValueError(f"it is damaged: the sums of an epoch cannot be {found!r:.200}.")
     return Sums(loss, samples, pairs)
 
 

@@ -117,8 +117,8 @@ class Training:
         if self.epoch < self.last:
             place = f"in epoch {self.epoch + 1} of {self.last}, after {self.batch} of {self.steps} batches"
         return (
-            f"fit was stopped {place}. {self.model} is as its last whole step left it, the "
-            f"{self.model.steps_trained}th of its life; model.history holds the epochs that are done."
+            f"fit was stopped {place}. {self.model} is as step {self.model.steps_trained} of its life has left it; "
+            "model.history holds the epochs that are done."
         )
 
 

@@ -138,5 +138,5 @@ def taken(state: State, name: str, kind: type | tuple[type, ...]) -> Any:
     kinds = kind if isinstance(kind, tuple) else (kind,)
     if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
         expected = " or ".join(kind.__name__ for kind in kinds)
-        raise ValueError(f"the callback's state {name!r} must be {expected}, received {value!r}.")
+        raise ValueError(f"the callback's state {name!r} must be {expected}, received {value!r:.200}.")
     return value

@@ -165,5 +165,5 @@ class CSVLogger(Callback):
                 "interrupted. Put the old file back."
             )
         if names is not None and not all(isinstance(name, str) for name in names):
-            raise ValueError(f"CSVLogger: the names of the columns must be texts, received {names!r}.")
+            raise ValueError(f"CSVLogger: the names of the columns must be texts, received {names!r:.200}.")
         self.length, self.names = length, names
