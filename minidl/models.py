@@ -269,9 +269,9 @@ class Sequential:
         (x, y, sample_weight). verbose: 0 silent, 1 or "auto" a bar on a terminal and a line an epoch elsewhere, 2 a line an
         epoch. class_weight: class → weight. sample_weight: (N,).
 
-        Returns the History. Raises RuntimeError before compile, ValueError or TypeError for data that does not fit, and
-        FloatingPointError, naming epoch, batch and layer, when the loss is not finite; the weights are then those before
-        that batch.
+        Returns the History, which is ``model.history`` from the beginning on. Raises RuntimeError before compile, ValueError
+        or TypeError for data that does not fit, and FloatingPointError, naming epoch, batch and layer, when the loss is not
+        finite; the weights are then those before that batch. A KeyboardInterrupt says where it stopped, after a whole step.
         """
         batch_size = check_positive(32 if batch_size is None else batch_size, "batch_size")
         first, last = _check_epochs(initial_epoch, epochs)

@@ -202,6 +202,23 @@ def test_a_model_without_a_seed_gets_the_one_of_the_backup(tmp_path):
     assert_same(second.get_weights(), whole.get_weights())
 
 
+def test_what_is_shown_counts_the_batches_before(tmp_path, capsys):
+    """Killed after 3 of 5 batches; the epoch ends with 5 of 5."""
+
+    def train(*more):
+        build().fit(X, Y, batch_size=4, verbose=2, callbacks=[c.BackupAndRestore(tmp_path, save_freq=1), *more])
+
+    with pytest.raises(Death):
+        train(c.LambdaCallback(on_train_batch_begin=lambda batch, logs: dies_at(batch, 3)))
+    capsys.readouterr()
+    batches = []
+    train(c.LambdaCallback(on_train_batch_begin=lambda batch, logs: batches.append(batch)))
+    assert batches == [3, 4]
+    title, line = capsys.readouterr().out.splitlines()
+    assert title == "Epoch 1/1"
+    assert line.startswith("5/5 - ")
+
+
 def test_a_log_that_is_appended_to_has_each_line_once(tmp_path):
     """Killed before any backup but the first one, after two epochs had been written."""
     path = tmp_path / "log.csv"
@@ -212,14 +229,14 @@ def test_a_log_that_is_appended_to_has_each_line_once(tmp_path):
 
     path.write_text("an older line\r\n")
     with pytest.raises(Death):
-        train(c.LambdaCallback(on_epoch_begin=lambda epoch, logs: dies_in_epoch(epoch, 2)))
+        train(c.LambdaCallback(on_epoch_begin=lambda epoch, logs: dies_at(epoch, 2)))
     assert len(path.read_text().splitlines()) == 3
     train()
     assert [line.split(",")[0] for line in path.read_text().splitlines()] == ["an older line", "0", "1", "2"]
 
 
-def dies_in_epoch(epoch, at):
-    if epoch == at:
+def dies_at(number, at):
+    if number == at:
         raise Death
 
 
