@@ -380,7 +380,7 @@ class Sequential:
 
     # ----------------------------------------------------------------------------------------------------------- files
 
-    def save(self, path: saving.Path, overwrite: bool = True) -> None:
+    def save(self, filepath: saving.Path, overwrite: bool = True) -> None:
         """Write all of the model to one file, for ``load_model``: training goes on from it as if it had never stopped.
 
         The file is a safetensors file: weights and the optimizer's state as arrays, everything else as JSON in its metadata.
@@ -389,19 +389,19 @@ class Sequential:
         Raises OSError where it cannot be written (the file of that name is then as it was), FileExistsError where it is there
         and overwrite is False, and ValueError where the model is not built, or has settings that JSON cannot hold.
         """
-        self._check_target(path, overwrite)
+        self._check_target(filepath, overwrite)
         if len(self.layers) > MOST_LAYERS:
             raise ValueError(f"{self} has {len(self.layers)} layers: a file may hold {MOST_LAYERS}.")
         counters, arrays = saving.training_state(self)
         content = {"model": self.get_config(), "training": self._training_config(), "state": counters}
-        saving.write(path, "model", content, arrays)
+        saving.write(filepath, "model", content, arrays)
 
-    def save_weights(self, path: saving.Path, overwrite: bool = True) -> None:
+    def save_weights(self, filepath: saving.Path, overwrite: bool = True) -> None:
         """Write the weights alone to a safetensors file, by address, "layer/parameter". Raises what ``save`` does."""
-        self._check_target(path, overwrite)
-        saving.write(path, "weights", {}, self.params)
+        self._check_target(filepath, overwrite)
+        saving.write(filepath, "weights", {}, self.params)
 
-    def load_weights(self, path: saving.Path) -> None:
+    def load_weights(self, filepath: saving.Path) -> None:
         """Take the weights from a file of ``save_weights`` or ``save``, by address, "layer/parameter".
 
         Raises OSError where it cannot be read, and ValueError where it is no such file, or where its arrays are not this
@@ -409,12 +409,12 @@ class Sequential:
         """
         if not self.built:
             raise ValueError(f"{self} is not built: give its first layer an input_shape, or call build(input_shape).")
-        _, arrays = saving.read(path, "weights", "model")
+        _, arrays = saving.read(filepath, "weights", "model")
         weights = {name: value for name, value in arrays.items() if not name.startswith(saving.SLOTS)}
         try:
             saving.copy_by_name(self.params, weights, str(self))
         except ValueError as error:
-            raise saving.refusal(path, f"cannot be loaded: {error}") from error
+            raise saving.refusal(filepath, f"cannot be loaded: {error}") from error
 
     def get_config(self) -> dict[str, Any]:
         """What ``from_config`` makes this model again from, with new weights: settings, layers and the shape of a sample."""
@@ -458,14 +458,18 @@ class Sequential:
         """get_config as a JSON text, for ``model_from_json``. options: json.dumps's, e.g. indent=2."""
         return saving.to_json({"class_name": "Sequential", "config": self.get_config()}, **options)
 
-    def _check_target(self, path: saving.Path, overwrite: bool) -> None:
+    def _check_target(self, filepath: saving.Path, overwrite: bool) -> None:
         if not self.built:
             raise ValueError(f"{self} is not built and has no weights to save: call build(input_shape), or fit.")
-        suffix = os.path.splitext(os.fsdecode(path))[1].lower()
+        suffix = os.path.splitext(os.fsdecode(filepath))[1].lower()
         if suffix in (".keras", ".h5", ".hdf5"):
-            raise ValueError(f"{self} is saved as a safetensors file, received the name of a {suffix} file: {path!r}.")
-        if not overwrite and os.path.exists(path):
-            raise FileExistsError(errno.EEXIST, "the file is there already, and overwrite is False", os.fsdecode(path))
+            raise ValueError(
+                f"{self} is saved as a safetensors file, received the name of a {suffix} file: {filepath!r}."
+            )
+        if not overwrite and os.path.exists(filepath):
+            raise FileExistsError(
+                errno.EEXIST, "the file is there already, and overwrite is False", os.fsdecode(filepath)
+            )
 
     def _training_config(self) -> dict[str, Any] | None:
         """What compile was called with; None before it was."""
@@ -541,7 +545,7 @@ class Sequential:
 
 
 def load_model(
-    path: saving.Path, custom_objects: configs.CustomObjects | None = None, compile: bool = True
+    filepath: saving.Path, custom_objects: configs.CustomObjects | None = None, compile: bool = True
 ) -> Sequential:
     """The model of a file that ``model.save`` has written: training goes on from it as if it had never stopped.
 
@@ -551,11 +555,11 @@ def load_model(
     Raises OSError where the file cannot be read, and ValueError where it is of another kind, of a newer version or damaged, or
     where custom_objects is missing something. It takes no more memory than a few times the file's size.
     """
-    content, arrays = saving.read(path, "model")
+    content, arrays = saving.read(filepath, "model")
     try:
         return _restored(content, arrays, custom_objects or {}, compile)
     except Exception as error:  # whatever goes wrong now, goes wrong because of what the file says
-        raise saving.refusal(path, f"cannot be loaded: {error}") from error
+        raise saving.refusal(filepath, f"cannot be loaded: {error}") from error
 
 
 def _restored(

@@ -25,7 +25,7 @@ VERSION = 1  # of the files; a reader refuses what is newer than itself
 CUSTOM = "custom_object"  # how the JSON calls what is not the library's, and has to be given at load
 SLOTS = "/optimizer/"  # before the address of a parameter: the state that the optimizer keeps for it
 KEY = "minidl"  # the only entry of the metadata, so that the same content is always the same bytes
-DTYPES = ("F32", "F64", "I8", "I16", "I32", "I64", "U8", "U16", "U32", "U64")
+DTYPES = ("F16", "F32", "F64", "I8", "I16", "I32", "I64", "U8", "U16", "U32", "U64")
 LONGEST = 2000  # characters of a message
 # How the files begin that are most often taken for ours.
 OTHERS = {
@@ -39,12 +39,15 @@ OTHERS = {
 def write(path: Path, kind: str, content: Mapping[str, Any], arrays: Mapping[str, Array]) -> None:
     """Write one file, in place of the one of that name: a temporary beside it, flushed to disk, then renamed over it.
 
-    kind: what the file is, e.g. "model". content: whatever JSON can hold. arrays: name → array, of any number type but bool,
-    complex and float16.
+    kind: what the file is, e.g. "model". content: whatever JSON can hold. arrays: name → array of floats or integers.
 
     Raises OSError where it cannot be written; the file of that name is then as it was, and the temporary is removed. (A process
-    that is killed leaves its temporary, ".minidl-….tmp".) Raises ValueError where JSON cannot hold the content.
+    that is killed leaves its temporary, ".minidl-….tmp".) Raises ValueError where JSON cannot hold the content, or an array
+    holds something else.
     """
+    for name, value in arrays.items():
+        if value.dtype.kind not in "fiu":
+            raise ValueError(f"a file holds arrays of floats and integers, received {name!r}, {value.dtype}.")
     text = to_json({"kind": kind, "version": VERSION, **content}, separators=(",", ":"))
     data = save({name: np.require(value, requirements="C") for name, value in arrays.items()}, {KEY: text})
     replace(path, data)
@@ -52,7 +55,7 @@ def write(path: Path, kind: str, content: Mapping[str, Any], arrays: Mapping[str
 
 def replace(path: Path, data: bytes) -> None:
     """Write a file whole or not at all, see ``write``."""
-    target = os.path.realpath(path)  # a link stays a link
+    target = os.path.realpath(os.fsdecode(path))  # a link stays a link
     folder = os.path.dirname(target)
     temporary = os.path.join(folder, f".minidl-{secrets.token_hex(8)}.tmp")
     try:

@@ -252,6 +252,22 @@ def test_arrays_of_any_layout_come_back(path):
         assert found[name].flags.writeable
 
 
+@pytest.mark.parametrize(
+    "array", [np.array([True]), np.array([1j]), np.array(["a"]), np.array([None])], ids=lambda a: str(a.dtype)
+)
+def test_arrays_that_could_not_be_read_are_not_written(path, array):
+    text = f"a file holds arrays of floats and integers, received 'a', {array.dtype}."
+    with pytest.raises(ValueError, match=re.escape(text)):
+        saving.write(path, "test", {}, {"a": array})
+    assert not path.exists()
+
+
+def test_a_path_may_be_text_or_bytes(path):
+    saving.write(os.fsencode(path), "test", {}, {})
+    saving.write(str(path), "test", {}, {"a": np.ones(3, np.float16)})
+    assert saving.read(os.fsencode(path), "test")[1]["a"].tolist() == [1, 1, 1]
+
+
 # ---------------------------------------------------------------------------------------------------------- weights
 
 
@@ -294,7 +310,8 @@ def test_a_report_of_all_that_does_not_fit(path):
         model.load_weights(path)
     assert str(caught.value) == (
         f"'{path}' cannot be loaded: it does not fit model 'sequential': missing 'dense_1/bias', (2,); "
-        "unexpected 'dense_2/bias', (2,); 'dense/kernel' has shape (4, 5), expected (4, 3); 'dense/bias' is int64, expected floats."
+        "unexpected 'dense_2/bias', (2,); 'dense/kernel' has shape (4, 5), expected (4, 3); 'dense/bias' is int64, "
+        "expected floats."
     )
     assert_same(model.params, before)
 
@@ -875,6 +892,38 @@ def test_a_disk_that_is_full_half_way(saved):
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert saved.read_bytes() == before
     assert list(saved.parent.iterdir()) == [saved]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="elsewhere a folder cannot be flushed")
+def test_the_file_is_on_disk_before_its_name_and_then_the_name(saved, monkeypatch):
+    calls, fsync, replace = [], os.fsync, os.replace
+
+    def note_fsync(descriptor):
+        calls.append("folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else os.fstat(descriptor).st_size)
+        fsync(descriptor)
+
+    def note_replace(source, target):
+        assert os.path.dirname(source) == os.path.dirname(target)
+        calls.append("replace")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", note_fsync)
+    monkeypatch.setattr(os, "replace", note_replace)
+    mlp(units=9).save(saved)
+    assert calls == [saved.stat().st_size, "replace", "folder"]
+
+
+def test_a_folder_that_cannot_be_flushed_is_no_error(saved, monkeypatch):
+    fsync = os.fsync
+
+    def flush(descriptor):
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "Invalid argument")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", flush)
+    mlp(units=9).save(saved)
+    assert load_model(saved).layers[0].units == 9
 
 
 def test_ctrl_c_while_writing(saved, monkeypatch):
