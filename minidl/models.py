@@ -461,11 +461,7 @@ class Sequential:
     def _check_target(self, filepath: saving.Path, overwrite: bool) -> None:
         if not self.built:
             raise ValueError(f"{self} is not built and has no weights to save: call build(input_shape), or fit.")
-        suffix = os.path.splitext(os.fsdecode(filepath))[1].lower()
-        if suffix in (".keras", ".h5", ".hdf5"):
-            raise ValueError(
-                f"{self} is saved as a safetensors file, received the name of a {suffix} file: {filepath!r}."
-            )
+        saving.check_suffix(filepath, str(self))
         if not overwrite and os.path.exists(filepath):
             raise FileExistsError(
                 errno.EEXIST, "the file is there already, and overwrite is False", os.fsdecode(filepath)

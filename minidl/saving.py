@@ -53,6 +53,13 @@ def write(path: Path, kind: str, content: Mapping[str, Any], arrays: Mapping[str
     replace(path, data)
 
 
+def check_suffix(path: Path, owner: str) -> None:
+    """Raise a ValueError where the name is one for Keras's files, which ours are not."""
+    suffix = os.path.splitext(os.fsdecode(path))[1].lower()
+    if suffix in (".keras", ".h5", ".hdf5"):
+        raise ValueError(f"{owner} is saved as a safetensors file, received the name of a {suffix} file: {path!r}.")
+
+
 def replace(path: Path, data: bytes) -> None:
     """Write a file whole or not at all, see ``write``."""
     target = os.path.realpath(os.fsdecode(path))  # a link stays a link

@@ -5,6 +5,7 @@ import io
 import os
 from typing import Any, Literal
 
+from .. import saving
 from .base import Callback, Logs, State, taken
 from .monitor import Monitor
 
@@ -45,6 +46,7 @@ class ModelCheckpoint(Monitor):
     ) -> None:
         # what is better need not be known where everything is saved
         super().__init__(monitor, mode if save_best_only or mode != "auto" else "min")
+        saving.check_suffix(filepath, "the model")  # now, and not after the first epoch
         self.filepath = os.fspath(filepath)
         self.verbose = verbose
         self.save_best_only = save_best_only

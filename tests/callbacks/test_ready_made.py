@@ -326,6 +326,13 @@ def test_a_name_that_the_logs_do_not_have_is_an_error_with_those_that_there_are(
         Fed(ModelCheckpoint("{val_los}"), [1])
 
 
+def test_a_name_for_a_file_of_keras_is_refused_before_the_training():
+    with pytest.raises(
+        ValueError, match=r"the model is saved as a safetensors file, received the name of a .keras file"
+    ):
+        ModelCheckpoint("{epoch}.keras")
+
+
 def test_save_freq_is_checked():
     for wrong in (0, 2.5, True, "batch", None):
         with pytest.raises(ValueError, match="save_freq must be 'epoch' or a number of batches, received"):
