@@ -30,6 +30,9 @@ def get_state(training: Any) -> tuple[Content, dict[str, Array]]:
     over = model.stop_training  # then neither the other batches of the epoch nor the other epochs will be trained
     states = [callback.get_state() for callback in training.keeping]
     for i, state in enumerate(states):
+        if not isinstance(state, dict):
+            name = type(training.keeping[i]).__name__
+            raise TypeError(f"{name}: get_state must return a dictionary, received {state!r}.")
         own = {name: value for name, value in state.items() if isinstance(value, np.ndarray)}
         arrays |= {f"{CALLBACKS}{i}/{name}": value for name, value in own.items()}
         states[i] = {name: value for name, value in state.items() if name not in own}

@@ -23,7 +23,7 @@ class Callback:
         """What this callback remembers of the training, for BackupAndRestore: name → array, or whatever JSON can hold.
 
         A callback that decides by what it has seen needs this method and set_state, or it begins anew where a training
-        goes on after a kill. The arrays may be of any number type but bool and complex.
+        goes on after a kill. The arrays may hold floats or integers; of what JSON holds, a tuple comes back as a list.
         """
         return {}
 

@@ -315,6 +315,26 @@ def test_a_full_disk_leaves_the_old_backup_whole(tmp_path, monkeypatch):
     assert_same(fit(build(), tmp_path / "killed", save_freq=1), expected)
 
 
+def test_a_state_that_cannot_be_kept_is_an_error_before_the_first_batch(tmp_path):
+    class Wrong(c.Callback):
+        state: object = None
+
+        def get_state(self):
+            return self.state
+
+    wrong, model = Wrong(), build()
+    for state, error, match in (
+        (None, TypeError, "Wrong: get_state must return a dictionary, received None"),
+        ({"model": model}, TypeError, "a callback's state must be arrays, or what JSON can hold, received <"),
+        ({"mask": np.ones(3, bool)}, ValueError, "a file holds arrays of floats and integers"),
+    ):
+        wrong.state = state
+        with pytest.raises(error, match=match):
+            model.fit(X, Y, verbose=0, callbacks=[wrong, c.BackupAndRestore(tmp_path)])
+    assert model.steps_trained == 0
+    assert os.listdir(tmp_path) == []
+
+
 def test_the_arguments_are_checked():
     with pytest.raises(ValueError, match="needs the name of a folder, received an empty one"):
         c.BackupAndRestore("")

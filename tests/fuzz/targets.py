@@ -15,6 +15,7 @@ import struct
 import sys
 import tempfile
 import tracemalloc
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -185,7 +186,8 @@ def read_backup(path: Path) -> Training:
 
 def go_on(restored: Training) -> None:
     """Train to the end, however far that is."""
-    with contextlib.suppress(FloatingPointError):
+    with contextlib.suppress(FloatingPointError), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the learning rate may be 1e300
         restored.run()
 
 
