@@ -4,7 +4,7 @@ import errno
 import math
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,14 +14,15 @@ from . import metrics as metric_functions
 from .callbacks import Callback, CallbackList, History
 from .engine.data import Data, check_array, check_input, check_lengths, check_weights, class_weights
 from .engine.plan import Plan
-from .engine.runner import Runner, Sums
+from .engine.runner import Runner
 from .engine.workers import SingleThreadedBlas
 from .layers import Input
 from .layers.base import Shape, check_name, check_positive, check_shape, copy_weights, is_integer
 from .ops import OPERATIONS
 from .ops.geometry import Array
-from .ops.random import FORWARD, INITIALIZE, SHUFFLE, derive_key, generator
+from .ops.random import FORWARD, INITIALIZE, derive_key, generator
 from .progress import Progress, check_verbose
+from .training import Training, evaluate, find_gradients, make_step, means, slices
 from .utils.lookup import by_name
 
 EVALUATION_BATCH = 500  # samples; but for rounding, the result does not depend on it
@@ -69,6 +70,7 @@ class Sequential:
         self.loss: Any = None
         self.metrics: list[tuple[str, Any]] = []
         self.stop_training = False
+        self.history: History | None = None  # of the last fit, or of the one that runs
         # In the model's life: a second fit, or compile, repeats neither the shuffles nor the dropout of the first.
         self.epochs_trained = 0
         self.steps_trained = 0
@@ -267,9 +269,9 @@ class Sequential:
         (x, y, sample_weight). verbose: 0 silent, 1 or "auto" a bar on a terminal and a line an epoch elsewhere, 2 a line an
         epoch. class_weight: class → weight. sample_weight: (N,).
 
-        Returns the History. Raises RuntimeError before compile, ValueError or TypeError for data that does not fit, and
-        FloatingPointError, naming epoch, batch and layer, when the loss is not finite; the weights are then those before
-        that batch.
+        Returns the History, which is ``model.history`` from the beginning on. Raises RuntimeError before compile, ValueError
+        or TypeError for data that does not fit, and FloatingPointError, naming epoch, batch and layer, when the loss is not
+        finite; the weights are then those before that batch. A KeyboardInterrupt says where it stopped, after a whole step.
         """
         batch_size = check_positive(32 if batch_size is None else batch_size, "batch_size")
         first, last = _check_epochs(initial_epoch, epochs)
@@ -285,65 +287,16 @@ class Sequential:
 
         history = History()
         steps = -(-len(data) // batch_size)
-        own: list[Callback] = [Progress(verbose, steps, last)] if verbose else []
-        settings = {"epochs": last, "steps": steps, "verbose": verbose}
-        hooks = CallbackList([*own, *_listed(callbacks), history], self, settings)
-        self.stop_training = False
+        progress = Progress(verbose, steps, last)
+        hooks = [*([progress] if verbose else []), *_listed(callbacks), history]
+        training = Training(self, runner, data, validation, batch_size, shuffle, (first, last), hooks, verbose)
+        self.history = history
         try:
             with SingleThreadedBlas():
-                hooks.on_train_begin()
-                logs: dict[str, float] = {}
-                for epoch in range(first, last):
-                    logs = self._epoch(runner, data, validation, batch_size, shuffle, epoch, hooks)
-                    if self.stop_training:
-                        break
-                hooks.on_train_end(logs)
+                training.run()
         finally:
-            for progress in own:
-                progress.close()  # type: ignore[attr-defined]
+            progress.close()
         return history
-
-    def _epoch(
-        self,
-        runner: Runner,
-        data: Data,
-        validation: Data | None,
-        batch_size: int,
-        shuffle: bool,
-        epoch: int,
-        hooks: CallbackList,
-    ) -> dict[str, float]:
-        """One pass over the samples, and the validation. Returns the epoch's logs."""
-        hooks.on_epoch_begin(epoch)
-        order = np.arange(len(data))
-        if shuffle:
-            order = generator(self.seed, SHUFFLE, self.epochs_trained).permutation(len(data))
-        total: Sums | None = None
-        for batch, start in enumerate(range(0, len(data), batch_size)):
-            hooks.on_train_batch_begin(batch)
-            try:
-                sums = self._step(runner, data, order[start : start + batch_size])
-            except FloatingPointError as error:
-                raise FloatingPointError(f"in epoch {epoch + 1}, batch {batch + 1}: {error}") from None
-            total = sums if total is None else total.plus(sums)
-            hooks.on_train_batch_end(batch, self._logs(total))
-            if self.stop_training:
-                break
-        logs = self._logs(total)
-        if validation is not None:
-            held_out = self._evaluate(runner, validation, batch_size, hooks)
-            logs |= {f"val_{name}": value for name, value in held_out.items()}
-        self.epochs_trained += 1
-        hooks.on_epoch_end(epoch, logs)
-        return logs
-
-    def _step(self, runner: Runner, data: Data, where: Any) -> Sums:
-        """One batch: gradients, then a step of the optimizer."""
-        key = derive_key(self.seed, FORWARD, self.steps_trained)
-        sums, gradients = runner.gradients(data, where, key)
-        runner.step(gradients, self.params, self.optimizer, self.ops)
-        self.steps_trained += 1
-        return sums
 
     def evaluate(
         self,
@@ -365,7 +318,7 @@ class Sequential:
         hooks, progress = self._hooks(verbose, callbacks, len(data), batch_size)
         try:
             with SingleThreadedBlas():
-                logs = self._evaluate(runner, data, batch_size, hooks)
+                logs = evaluate(runner, data, batch_size, self.metrics, hooks)
         finally:
             progress.close()
         return self._result(logs, return_dict)
@@ -386,7 +339,7 @@ class Sequential:
         try:
             with SingleThreadedBlas():
                 hooks.on_predict_begin()
-                for batch, where in enumerate(_slices(len(data), batch_size)):
+                for batch, where in enumerate(slices(len(data), batch_size)):
                     hooks.on_predict_batch_begin(batch)
                     runner.predict(data, where, out[where])
                     hooks.on_predict_batch_end(batch)
@@ -405,9 +358,11 @@ class Sequential:
     ) -> Any:
         """One step on these samples as one batch. Returns what evaluate does, of this batch before the step."""
         data = self._data(x, y, sample_weight, class_weight)
+        runner = self._require_runner()
         with SingleThreadedBlas():
-            sums = self._step(self._require_runner(), data, slice(0, len(data)))
-        return self._result(self._logs(sums), return_dict)
+            sums, gradients = find_gradients(self, runner, data, slice(0, len(data)))
+            make_step(self, runner, gradients)
+        return self._result(means(self.metrics, sums), return_dict)
 
     def loss_and_gradients(
         self, x: Any, y: Any, sample_weight: Any = None, *, training: bool = False
@@ -506,11 +461,7 @@ class Sequential:
     def _check_target(self, filepath: saving.Path, overwrite: bool) -> None:
         if not self.built:
             raise ValueError(f"{self} is not built and has no weights to save: call build(input_shape), or fit.")
-        suffix = os.path.splitext(os.fsdecode(filepath))[1].lower()
-        if suffix in (".keras", ".h5", ".hdf5"):
-            raise ValueError(
-                f"{self} is saved as a safetensors file, received the name of a {suffix} file: {filepath!r}."
-            )
+        saving.check_suffix(filepath, str(self))
         if not overwrite and os.path.exists(filepath):
             raise FileExistsError(
                 errno.EEXIST, "the file is there already, and overwrite is False", os.fsdecode(filepath)
@@ -582,25 +533,6 @@ class Sequential:
         shown = [progress] if verbose else []
         return CallbackList([*shown, *_listed(callbacks)], self, {"steps": steps, "verbose": verbose}), progress
 
-    def _evaluate(self, runner: Runner, data: Data, batch_size: int, hooks: CallbackList) -> dict[str, float]:
-        hooks.on_test_begin()
-        total: Sums | None = None
-        for batch, where in enumerate(_slices(len(data), batch_size)):
-            hooks.on_test_batch_begin(batch)
-            sums = runner.evaluate(data, where)
-            total = sums if total is None else total.plus(sums)
-            hooks.on_test_batch_end(batch, self._logs(total))
-        logs = self._logs(total)
-        hooks.on_test_end(logs)
-        return logs
-
-    def _logs(self, sums: Sums | None) -> dict[str, float]:
-        """The means, names in alphabetical order."""
-        if sums is None:
-            return {}
-        logs = {name: total / count for (name, _), (total, count) in zip(self.metrics, sums.metrics, strict=True)}
-        return dict(sorted({"loss": sums.loss / sums.samples, **logs}.items()))
-
     def _result(self, logs: dict[str, float], return_dict: bool) -> Any:
         if return_dict:
             return logs
@@ -650,11 +582,6 @@ def model_from_json(json_string: str, custom_objects: configs.CustomObjects | No
     if not isinstance(config, dict) or config.get("class_name") != "Sequential":
         raise ValueError("a model's text must be that of to_json: {'class_name': 'Sequential', 'config': …}.")
     return Sequential.from_config(config.get("config"), custom_objects)
-
-
-def _slices(n: int, size: int) -> Iterator[slice]:
-    for start in range(0, n, size):
-        yield slice(start, min(start + size, n))
 
 
 def _listed(callbacks: Sequence[Callback] | Callback | None) -> list[Callback]:

@@ -59,7 +59,7 @@ class Progress(Callback):
         self._begin()
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        self._advance(logs)
+        self._advance(batch, logs)
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         self._end(logs)
@@ -70,7 +70,7 @@ class Progress(Callback):
 
     def on_test_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         if not self.in_fit:
-            self._advance(logs)
+            self._advance(batch, logs)
 
     def on_test_end(self, logs: Logs | None = None) -> None:
         if not self.in_fit:
@@ -80,7 +80,7 @@ class Progress(Callback):
         self._begin()
 
     def on_predict_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        self._advance(logs)
+        self._advance(batch, logs)
 
     def on_predict_end(self, logs: Logs | None = None) -> None:
         self._end(logs)
@@ -107,8 +107,8 @@ class Progress(Callback):
             except LiveError:  # another bar is running, e.g. that of a fit whose callback called us: it keeps the line
                 self.bar = None
 
-    def _advance(self, logs: Logs | None) -> None:
-        self.done += 1
+    def _advance(self, batch: int, logs: Logs | None) -> None:
+        self.done = batch + 1
         if self.bar is not None:
             self.bar.update(self.task, completed=self.done, logs=format_logs(logs or {}))
 

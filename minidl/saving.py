@@ -7,6 +7,7 @@ claims is for the caller to check.
 import contextlib
 import json
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -52,6 +53,13 @@ def write(path: Path, kind: str, content: Mapping[str, Any], arrays: Mapping[str
     replace(path, data)
 
 
+def check_suffix(path: Path, owner: str) -> None:
+    """Raise a ValueError where the name is one for Keras's files, which ours are not."""
+    suffix = os.path.splitext(os.fsdecode(path))[1].lower()
+    if suffix in (".keras", ".h5", ".hdf5"):
+        raise ValueError(f"{owner} is saved as a safetensors file, received the name of a {suffix} file: {path!r}.")
+
+
 def replace(path: Path, data: bytes) -> None:
     """Write a file whole or not at all, see ``write``."""
     target = os.path.realpath(os.fsdecode(path))  # a link stays a link
@@ -80,6 +88,13 @@ def replace(path: Path, data: bytes) -> None:
                 os.fsync(descriptor)  # the new name is on disk, too
             finally:
                 os.close(descriptor)
+
+
+def remove_temporaries(folder: Path) -> None:
+    """Remove what processes that were killed in the middle of a ``write`` have left behind in this folder."""
+    for name in os.listdir(folder):
+        if re.fullmatch(r"\.minidl-[0-9a-f]{16}\.tmp", name):
+            os.remove(os.path.join(folder, name))
 
 
 def read(path: Path, *kinds: str) -> tuple[dict[str, Any], dict[str, Array]]:

@@ -17,7 +17,8 @@ MAY_KNOW = {
     "utils": set(),
     "datasets": set(),
     "ops": set(),
-    "callbacks": set(),
+    "callbacks": {"saving", "resuming"},
+    "resuming": {"ops", "engine", "saving", "configs"},
     "initializers": {"ops", "utils"},
     "metrics": {"ops", "utils"},
     "losses": {"ops", "utils"},
@@ -41,7 +42,9 @@ MAY_KNOW = {
         "progress",
         "saving",
         "configs",
+        "training",
     },
+    "training": {"ops", "metrics", "engine", "callbacks", "resuming"},
 }
 FREE = {"", "certificate"}  # the package's root, and a program that uses the library as a user would
 

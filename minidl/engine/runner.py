@@ -106,10 +106,14 @@ class Runner:
         parts = shards(_count(where))
         while len(self._gradients) < len(parts):
             self._gradients.append(Workspace())
-        results = run(
-            lambda i: self._shard(data, where, parts[i], (key, self._gradients[i])),
-            range(len(parts)),
-        )
+        try:
+            results = run(
+                lambda i: self._shard(data, where, parts[i], (key, self._gradients[i])),
+                range(len(parts)),
+            )
+        except KeyboardInterrupt:  # by force, perhaps: then a thread may still be writing into them
+            self._gradients = []
+            raise
         sums = self._add(results)
         if not math.isfinite(sums.loss):
             raise FloatingPointError(self._explain(sums.loss, data, where, parts, key))

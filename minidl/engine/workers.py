@@ -16,8 +16,12 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
+from .interrupts import Uninterrupted
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+PATIENCE = 1.0  # seconds
 
 _lock = threading.Lock()
 _num_threads: int | None = None
@@ -57,7 +61,8 @@ def run(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Resul
     """[function(item) for item in items], worked on by all threads at once.
 
     The calling thread works too, so a call from inside a worker cannot wait for itself, and a single item runs where it is.
-    After an error in one item the items that have not begun are left out; the error is raised when all threads are done.
+    After an error in one item, or a Ctrl-C, the items that have not begun are left out; the error is raised when all threads
+    are done. A second Ctrl-C, later than PATIENCE after the first, does not wait for them.
     """
     helpers = min(get_num_threads(), len(items)) - 1
     if helpers < 1:
@@ -66,7 +71,7 @@ def run(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Resul
     todo = collections.deque(range(len(items)))  # its popleft is safe with many threads
 
     def work() -> None:
-        while True:
+        while not interrupt.asked:
             try:
                 position = todo.popleft()
             except IndexError:
@@ -77,14 +82,15 @@ def run(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Resul
                 todo.clear()
                 raise
 
-    with _lock:  # or else set_num_threads in another thread could end the pool between the two
-        pool = _get_pool()
-        futures = [pool.submit(work) for _ in range(helpers)]
-    try:
-        work()
-    finally:
-        started = [future for future in futures if not future.cancel()]
-        wait(started)  # they write into arrays of this call: nobody may go on before they have ended
+    with Uninterrupted(PATIENCE) as interrupt:
+        with _lock:  # or else set_num_threads in another thread could end the pool between the two
+            pool = _get_pool()
+            futures = [pool.submit(work) for _ in range(helpers)]
+        try:
+            work()
+        finally:
+            started = [future for future in futures if not future.cancel()]
+            wait(started)  # they write into arrays of this call: nobody may go on before they have ended
     for future in started:
         future.result()
     return results
@@ -150,18 +156,29 @@ class SingleThreadedBlas:
 
     _count = 0
     _before: ClassVar[list[int]] = []
+    _counted = False  # whether this block is among them
 
     def __enter__(self) -> None:
-        with _lock:
-            if SingleThreadedBlas._count == 0:
-                SingleThreadedBlas._before = [library.num_threads for library in _blas()]
-                _set_blas_threads([1] * len(_blas()))
-            SingleThreadedBlas._count += 1
+        try:
+            with Uninterrupted(), _lock:
+                if SingleThreadedBlas._count == 0:
+                    SingleThreadedBlas._before = [library.num_threads for library in _blas()]
+                    _set_blas_threads([1] * len(_blas()))
+                SingleThreadedBlas._count += 1
+                self._counted = True
+        except BaseException:  # Ctrl-C: the block will not be entered, so nothing else would leave it
+            self._end()
+            raise
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with _lock:
-            SingleThreadedBlas._count -= 1
-            if SingleThreadedBlas._count == 0:
-                _set_blas_threads(SingleThreadedBlas._before)
+        self._end()
+
+    def _end(self) -> None:
+        with Uninterrupted(), _lock:
+            if self._counted:
+                self._counted = False
+                SingleThreadedBlas._count -= 1
+                if SingleThreadedBlas._count == 0:
+                    _set_blas_threads(SingleThreadedBlas._before)

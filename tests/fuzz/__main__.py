@@ -57,7 +57,8 @@ def custom_mutator(content: bytes, most: int, seed: int) -> bytes:
     return mutate(content, rng, lambda part: atheris.Mutate(part, most))[:most]
 
 
-for name in ("configs", "datasets", "initializers", "layers", "losses", "models", "optimizers", "saving", "utils"):
+READERS = ("callbacks", "configs", "datasets", "initializers", "layers", "losses", "models", "optimizers", "resuming")
+for name in (*READERS, "saving", "utils"):
     for module in [module for key, module in sys.modules.items() if key.startswith(f"minidl.{name}")]:
         instrument(module)
 corpus = arguments.corpus or Path(folder.name) / "corpus"

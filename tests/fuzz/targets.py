@@ -4,6 +4,8 @@ A target is a reader that may raise its documented errors and nothing else; open
 given; and takes no more memory than the file's size justifies. To add one, add it to TARGETS.
 """
 
+import contextlib
+import copy
 import functools
 import gzip
 import json
@@ -13,6 +15,7 @@ import struct
 import sys
 import tempfile
 import tracemalloc
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,10 +23,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import minidl
-from minidl import Sequential
+from minidl import Sequential, resuming, saving
+from minidl.callbacks import EarlyStopping, History, LambdaCallback, ReduceLROnPlateau
 from minidl.datasets import read_idx
 from minidl.layers import Activation, Conv2D, Dense, Dropout, Flatten, Layer, MaxPooling2D, Rescaling
 from minidl.optimizers import SGD
+from minidl.training import Training
 
 WATCHED = ("open", "import", "exec", "compile", "os.", "shutil.", "subprocess.", "socket.", "ctypes.")
 HARMLESS = ("os.listdir", "os.scandir")
@@ -141,10 +146,56 @@ def read_weights(path: Path) -> None:
         raise
 
 
+def training():
+    """A fit that has not begun: 2 epochs of 3 batches, with callbacks that have a state."""
+    model = mlp()
+    own = [EarlyStopping("loss", restore_best_weights=True), ReduceLROnPlateau("loss"), History()]
+    data = model._data(np.ones((6, 4)), np.array([0, 1, 2, 0, 1, 2]))
+    return Training(model, model._require_runner(), data, None, 2, True, (0, 2), own, 0)
+
+
+def backups() -> list[bytes]:
+    """In the middle of an epoch, and between two."""
+    found = []
+    for hook in ("on_train_batch_end", "on_epoch_end"):
+        stopped = training()
+
+        def keep(number, logs, stopped=stopped):
+            if number == 1:
+                found.append(saved(lambda path: saving.write(path, "backup", *resuming.get_state(stopped))))
+
+        stopped.hooks.callbacks.append(LambdaCallback(**{hook: keep}))
+        stopped.run()
+    return found
+
+
+def read_backup(path: Path) -> Training:
+    """What BackupAndRestore does at the beginning of a fit; a file that is refused has changed nothing in the model."""
+    fresh = training()
+    before = resuming.get_state(fresh)
+    before = copy.deepcopy((before[0]["state"], before[1]))
+    try:
+        resuming.set_state(fresh, *saving.read(path, "backup"))
+    except ValueError:
+        counters, arrays = saving.training_state(fresh.model)
+        assert (counters, fresh.model.seed, fresh.model.optimizer.learning_rate) == (before[0], 1, 0.001)
+        assert all(np.array_equal(array, before[1][name]) for name, array in arrays.items())
+        raise
+    return fresh
+
+
+def go_on(restored: Training) -> None:
+    """Train to the end, however far that is."""
+    with contextlib.suppress(FloatingPointError), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the learning rate may be 1e300
+        restored.run()
+
+
 TARGETS = {
     "read_idx": Target(idx_files, read_idx),
     "load_model": Target(lambda: [saved(mlp().save), saved(cnn().save)], read_model, use_model),
     "load_weights": Target(lambda: [saved(mlp().save_weights), saved(mlp().save)], read_weights),
+    "backup": Target(backups, read_backup, go_on),
 }
 
 
@@ -275,13 +326,17 @@ def mutate(content: bytes, rng: random.Random, bytewise: Callable[[bytes], bytes
         parts = json.loads(header)
         if way < 0.35:
             return framed(json.dumps(change(parts, rng)).encode(), body)
-        inner = change(json.loads(parts["__metadata__"]["minidl"]), rng)
+        inner = json.loads(parts["__metadata__"]["minidl"])
+        if isinstance(inner.get("training"), str) and rng.random() < 0.7:  # a backup's: JSON within JSON
+            inner["training"] = json.dumps(change(json.loads(inner["training"]), rng))
+        else:
+            inner = change(inner, rng)
         text = json.dumps(inner)
         if way > 0.97:
             text = bytewise(text.encode()).decode("utf-8", "replace")
         parts["__metadata__"]["minidl"] = text
         return framed(json.dumps(parts).encode(), body)
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return bytewise(content)
 
 

@@ -1,12 +1,10 @@
-"""Callbacks: code of yours that runs at certain moments of a training, with Keras's names for the moments."""
+"""What a callback is: hooks with Keras's names, and a state that a backup can keep."""
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-Logs = dict[str, float]
+Logs = dict[str, Any]  # name → float; a callback may add what it likes
+State = dict[str, Any]
 
 
 class Callback:
@@ -20,6 +18,18 @@ class Callback:
 
     model: Any = None
     params: dict[str, Any]
+
+    def get_state(self) -> State:
+        """What this callback remembers of the training, for BackupAndRestore: name → array, or whatever JSON can hold.
+
+        A callback that decides by what it has seen needs this method and set_state, or it begins anew where a training
+        goes on after a kill. The arrays may hold floats or integers; of what JSON holds, a tuple comes back as a list.
+        """
+        return {}
+
+    def set_state(self, state: State) -> None:
+        """Take back what get_state returned, after on_train_begin. The state comes from a file: raise ValueError, and change
+        nothing, where it is not as expected."""
 
     def set_model(self, model: Any) -> None:
         """Called with the model, before all hooks."""
@@ -122,50 +132,11 @@ class LambdaCallback(Callback):
             setattr(self, name, function)
 
 
-class History(Callback):
-    """What ``fit`` returns: the loss and metrics of every epoch.
-
-    Attributes: history: name → list, one number an epoch, names in alphabetical order. epoch: the epochs' numbers. params:
-    the training's settings.
-    """
-
-    def __init__(self) -> None:
-        self.history: dict[str, list[float]] = {}
-        self.epoch: list[int] = []
-
-    def on_train_begin(self, logs: Logs | None = None) -> None:
-        self.history, self.epoch = {}, []
-
-    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        self.epoch.append(epoch)
-        for name, value in sorted((logs or {}).items()):
-            self.history.setdefault(name, []).append(value)
-
-    def plot(self, path: Any = None) -> "Figure":
-        """Draw a panel for the loss and each metric, training and validation in one; write it to ``path`` where given.
-
-        Returns matplotlib's Figure. Raises ImportError where matplotlib is missing, ValueError before the first epoch.
-        """
-        if not self.epoch:
-            raise ValueError("there is nothing to plot yet: fit has not finished an epoch.")
-        try:
-            import matplotlib.pyplot as plt
-            from matplotlib.ticker import MaxNLocator
-        except ImportError as error:
-            raise ImportError("History.plot needs matplotlib: pip install 'minidl[plot]'.") from error
-
-        names = sorted((name for name in self.history if not name.startswith("val_")), key=lambda name: name != "loss")
-        figure, axes = plt.subplots(1, len(names), figsize=(5 * len(names), 3.6), squeeze=False, layout="constrained")
-        epochs = [epoch + 1 for epoch in self.epoch]
-        for axis, name in zip(axes[0], names, strict=True):
-            axis.plot(epochs, self.history[name], marker="o", markersize=3, label="training")
-            if f"val_{name}" in self.history:
-                axis.plot(epochs, self.history[f"val_{name}"], marker="o", markersize=3, label="validation")
-            axis.set(title=name, xlabel="epoch")
-            axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-            axis.grid(alpha=0.3)
-            axis.legend()
-        if path is not None:
-            figure.savefig(path, dpi=120)
-            plt.close(figure)  # pyplot would keep it, and warn when there are many
-        return figure
+def taken(state: State, name: str, kind: type | tuple[type, ...]) -> Any:
+    """state[name], where it is of that kind; the state comes from a file, which may hold anything."""
+    value = state.get(name)
+    kinds = kind if isinstance(kind, tuple) else (kind,)
+    if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+        expected = " or ".join(kind.__name__ for kind in kinds)
+        raise ValueError(f"the callback's state {name!r} must be {expected}, received {value!r:.200}.")
+    return value

@@ -1,0 +1,77 @@
+"""BackupAndRestore: a training that is killed goes on where it was, when the same program runs again."""
+
+import contextlib
+import os
+from typing import Any, Literal
+
+from .. import resuming, saving
+from .base import Callback, Logs
+from .files import Path, check_save_freq
+
+FILE = "backup.safetensors"
+
+
+class BackupAndRestore(Callback):
+    """Keep the whole state of the training in a folder; where ``fit`` finds one there, it goes on from it.
+
+    Run the same program again after a kill, a power cut or a Ctrl-C: the weights and the history become the same bits as if it
+    had never been stopped. A backup holds the weights, the optimizer's state and learning rate, the seed and the counters
+    from which shuffles and dropout follow, the place in the epoch and its sums, the history, and what the other callbacks
+    remember (for your own ones: Callback.get_state).
+
+    Arguments: backup_dir: a folder for this fit alone; it is made where it is missing. save_freq: "epoch", or after how many
+    batches; a first backup is made before the first batch. delete_checkpoint: whether the backup is removed when the training
+    has ended.
+
+    The program has to build the same model and to call ``fit`` in the same way, with the same samples. What is in the folder
+    takes the place of the new model's weights, seed and learning rate. Where the settings are others, or the file is damaged,
+    fit raises ValueError and leaves the model as it was. Where a training goes on in the middle of an epoch, the callbacks'
+    on_train_begin and on_epoch_begin are called once more, and then each gets its state back.
+    """
+
+    training: Any = None  # set by fit: the state to keep
+
+    def __init__(
+        self, backup_dir: Path, save_freq: int | Literal["epoch"] = "epoch", delete_checkpoint: bool = True
+    ) -> None:
+        if not os.fspath(backup_dir):
+            raise ValueError("BackupAndRestore needs the name of a folder, received an empty one.")
+        self.backup_dir = os.fspath(backup_dir)
+        self.save_freq = check_save_freq(save_freq, "BackupAndRestore")
+        self.delete_checkpoint = delete_checkpoint
+        self.path = os.path.join(self.backup_dir, FILE)
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        if os.path.isdir(self.backup_dir):
+            saving.remove_temporaries(self.backup_dir)
+        if not os.path.lexists(self.path):
+            self._save()
+            return
+        try:
+            if os.path.islink(self.path) or not os.path.isfile(self.path):
+                raise ValueError("it is no ordinary file.")
+            resuming.set_state(self.training, *saving.read(self.path, "backup"))
+        except ValueError as error:
+            raise ValueError(
+                f"BackupAndRestore cannot go on from '{self.path}': {str(error)[: saving.LONGEST]} "
+                "To train from the beginning, delete that file; to go on, call fit as it was called then."
+            ) from error
+
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        if self.save_freq != "epoch" and self.model.steps_trained % self.save_freq == 0:
+            self._save()
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        if self.save_freq == "epoch":
+            self._save()
+
+    def on_train_end(self, logs: Logs | None = None) -> None:
+        if self.delete_checkpoint:
+            with contextlib.suppress(FileNotFoundError):
+                os.remove(self.path)
+            with contextlib.suppress(OSError):  # somebody keeps other things there
+                os.rmdir(self.backup_dir)
+
+    def _save(self) -> None:
+        os.makedirs(self.backup_dir, exist_ok=True)
+        saving.write(self.path, "backup", *resuming.get_state(self.training))

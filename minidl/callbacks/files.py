@@ -1,0 +1,171 @@
+"""Callbacks that write files: the model at its best or at every epoch, and a line an epoch."""
+
+import csv
+import io
+import os
+from typing import Any, Literal
+
+from .. import saving
+from .base import Callback, Logs, State, taken
+from .monitor import Monitor
+
+Path = str | os.PathLike[str]
+
+
+def check_save_freq(value: Any, owner: str) -> int | Literal["epoch"]:
+    """ "epoch", or after how many batches."""
+    if value == "epoch" and isinstance(value, str):
+        return "epoch"
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"{owner} save_freq must be 'epoch' or a number of batches, received {value!r}.")
+    return value
+
+
+class ModelCheckpoint(Monitor):
+    """Save the model at the end of every epoch, or only when ``monitor`` has become better.
+
+    Arguments: filepath: may hold {epoch}, which counts from 1, {batch} where save_freq is a number, and any name in the logs,
+    as in "{epoch:02d}-{val_loss:.2f}.safetensors"; folders that are missing are made. monitor, mode: what "better" means.
+    verbose: 1 says what it does. save_best_only: leave out what is not better than all before. save_weights_only: write with
+    model.save_weights instead of model.save. save_freq: "epoch", or every so many batches. initial_value_threshold: what the
+    first one must be better than.
+
+    A file is replaced whole or not at all. The best value stays from one ``fit`` to the next.
+    """
+
+    def __init__(
+        self,
+        filepath: Path,
+        monitor: str = "val_loss",
+        verbose: int = 0,
+        save_best_only: bool = False,
+        save_weights_only: bool = False,
+        mode: str = "auto",
+        save_freq: int | Literal["epoch"] = "epoch",
+        initial_value_threshold: float | None = None,
+    ) -> None:
+        # what is better need not be known where everything is saved
+        super().__init__(monitor, mode if save_best_only or mode != "auto" else "min")
+        saving.check_suffix(filepath, "the model")  # now, and not after the first epoch
+        self.filepath = os.fspath(filepath)
+        self.verbose = verbose
+        self.save_best_only = save_best_only
+        self.save_weights_only = save_weights_only
+        self.save_freq = check_save_freq(save_freq, "ModelCheckpoint")
+        self.best = initial_value_threshold
+        self.batches_since = 0
+        self.epoch = 0
+
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
+        self.epoch = epoch
+
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        if self.save_freq == "epoch":
+            return
+        self.batches_since += 1
+        if self.batches_since >= self.save_freq:
+            self.batches_since = 0
+            self._save({"batch": batch + 1, **(logs or {})})
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        if self.save_freq == "epoch":
+            self._save(logs or {})
+
+    def _save(self, logs: Logs) -> None:
+        names = {"epoch": self.epoch + 1, **logs}
+        try:
+            path = self.filepath.format(**names)
+        except KeyError as error:
+            raise ValueError(
+                f"ModelCheckpoint filepath {self.filepath!r} names {error}. There are: {', '.join(names)}."
+            ) from None
+        text = f"Epoch {self.epoch + 1}: "
+        if self.save_best_only:
+            current = self.watched(logs)
+            if current is not None:
+                best = "None" if self.best is None else f"{self.best:.5f}"
+                if not self.improved(current, self.best):
+                    if self.verbose:
+                        print(f"{text}{self.monitor} did not improve from {best}")
+                    return
+                text += f"{self.monitor} improved from {best} to {current:.5f}, "
+                self.best = current
+        if self.verbose:
+            print(f"{text}saving model to {path}")
+        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+        if self.save_weights_only:
+            self.model.save_weights(path)
+        else:
+            self.model.save(path)
+
+    def get_state(self) -> State:
+        return {"best": self.best, "batches_since": self.batches_since, "epoch": self.epoch}
+
+    def set_state(self, state: State) -> None:
+        best = taken(state, "best", (float, int, type(None)))
+        batches, epoch = taken(state, "batches_since", int), taken(state, "epoch", int)
+        self.best, self.batches_since, self.epoch = best, batches, epoch
+
+
+class CSVLogger(Callback):
+    """Write a line an epoch: its number, from 0, and its logs, their names in alphabetical order in the first line.
+
+    Arguments: filename: the file. separator: between two entries. append: True goes on in a file that is there, False replaces
+    it. What an epoch does not have becomes NA; an epoch without validation gets the columns for it all the same, as in Keras.
+
+    Every line is on the disk when its epoch has ended.
+    """
+
+    def __init__(self, filename: Path, separator: str = ",", append: bool = False) -> None:
+        self.filename = os.fspath(filename)
+        self.separator = separator
+        self.append = append
+        self.length = 0  # bytes of the file that count; what may follow them is of epochs that are trained once more
+        self.names: list[str] | None = None
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        with open(self.filename, "ab"):  # where the file cannot be written, the time to say so is now
+            pass
+        self.length = os.path.getsize(self.filename) if self.append else 0
+        self.names = None
+
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
+        self._write("")
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        logs = logs or {}
+        text = io.StringIO()
+        writer = csv.writer(text, delimiter=self.separator)
+        if self.names is None:
+            self.names = sorted(logs)
+            if not any(name.startswith("val_") for name in self.names):
+                self.names += [f"val_{name}" for name in self.names]
+            if self.length == 0:
+                writer.writerow(["epoch", *self.names])
+        writer.writerow([epoch, *(logs.get(name, "NA") for name in self.names)])
+        self._write(text.getvalue())
+
+    def _write(self, text: str) -> None:
+        """Put the text behind what counts."""
+        with open(self.filename, "r+b") as file:
+            file.truncate(self.length)
+            file.seek(self.length)
+            file.write(text.encode())
+            file.flush()
+            os.fsync(file.fileno())
+            self.length = file.tell()
+
+    def get_state(self) -> State:
+        return {"length": self.length, "names": self.names}
+
+    def set_state(self, state: State) -> None:
+        length, names = taken(state, "length", int), taken(state, "names", (list, type(None)))
+        size = os.path.getsize(self.filename)
+        if not 0 <= length <= size:
+            raise ValueError(
+                f"CSVLogger: '{self.filename}' holds {size} bytes, but {length} were written before the training was "
+                "interrupted. Put the old file back."
+            )
+        if names is not None and not all(isinstance(name, str) for name in names):
+            raise ValueError(f"CSVLogger: the names of the columns must be texts, received {names!r:.200}.")
+        self.length, self.names = length, names

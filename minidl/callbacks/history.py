@@ -1,0 +1,68 @@
+"""History: what fit returns, the loss and metrics of every epoch, and their curves."""
+
+from typing import TYPE_CHECKING, Any
+
+from .base import Callback, Logs, State, taken
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+class History(Callback):
+    """What ``fit`` returns: the loss and metrics of every epoch.
+
+    Attributes: history: name → list, one number an epoch, names in alphabetical order. epoch: the epochs' numbers. params:
+    the training's settings.
+    """
+
+    def __init__(self) -> None:
+        self.history: dict[str, list[float]] = {}
+        self.epoch: list[int] = []
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        self.history, self.epoch = {}, []
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        self.epoch.append(epoch)
+        for name, value in sorted((logs or {}).items()):
+            self.history.setdefault(name, []).append(value)
+
+    def get_state(self) -> State:
+        return {"epoch": self.epoch, "history": self.history}
+
+    def set_state(self, state: State) -> None:
+        epoch, history = taken(state, "epoch", list), taken(state, "history", dict)
+        if not all(isinstance(number, int) for number in epoch) or not all(
+            isinstance(values, list) for values in history.values()
+        ):
+            raise ValueError("the history's state must be a list of epochs, and a list of numbers a name.")
+        self.epoch, self.history = epoch, history
+
+    def plot(self, path: Any = None) -> "Figure":
+        """Draw a panel for the loss and each metric, training and validation in one; write it to ``path`` where given.
+
+        Returns matplotlib's Figure. Raises ImportError where matplotlib is missing, ValueError before the first epoch.
+        """
+        if not self.epoch:
+            raise ValueError("there is nothing to plot yet: fit has not finished an epoch.")
+        try:
+            import matplotlib.pyplot as plt
+            from matplotlib.ticker import MaxNLocator
+        except ImportError as error:
+            raise ImportError("History.plot needs matplotlib: pip install 'minidl[plot]'.") from error
+
+        names = sorted((name for name in self.history if not name.startswith("val_")), key=lambda name: name != "loss")
+        figure, axes = plt.subplots(1, len(names), figsize=(5 * len(names), 3.6), squeeze=False, layout="constrained")
+        epochs = [epoch + 1 for epoch in self.epoch]
+        for axis, name in zip(axes[0], names, strict=True):
+            axis.plot(epochs, self.history[name], marker="o", markersize=3, label="training")
+            if f"val_{name}" in self.history:
+                axis.plot(epochs, self.history[f"val_{name}"], marker="o", markersize=3, label="validation")
+            axis.set(title=name, xlabel="epoch")
+            axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+            axis.grid(alpha=0.3)
+            axis.legend()
+        if path is not None:
+            figure.savefig(path, dpi=120)
+            plt.close(figure)  # pyplot would keep it, and warn when there are many
+        return figure

@@ -1,0 +1,53 @@
+"""What callbacks share that watch one number of an epoch and ask whether it has become better."""
+
+import warnings
+
+from .base import Callback, Logs
+
+DIRECTIONS = {"loss": "min", "accuracy": "max", "acc": "max"}
+
+
+class Monitor(Callback):
+    """A callback that watches ``monitor``, a name in an epoch's logs.
+
+    mode: "min", "max", or "auto", which knows the loss and the accuracy. min_delta: what is not better by more than this, is not
+    better. Raises ValueError for another mode, or where "auto" does not know the name.
+    """
+
+    def __init__(self, monitor: str, mode: str, min_delta: float = 0.0) -> None:
+        if mode not in ("auto", "min", "max"):
+            raise ValueError(f"{self} mode must be 'auto', 'min' or 'max', received {mode!r}.")
+        if mode == "auto":
+            known = DIRECTIONS.get(str(monitor).removeprefix("val_"))
+            if known is None:
+                raise ValueError(
+                    f"{self} cannot know whether {monitor!r} should become larger or smaller: pass mode='max' or "
+                    "mode='min'."
+                )
+            mode = known
+        self.monitor = monitor
+        self.mode = mode
+        self.min_delta = abs(min_delta)
+        self.best: float | None = None
+
+    def __str__(self) -> str:
+        return type(self).__name__
+
+    def improved(self, value: float, reference: float | None) -> bool:
+        """Whether the value is better than the reference; without one, it is."""
+        if reference is None:
+            return True
+        if self.mode == "max":
+            return value - self.min_delta > reference
+        return value + self.min_delta < reference
+
+    def watched(self, logs: Logs | None) -> float | None:
+        """The number that is watched; a warning, and None, where the logs do not have it."""
+        logs = logs or {}
+        if self.monitor not in logs:
+            warnings.warn(
+                f"{self} watches {self.monitor!r}, which this training does not have. There are: {', '.join(logs)}.",
+                stacklevel=2,
+            )
+            return None
+        return float(logs[self.monitor])

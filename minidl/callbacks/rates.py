@@ -1,0 +1,129 @@
+"""Callbacks that set the learning rate: by a schedule, or when the training makes no progress."""
+
+import inspect
+from collections.abc import Callable
+
+from .base import Callback, Logs, State, taken
+from .monitor import Monitor
+
+
+class LearningRateScheduler(Callback):
+    """Set the learning rate at the beginning of every epoch, to schedule(epoch, learning rate so far).
+
+    schedule: epoch counts from 0; a function of the epoch alone will do. verbose: 1 says what it does. The history gets each
+    epoch's "learning_rate".
+    """
+
+    def __init__(self, schedule: Callable[..., float], verbose: int = 0) -> None:
+        if not callable(schedule):
+            raise TypeError(f"LearningRateScheduler schedule must be a function of the epoch, received {schedule!r}.")
+        self.schedule = schedule
+        self.verbose = verbose
+        self.takes_rate = _takes_two(schedule)
+
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
+        before = _rate(self)
+        rate = self.schedule(epoch, before) if self.takes_rate else self.schedule(epoch)
+        if callable(rate):
+            raise TypeError(f"LearningRateScheduler schedule must return a number, received {rate!r}.")
+        self.model.optimizer.learning_rate = rate
+        if self.verbose:
+            print(f"Epoch {epoch + 1}: LearningRateScheduler setting learning rate to {rate}.")
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        if logs is not None:
+            logs["learning_rate"] = _rate(self)
+
+
+class ReduceLROnPlateau(Monitor):
+    """Multiply the learning rate by ``factor`` when ``monitor`` has not improved for ``patience`` epochs.
+
+    Arguments: monitor: a name in the epoch's logs. factor: below 1. patience: how many epochs without an improvement are borne.
+    verbose: 1 says what it does. mode: "min", "max" or "auto". min_delta: the least change that counts as an improvement.
+    cooldown: for how many epochs after a reduction no others are counted. min_lr: the rate never goes below this.
+
+    The history gets each epoch's "learning_rate". A name that the logs do not have is a warning, as in Keras.
+    """
+
+    def __init__(
+        self,
+        monitor: str = "val_loss",
+        factor: float = 0.1,
+        patience: int = 10,
+        verbose: int = 0,
+        mode: str = "auto",
+        min_delta: float = 1e-4,
+        cooldown: int = 0,
+        min_lr: float = 0.0,
+    ) -> None:
+        super().__init__(monitor, mode, min_delta)
+        if not 0 <= factor < 1:
+            raise ValueError(f"ReduceLROnPlateau factor must be a number in [0, 1), received {factor!r}.")
+        self.factor = factor
+        self.patience = patience
+        self.verbose = verbose
+        self.cooldown = cooldown
+        self.min_lr = min_lr
+        self._begin()
+
+    def _begin(self) -> None:
+        self.best = None
+        self.wait = 0
+        self.cooldown_counter = 0
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        self._begin()
+        _rate(self)  # or else an optimizer that it cannot set would be found out after an epoch
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        rate = _rate(self)
+        if logs is not None:
+            logs["learning_rate"] = rate
+        current = self.watched(logs)
+        if current is None:
+            return
+        if self.cooldown_counter > 0:
+            self.cooldown_counter -= 1
+            self.wait = 0
+        if self.improved(current, self.best):
+            self.best = current
+            self.wait = 0
+        elif self.cooldown_counter == 0:
+            self.wait += 1
+            if self.wait >= self.patience and rate > self.min_lr:
+                self.cooldown_counter = self.cooldown
+                self.wait = 0
+                lower = self.model.optimizer.learning_rate = max(rate * self.factor, self.min_lr)
+                if self.verbose:
+                    print(f"Epoch {epoch + 1}: ReduceLROnPlateau reducing learning rate to {lower}.")
+
+    def get_state(self) -> State:
+        return {name: getattr(self, name) for name in ("best", "wait", "cooldown_counter")}
+
+    def set_state(self, state: State) -> None:
+        numbers = {name: taken(state, name, int) for name in ("wait", "cooldown_counter")}
+        self.best = taken(state, "best", (float, type(None)))
+        for name, number in numbers.items():
+            setattr(self, name, number)
+
+
+def _rate(callback: Callback) -> float:
+    """The learning rate, where it is a number, which can be set."""
+    rate = callback.model.optimizer.learning_rate
+    if callable(rate):
+        raise TypeError(
+            f"{type(callback).__name__} sets the learning rate, but this optimizer's is a function of the step: "
+            "use one of the two."
+        )
+    return float(rate)
+
+
+def _takes_two(schedule: Callable[..., float]) -> bool:
+    """Whether schedule(epoch, rate) can be called; without a signature to read, it is believed."""
+    try:
+        inspect.signature(schedule).bind(0, 0.0)
+    except TypeError:
+        return False
+    except ValueError:
+        return True
+    return True

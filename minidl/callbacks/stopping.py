@@ -1,0 +1,114 @@
+"""Callbacks that end a training: when it no longer improves, and when its loss is no number any more."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from .base import Callback, Logs, State, taken
+from .monitor import Monitor
+
+
+class EarlyStopping(Monitor):
+    """End the training when ``monitor`` has not improved for ``patience`` epochs.
+
+    Arguments: monitor: a name in the epoch's logs. min_delta: the least change that counts as an improvement. patience: how
+    many epochs without one are borne. verbose: 1 says what it does. mode: "min", "max" or "auto". baseline: where given, only
+    epochs better than this begin the waiting anew. restore_best_weights: whether the model gets back, at the end of the
+    training, the weights of its best epoch. start_from_epoch: epochs before this one are not looked at.
+
+    As in Keras the training never ends with its first epoch, and a name that the logs do not have is a warning.
+    """
+
+    def __init__(
+        self,
+        monitor: str = "val_loss",
+        min_delta: float = 0.0,
+        patience: int = 0,
+        verbose: int = 0,
+        mode: str = "auto",
+        baseline: float | None = None,
+        restore_best_weights: bool = False,
+        start_from_epoch: int = 0,
+    ) -> None:
+        super().__init__(monitor, mode, min_delta)
+        self.patience = patience
+        self.verbose = verbose
+        self.baseline = baseline
+        self.restore_best_weights = restore_best_weights
+        self.start_from_epoch = start_from_epoch
+        self._begin()
+
+    def _begin(self) -> None:
+        self.wait = 0
+        self.stopped_epoch = 0
+        self.best = None
+        self.best_epoch = 0
+        self.best_weights: list[Any] | None = None
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        self._begin()
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        current = self.watched(logs)
+        if current is None or epoch < self.start_from_epoch:
+            return
+        if self.best_weights is None:
+            self._keep(epoch)
+        self.wait += 1
+        if self.improved(current, self.best):
+            self.best = current
+            self._keep(epoch)
+            if self.baseline is None or self.improved(current, self.baseline):
+                self.wait = 0
+        elif self.wait >= self.patience and epoch > 0:
+            self.stopped_epoch = epoch
+            self.model.stop_training = True
+
+    def _keep(self, epoch: int) -> None:
+        self.best_epoch = epoch
+        if self.restore_best_weights:
+            self.best_weights = self.model.get_weights()
+
+    def on_train_end(self, logs: Logs | None = None) -> None:
+        if self.stopped_epoch > 0 and self.verbose:
+            print(f"Epoch {self.stopped_epoch + 1}: early stopping")
+        if self.best_weights is not None:
+            if self.verbose:
+                print(f"Restoring model weights from the end of the best epoch: {self.best_epoch + 1}.")
+            self.model.set_weights(self.best_weights)
+
+    def get_state(self) -> State:
+        state = {name: getattr(self, name) for name in ("wait", "stopped_epoch", "best", "best_epoch")}
+        return state | {f"best_weights/{i}": value for i, value in enumerate(self.best_weights or [])}
+
+    def set_state(self, state: State) -> None:
+        numbers = {name: taken(state, name, int) for name in ("wait", "stopped_epoch", "best_epoch")}
+        best = taken(state, "best", (float, type(None)))
+        kept = [state[f"best_weights/{i}"] for i in range(len(state)) if f"best_weights/{i}" in state]
+        expected = [value.shape for value in self.model.params.values()]
+        if kept and (not self.restore_best_weights or [np.shape(value) for value in kept] != expected):
+            raise ValueError("EarlyStopping's best weights are not of this model's shapes.")
+        self.best, self.best_weights = best, kept or None
+        for name, number in numbers.items():
+            setattr(self, name, number)
+
+
+class TerminateOnNaN(Callback):
+    """End the training quietly when a loss is NaN or infinite, where ``fit`` would raise FloatingPointError without it.
+
+    The batch makes no step, so the model keeps the weights from before it; the epoch's loss in the history is NaN. The epoch's
+    validation and the remaining hooks still run. raise_error: True raises RuntimeError instead.
+    """
+
+    def __init__(self, raise_error: bool = False) -> None:
+        self.raise_error = raise_error
+
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        loss = (logs or {}).get("loss", 0.0)
+        if math.isfinite(loss):
+            return
+        if self.raise_error:
+            raise RuntimeError(f"batch {batch}: the loss is {loss}. This batch made no step.")
+        print(f"Batch {batch}: Invalid loss, terminating training")
+        self.model.stop_training = True

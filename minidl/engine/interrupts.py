@@ -1,0 +1,58 @@
+"""Ctrl-C: it waits until nothing is half done."""
+
+import math
+import signal
+import threading
+import time
+from types import FrameType, TracebackType
+from typing import Any, ClassVar
+
+
+class Uninterrupted:
+    """``with Uninterrupted():`` a Ctrl-C within the block takes effect at its end.
+
+    Only Python's main thread is ever interrupted; in others, and inside another such block, this one does nothing. The signal's
+    handler at the end is the one from before, and it is called then: Python's own raises KeyboardInterrupt, one of the user's
+    does what it does.
+
+    patience: in seconds. A Ctrl-C that comes so long after a first one breaks into the block after all, because what runs in it
+    may never end.
+
+    Attributes: asked: whether a KeyboardInterrupt waits for the end of the block, so that it had better come soon.
+    """
+
+    _inside: ClassVar[bool] = False  # the main thread is in such a block; no other thread reads or writes it
+
+    def __init__(self, patience: float = math.inf) -> None:
+        self.patience = patience
+        self.asked = False
+        self._came: tuple[float, int, FrameType | None] | None = None
+        self._before: Any = None
+
+    def __enter__(self) -> "Uninterrupted":
+        if threading.current_thread() is threading.main_thread() and not Uninterrupted._inside:
+            before = signal.getsignal(signal.SIGINT)
+            if callable(before):  # else the signal is ignored, or ends the process, or is not Python's to set
+                self._before = before
+                signal.signal(signal.SIGINT, self._wait)
+                Uninterrupted._inside = True
+        return self
+
+    def _wait(self, number: int, frame: FrameType | None) -> None:
+        if self._came is None:
+            self._came = (time.monotonic(), number, frame)
+            self.asked = self._before is signal.default_int_handler
+        elif time.monotonic() - self._came[0] > self.patience:
+            self._before(number, frame)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._before is None:
+            return
+        self.patience = math.inf
+        Uninterrupted._inside = False
+        signal.signal(signal.SIGINT, self._before)
+        came, self._came = self._came, None
+        if came is not None:
+            self._before(*came[1:])

@@ -1,0 +1,165 @@
+"""The loop of ``fit``: epochs, batches, callbacks."""
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from . import resuming
+from .callbacks import BackupAndRestore, Callback, CallbackList, TerminateOnNaN
+from .engine.data import Data, Where
+from .engine.interrupts import Uninterrupted
+from .engine.plan import Gradients
+from .engine.runner import Runner, Sums
+from .metrics import Metric
+from .ops.geometry import Array
+from .ops.random import FORWARD, SHUFFLE, derive_key, generator
+
+Logs = dict[str, Any]
+Metrics = Sequence[tuple[str, Metric]]
+
+
+class Training:
+    """One ``fit``.
+
+    Attributes: epoch: the one at work, from 0. batch: how many of its batches are done. sums: what these add up to, None before
+    the first. logs: those of the last epoch that is done. keeping: the callbacks that have a state to keep in a backup.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        runner: Runner,
+        data: Data,
+        validation: Data | None,
+        batch_size: int,
+        shuffle: bool,
+        epochs: tuple[int, int],
+        callbacks: Sequence[Callback],
+        verbose: int,
+    ) -> None:
+        self.model, self.runner, self.data, self.validation = model, runner, data, validation
+        self.batch_size, self.shuffle = batch_size, shuffle
+        self.first, self.last = epochs
+        self.steps = -(-len(data) // batch_size)
+        # a backup comes after all others, because it keeps what they have made of the moment
+        callbacks = sorted(callbacks, key=lambda callback: isinstance(callback, BackupAndRestore))
+        self.hooks = CallbackList(callbacks, model, {"epochs": self.last, "steps": self.steps, "verbose": verbose})
+        for callback in callbacks:
+            if isinstance(callback, BackupAndRestore):
+                callback.training = self
+        self.keeping = [each for each in callbacks if type(each).get_state is not Callback.get_state]
+        self.epoch = self.first
+        self.batch = 0
+        self.sums: Sums | None = None
+        self.logs: Logs = {}
+        self.began = resuming.beginning(model)
+        self.backup: tuple[Any, Any] | None = None  # what the training goes on from
+
+    def run(self) -> None:
+        """Train to the end. A Ctrl-C is told where it stopped the training."""
+        self.model.stop_training = False
+        try:
+            self.hooks.on_train_begin()
+            while self.epoch < self.last:
+                self._epoch()
+                if self.model.stop_training:
+                    break
+            self.hooks.on_train_end(self.logs)
+        except KeyboardInterrupt as error:
+            error.add_note(self._where_it_stopped())
+            raise
+
+    def _epoch(self) -> None:
+        """One pass over the samples, and the validation."""
+        epoch, model = self.epoch, self.model
+        self.hooks.on_epoch_begin(epoch)
+        backup, self.backup = self.backup, None
+        if backup is not None and self.batch > 0:
+            resuming.take(self, *backup)  # once more: what is in it has seen this epoch begin already
+        order = np.arange(len(self.data))
+        if self.shuffle:
+            order = generator(model.seed, SHUFFLE, model.epochs_trained).permutation(len(self.data))
+        for batch in range(self.batch, self.steps):
+            self.hooks.on_train_batch_begin(batch)
+            self._batch(order[batch * self.batch_size : (batch + 1) * self.batch_size])
+            self.hooks.on_train_batch_end(batch, means(model.metrics, self.sums))
+            if model.stop_training:
+                break
+        self.logs = means(model.metrics, self.sums)
+        if self.validation is not None:
+            held_out = evaluate(self.runner, self.validation, self.batch_size, model.metrics, self.hooks)
+            self.logs |= {f"val_{name}": value for name, value in held_out.items()}
+        with Uninterrupted():
+            model.epochs_trained += 1
+            self.epoch, self.batch, self.sums = epoch + 1, 0, None
+        self.hooks.on_epoch_end(epoch, self.logs)
+
+    def _batch(self, where: Array) -> None:
+        """One batch: its step, and its part in the epoch's sums."""
+        model = self.model
+        gradients: list[Gradients] | None = None
+        try:
+            sums, gradients = find_gradients(model, self.runner, self.data, where)
+        except FloatingPointError as error:
+            if not any(isinstance(callback, TerminateOnNaN) for callback in self.hooks.callbacks):
+                raise FloatingPointError(f"in epoch {self.epoch + 1}, batch {self.batch + 1}: {error}") from None
+            sums = Sums(math.nan, len(where), [(0.0, 0) for _ in model.metrics])
+        with Uninterrupted():
+            if gradients is not None:
+                make_step(model, self.runner, gradients)
+            self.sums = sums if self.sums is None else self.sums.plus(sums)
+            self.batch += 1
+
+    def _where_it_stopped(self) -> str:
+        place = "after its last epoch"
+        if self.epoch < self.last:
+            place = f"in epoch {self.epoch + 1} of {self.last}, after {self.batch} of {self.steps} batches"
+        return (
+            f"fit was stopped {place}. {self.model} is as step {self.model.steps_trained} of its life has left it; "
+            "model.history holds the epochs that are done."
+        )
+
+
+def find_gradients(model: Any, runner: Runner, data: Data, where: Where) -> tuple[Sums, list[Gradients]]:
+    """The sums of one batch in training, and the gradients of its shards."""
+    return runner.gradients(data, where, derive_key(model.seed, FORWARD, model.steps_trained))
+
+
+def make_step(model: Any, runner: Runner, gradients: list[Gradients]) -> None:
+    """Let the optimizer step; all of it, and its count in the model's life, or nothing."""
+    with Uninterrupted():
+        runner.step(gradients, model.params, model.optimizer, model.ops)
+        model.steps_trained += 1
+
+
+def evaluate(runner: Runner, data: Data, batch_size: int, metrics: Metrics, hooks: CallbackList) -> Logs:
+    """The mean loss and metrics of all samples."""
+    hooks.on_test_begin()
+    total: Sums | None = None
+    for batch, where in enumerate(slices(len(data), batch_size)):
+        hooks.on_test_batch_begin(batch)
+        sums = runner.evaluate(data, where)
+        total = sums if total is None else total.plus(sums)
+        hooks.on_test_batch_end(batch, means(metrics, total))
+    logs = means(metrics, total)
+    hooks.on_test_end(logs)
+    return logs
+
+
+def means(metrics: Metrics, sums: Sums | None) -> Logs:
+    """What the sums are on the mean, names in alphabetical order. A metric of no samples is NaN."""
+    if sums is None:
+        return {}
+    logs = {
+        name: total / count if count else math.nan
+        for (name, _), (total, count) in zip(metrics, sums.metrics, strict=True)
+    }
+    return dict(sorted({"loss": sums.loss / sums.samples, **logs}.items()))
+
+
+def slices(n: int, size: int) -> Iterator[slice]:
+    """n samples, cut into runs of this size, the last of them perhaps smaller."""
+    for start in range(0, n, size):
+        yield slice(start, min(start + size, n))

@@ -1,0 +1,544 @@
+"""BackupAndRestore: a training that dies anywhere goes on as if it had never died; and whom a backup does not fit."""
+
+import importlib.util
+import json
+import math
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support import assert_same
+
+import minidl
+from minidl import callbacks as c
+from minidl import saving
+from minidl.layers import Dense, Dropout
+from minidl.optimizers import SGD, Adam
+
+STRESS = Path(__file__).parents[1] / "stress" / "kill_resume.py"
+FILE = "backup.safetensors"
+rng = np.random.default_rng(0)
+X = rng.normal(size=(20, 5))
+Y = (X[:, :3] + rng.normal(size=(20, 3))).argmax(axis=1)
+
+
+class Death(BaseException):
+    """In the place of SIGKILL: nothing in the library catches it."""
+
+
+class DiesAt(c.Callback):
+    """Dies in the count-th of its hooks, before the other callbacks' hooks of that moment, or after."""
+
+    def __init__(self, count):
+        self.count = count
+
+
+def _hook(self, *arguments):
+    self.count -= 1
+    if self.count == 0:
+        raise Death
+
+
+for _name in c.HOOKS:
+    if not _name.startswith("on_batch"):
+        setattr(DiesAt, _name, _hook)
+
+
+class Own(c.Callback):
+    """A user's callback that changes the learning rate by what it has seen, with NaN and infinity among that."""
+
+    def on_train_begin(self, logs=None):
+        self.lowest, self.unknown, self.losses = math.inf, math.nan, np.zeros(3)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.model.optimizer.learning_rate *= 1.01
+        self.losses *= 1.5
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.losses[:] = *self.losses[1:], logs["loss"]
+        if self.losses.mean() < self.lowest:
+            self.lowest = float(self.losses.mean())
+            self.model.optimizer.learning_rate *= 0.99
+
+    def get_state(self):
+        return {"lowest": self.lowest, "unknown": self.unknown, "losses": self.losses}
+
+    def set_state(self, state):
+        self.lowest, self.unknown, self.losses = state["lowest"], state["unknown"], state["losses"]
+        assert math.isnan(self.unknown)
+
+
+def build(optimizer=None, seed=7, units=4, **arguments):
+    model = minidl.Sequential(
+        [Dense(units, activation="relu", input_dim=5), Dropout(0.2), Dense(3, activation="softmax")],
+        seed=seed,
+        **arguments,
+    )
+    model.compile(optimizer or Adam(0.05), "sparse_categorical_crossentropy", metrics=["accuracy"])
+    return model
+
+
+def fit(model, folder, more=(), save_freq=2, data=(X, Y), **arguments):
+    """A training with every callback that remembers something. Returns all that must not depend on its deaths."""
+    own = Own()
+    arguments = {"batch_size": 4, "epochs": 6, "validation_split": 0.25, **arguments}
+    history = model.fit(
+        *data,
+        verbose=0,
+        callbacks=[
+            c.BackupAndRestore(folder / "backup", save_freq),
+            c.LearningRateScheduler(lambda epoch, rate: rate * 0.9),
+            c.ReduceLROnPlateau("loss", factor=0.5, patience=1, min_delta=0.02, cooldown=1),
+            c.EarlyStopping(patience=1, restore_best_weights=True),
+            c.CSVLogger(folder / "log.csv"),
+            own,
+            *more,
+        ],
+        **arguments,
+    )
+    return {
+        "weights": model.get_weights(),
+        "slots": model.optimizer.slots,
+        "history": history.history,
+        "epochs": history.epoch,
+        "counters": [model.epochs_trained, model.steps_trained, model.optimizer.iterations],
+        "rate": model.optimizer.learning_rate,
+        "own": [own.lowest, own.losses],
+        "log": (folder / "log.csv").read_text(),
+        "files": sorted(os.listdir(folder)),
+        "stopped": model.stop_training,
+    }
+
+
+def until_it_ends(folder, save_freq, counts):
+    """Lives of one training, each a new model; all but the last die, at the hook of that number."""
+    for count in counts:
+        with pytest.raises(Death):
+            fit(build(), folder, [DiesAt(count)], save_freq)
+    return fit(build(), folder, [], save_freq)
+
+
+# ------------------------------------------------------------------------------------------------------ going on
+
+
+@pytest.mark.parametrize("save_freq", ["epoch", 1, 2, 3])
+def test_a_training_may_die_at_any_moment(tmp_path, save_freq):
+    """Every hook of the training once, batches and validation included."""
+    (tmp_path / "whole").mkdir()
+    expected = fit(build(), tmp_path / "whole", save_freq=save_freq)
+    assert 3 <= len(expected["epochs"]) < 6  # EarlyStopping has stopped it
+    assert expected["stopped"]
+    assert expected["files"] == ["log.csv"]  # the backup is removed at the end
+    hooks = DiesAt(0)
+    (tmp_path / "count").mkdir()
+    fit(build(), tmp_path / "count", [hooks])
+    for count in range(1, 1 - hooks.count):
+        folder = tmp_path / str(count)
+        folder.mkdir()
+        assert_same(until_it_ends(folder, save_freq, [count]), expected)
+
+
+def test_a_training_may_die_many_times(tmp_path):
+    (tmp_path / "whole").mkdir()
+    expected = fit(build(), tmp_path / "whole")
+    chance = np.random.default_rng(1)
+    for trial in range(10):
+        folder = tmp_path / str(trial)
+        folder.mkdir()
+        counts = chance.integers(2, 14, size=5)
+        assert_same(until_it_ends(folder, [1, 2, 3][trial % 3], counts), expected)
+
+
+def test_a_callback_may_stop_the_training_within_an_epoch_and_the_validation_die(tmp_path):
+    """The batches after the one that stopped it are not made up for."""
+
+    class Stops(c.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            self.model.stop_training = self.model.steps_trained == 5
+
+    class DiesInValidation(c.Callback):
+        def on_test_end(self, logs=None):
+            if self.model.steps_trained == 5:
+                raise Death
+
+    for name in ("whole", "killed"):
+        (tmp_path / name).mkdir()
+    expected = fit(build(), tmp_path / "whole", [Stops()], save_freq=1)
+    assert expected["counters"] == [2, 5, 5]
+    with pytest.raises(Death):
+        fit(build(), tmp_path / "killed", [Stops(), DiesInValidation()], save_freq=1)
+    assert_same(fit(build(), tmp_path / "killed", [Stops()], save_freq=1), expected)
+
+
+def test_a_training_may_go_on_in_the_same_model(tmp_path):
+    """As after a Ctrl-C in a notebook; and then, after another, in a new process."""
+    for name in ("whole", "killed", "again"):
+        (tmp_path / name).mkdir()
+    expected = fit(build(), tmp_path / "whole")
+    model = build()
+    with pytest.raises(Death):
+        fit(model, tmp_path / "killed", [DiesAt(15)])
+    assert_same(fit(model, tmp_path / "killed"), expected)
+    model = build()
+    for count in (15, 17):
+        with pytest.raises(Death):
+            fit(model, tmp_path / "again", [DiesAt(count)])
+    assert_same(fit(build(), tmp_path / "again"), expected)
+
+
+def test_a_model_without_a_seed_gets_the_one_of_the_backup(tmp_path):
+    first = build(seed=None)
+    with pytest.raises(Death):
+        fit(first, tmp_path, [DiesAt(15)])
+    second = build(seed=None)
+    assert second.seed != first.seed
+    fit(second, tmp_path)
+    assert second.seed == first.seed
+    (tmp_path / "whole").mkdir()
+    whole = build(seed=first.seed)
+    fit(whole, tmp_path / "whole")
+    assert_same(second.get_weights(), whole.get_weights())
+
+
+def test_what_is_shown_counts_the_batches_before(tmp_path, capsys):
+    """Killed after 3 of 5 batches; the epoch ends with 5 of 5."""
+
+    def train(*more):
+        build().fit(X, Y, batch_size=4, verbose=2, callbacks=[c.BackupAndRestore(tmp_path, save_freq=1), *more])
+
+    with pytest.raises(Death):
+        train(c.LambdaCallback(on_train_batch_begin=lambda batch, logs: dies_at(batch, 3)))
+    capsys.readouterr()
+    batches = []
+    train(c.LambdaCallback(on_train_batch_begin=lambda batch, logs: batches.append(batch)))
+    assert batches == [3, 4]
+    title, line = capsys.readouterr().out.splitlines()
+    assert title == "Epoch 1/1"
+    assert line.startswith("5/5 - ")
+
+
+def test_a_log_that_is_appended_to_has_each_line_once(tmp_path):
+    """Killed before any backup but the first one, after two epochs had been written."""
+    path = tmp_path / "log.csv"
+
+    def train(*more):
+        backup = c.BackupAndRestore(tmp_path / "backup", save_freq=1000)
+        build().fit(X, Y, epochs=3, verbose=0, callbacks=[c.CSVLogger(path, append=True), backup, *more])
+
+    path.write_text("an older line\r\n")
+    with pytest.raises(Death):
+        train(c.LambdaCallback(on_epoch_begin=lambda epoch, logs: dies_at(epoch, 2)))
+    assert len(path.read_text().splitlines()) == 3
+    train()
+    assert [line.split(",")[0] for line in path.read_text().splitlines()] == ["an older line", "0", "1", "2"]
+
+
+def dies_at(number, at):
+    if number == at:
+        raise Death
+
+
+def test_a_log_that_was_cut_is_an_error(tmp_path):
+    with pytest.raises(Death):
+        fit(build(), tmp_path, [DiesAt(25)])
+    (tmp_path / "log.csv").write_text("")
+    with pytest.raises(ValueError, match=r"holds 0 bytes, but \d+ were written before .* Put the old file back"):
+        fit(build(), tmp_path)
+
+
+def test_killed_processes_go_on():
+    """What the stress test does a hundred times, a few times: real processes, SIGKILL, also in the middle of a write."""
+    spec = importlib.util.spec_from_file_location("kill_resume", STRESS)
+    stress = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(stress)
+    lines = []
+    assert stress.run(times=5, seed=5, report=lines.append) == 0, lines
+    assert re.fullmatch(r"5 kills in \d+ trainings \(seed 5\); trainings that differ: 0", lines[-1])
+
+
+# --------------------------------------------------------------------------------------------------------- the folder
+
+
+def test_a_backup_is_there_during_the_training_and_gone_after_it(tmp_path):
+    seen = []
+    look = c.LambdaCallback(
+        on_train_batch_begin=lambda batch, logs: seen.append(os.listdir(tmp_path / "deep" / "backup"))
+    )
+    backup = c.BackupAndRestore(tmp_path / "deep" / "backup")
+    build().fit(X, Y, epochs=2, verbose=0, callbacks=[backup, look])
+    assert seen == [[FILE]] * 2
+    assert not (tmp_path / "deep" / "backup").exists()
+
+
+def test_what_others_keep_in_the_folder_stays(tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / ".minidl-notes.tmp").write_text("mine, too")
+    (tmp_path / ".minidl-0123456789abcdef.tmp").write_text("of a process that was killed")
+    build().fit(X, Y, verbose=0, callbacks=c.BackupAndRestore(tmp_path))
+    assert sorted(os.listdir(tmp_path)) == [".minidl-notes.tmp", "notes.txt"]
+
+
+def test_a_backup_that_is_kept_ends_the_next_fit_at_once(tmp_path):
+    """As in Keras: what is done is done."""
+    first, second = build(), build()
+    one = first.fit(X, Y, epochs=2, verbose=0, callbacks=c.BackupAndRestore(tmp_path, delete_checkpoint=False))
+    steps = []
+    count = c.LambdaCallback(on_train_batch_begin=lambda batch, logs: steps.append(batch))
+    two = second.fit(
+        X, Y, epochs=2, verbose=0, callbacks=[c.BackupAndRestore(tmp_path, delete_checkpoint=False), count]
+    )
+    assert steps == []
+    assert_same([second.get_weights(), two.history, two.epoch], [first.get_weights(), one.history, one.epoch])
+
+
+def test_a_full_disk_leaves_the_old_backup_whole(tmp_path, monkeypatch):
+    """The third flush to disk fails; the training ends with that error, and the next one goes on from the second backup."""
+    for name in ("whole", "killed"):
+        (tmp_path / name).mkdir()
+    expected = fit(build(), tmp_path / "whole", save_freq=1)
+    real, calls = os.fsync, []
+
+    def full(descriptor):
+        calls.append(descriptor)
+        if len(calls) > 9:
+            raise OSError(28, "No space left on device")
+        real(descriptor)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match="No space left on device"):
+            fit(build(), tmp_path / "killed", save_freq=1)
+    content, _ = saving.read(tmp_path / "killed" / "backup" / FILE, "backup")
+    assert content["state"]["steps_trained"] > 0
+    assert_same(fit(build(), tmp_path / "killed", save_freq=1), expected)
+
+
+def test_a_state_that_cannot_be_kept_is_an_error_before_the_first_batch(tmp_path):
+    class Wrong(c.Callback):
+        state: object = None
+
+        def get_state(self):
+            return self.state
+
+    wrong, model = Wrong(), build()
+    for state, error, match in (
+        (None, TypeError, "Wrong: get_state must return a dictionary, received None"),
+        ({"model": model}, TypeError, "a callback's state must be arrays, or what JSON can hold, received <"),
+        ({"mask": np.ones(3, bool)}, ValueError, "a file holds arrays of floats and integers"),
+    ):
+        wrong.state = state
+        with pytest.raises(error, match=match):
+            model.fit(X, Y, verbose=0, callbacks=[wrong, c.BackupAndRestore(tmp_path)])
+    assert model.steps_trained == 0
+    assert os.listdir(tmp_path) == []
+
+
+def test_the_arguments_are_checked():
+    with pytest.raises(ValueError, match="needs the name of a folder, received an empty one"):
+        c.BackupAndRestore("")
+    with pytest.raises(
+        ValueError, match="BackupAndRestore save_freq must be 'epoch' or a number of batches, received 0"
+    ):
+        c.BackupAndRestore("x", 0)
+
+
+# ------------------------------------------------------------------------------------------ whom a backup does not fit
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder with the backup of a training that died in its second epoch."""
+    with pytest.raises(Death):
+        fit(build(), tmp_path, [DiesAt(20)])
+    return tmp_path
+
+
+OTHERS = {
+    r"layers\[0\]'s units was 4 then, and is 5": lambda folder: fit(build(units=5), folder),
+    "dtype was 'float32' then, and is 'float64'": lambda folder: fit(build(dtype="float64"), folder),
+    "ops was 'minidl.ops.kernels' then, and is 'minidl.ops.reference'": lambda folder: fit(
+        build(ops="reference"), folder
+    ),
+    "fuse was True then, and is False": lambda folder: fit(build(fuse=False), folder),
+    r"optimizer was {'class': 'Adam', .* then, and is {'class': 'SGD', .*": lambda folder: fit(
+        build(SGD(0.05)), folder
+    ),
+    "optimizer's beta_1 was 0.9 then, and is 0.8": lambda folder: fit(build(Adam(0.05, beta_1=0.8)), folder),
+    "learning_rate was 0.05 then, and is 0.01": lambda folder: fit(build(Adam(0.01)), folder),
+    "batch_size was 4 then, and is 5": lambda folder: fit(build(), folder, batch_size=5),
+    "epochs was 6 then, and is 7": lambda folder: fit(build(), folder, epochs=7),
+    "initial_epoch was 0 then, and is 1": lambda folder: fit(build(), folder, initial_epoch=1),
+    "shuffle was True then, and is False": lambda folder: fit(build(), folder, shuffle=False),
+    "the number of samples was 15 then, and is 10": lambda folder: fit(build(), folder, validation_split=0.5),
+    "the number of validation samples was 5 then, and is 20": lambda folder: fit(
+        build(), folder, data=(X[:15], Y[:15]), validation_split=0.0, validation_data=(X, Y)
+    ),
+    "the callbacks with a state was .* then, and is .*": lambda folder: fit(build(), folder, [c.EarlyStopping()]),
+}
+
+
+@pytest.mark.parametrize("what", OTHERS)
+def test_another_training_is_refused_with_what_is_different(folder, what):
+    before = (folder / "backup" / FILE).read_bytes()
+    with pytest.raises(ValueError, match=f"cannot go on from .*: it is of another training: {what} now") as e:
+        OTHERS[what](folder)
+    assert "delete that file; to go on, call fit as it was called then" in str(e.value)
+    assert (folder / "backup" / FILE).read_bytes() == before
+
+
+def test_a_callback_without_a_state_may_come_and_go(folder):
+    fit(build(), folder, [c.LambdaCallback()])
+
+
+def test_a_later_fit_of_the_same_program_does_not_become_the_first(tmp_path):
+    model = build()
+    fit(model, tmp_path)
+    (tmp_path / "log.csv").unlink()
+    with pytest.raises(Death):
+        fit(model, tmp_path, [DiesAt(20)])
+    with pytest.raises(ValueError, match=r"made by a later fit: .* Give each fit a folder of its own"):
+        fit(build(), tmp_path)
+
+
+# ------------------------------------------------------------------------------------------------------ hostile folders
+
+
+def state_of(model):
+    return [
+        model.get_weights(),
+        {name: {slot: value.copy() for slot, value in group.items()} for name, group in model.optimizer.slots.items()},
+        [model.seed, model.epochs_trained, model.steps_trained, model.optimizer.iterations],
+        model.optimizer.learning_rate,
+    ]
+
+
+def refused(folder, match):
+    """fit raises this ValueError, and the model is as it was."""
+    model = build()
+    before = state_of(model)
+    with pytest.raises(ValueError, match=match):
+        fit(model, folder)
+    assert_same(state_of(model), before)
+
+
+def change(folder, place=None, callback=(0, {}), change_arrays=None, **content):
+    """Write the backup anew: with these entries in the place, in the state of the callback of that number, in the content."""
+    path = folder / "backup" / FILE
+    old, arrays = saving.read(path, "backup")
+    if place or callback[1]:
+        new = json.loads(old["training"]) | (place or {})
+        if callback[1]:
+            new["callbacks"][callback[0]] |= callback[1]
+        old["training"] = json.dumps(new)
+    if change_arrays is not None:
+        change_arrays(arrays)
+    saving.write(path, "backup", {key: old[key] for key in ("state", "fit", "training")} | content, arrays)
+
+
+@pytest.mark.parametrize("cut", [0, 7, 8, 100, -1])
+def test_a_file_that_was_cut_is_refused(folder, cut):
+    path = folder / "backup" / FILE
+    path.write_bytes(path.read_bytes()[:cut])
+    refused(folder, "cannot go on from .* is damaged, or no safetensors file")
+
+
+def test_a_file_of_another_kind_is_refused(folder):
+    build().save(folder / "backup" / FILE)
+    refused(folder, r"cannot go on from .* holds 'model', expected 'backup'")
+
+
+def test_a_link_is_not_followed(folder, tmp_path_factory):
+    """A folder from a stranger must not make us write to what its link names."""
+    other = tmp_path_factory.mktemp("elsewhere") / "other"
+    path = folder / "backup" / FILE
+    path.rename(other)
+    before = other.read_bytes()
+    path.symlink_to(other)
+    refused(folder, "it is no ordinary file")
+    assert other.read_bytes() == before
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with names")
+def test_a_pipe_is_not_waited_for(folder):
+    path = folder / "backup" / FILE
+    path.unlink()
+    os.mkfifo(path)
+    refused(folder, "it is no ordinary file")
+
+
+NO_COUNTS = [None, -1, True, 1.0, "1", [], {}, 2**63, 10**30]
+WRONG = {
+    "epoch": [*NO_COUNTS, 7],
+    "batch": [*NO_COUNTS, 0, 5],  # 0 does not go with sums
+    "seed": [None, -1, True, 1.0, "1", []],
+    "learning_rate": [None, -0.1, True, "1", [], math.nan, math.inf, 10**400],
+    "stop_training": [None, 0, "yes"],
+    "sums": [None, 1, {}, [1.0, 2], [1.0, 0, [[1, 1]]], [1.0, 2, []], [1.0, 2, [[1, ""]]], [1.0, 2, [[1]]], ["", 2, [[1, 1]]]],
+    "logs": [None, [], 1],
+    "began": [None, [], {}, {"epochs_trained": 0}, {"epochs_trained": 0, "steps_trained": -1}],
+    "callbacks": [None, {}, [], [{}], [[]] * 5],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_place_that_cannot_be_is_refused(folder, name):
+    for value in WRONG[name]:
+        change(folder, {name: value})
+        refused(folder, "cannot go on from .*: it is damaged")
+
+
+STATES = {  # the callback's place in the list, what its state becomes, and what is said of it
+    "rate": (0, {"wait": 1.5}, "state 'wait' must be int, received 1.5"),
+    "stopping": (1, {"best": "good"}, "state 'best' must be float or NoneType, received 'good'"),
+    "log": (2, {"length": 10**9}, "holds .* bytes, but 1000000000 were written"),
+    "negative log": (2, {"length": -1}, "holds .* bytes, but -1 were written"),
+    "columns": (2, {"names": [1]}, "the names of the columns must be texts"),
+    "history": (
+        4,
+        {"history": {"loss": 1}},
+        "the history's state must be a list of epochs, and a list of numbers a name",
+    ),
+    "epochs": (4, {"epoch": None}, "state 'epoch' must be list, received None"),
+}
+
+
+@pytest.mark.parametrize("what", STATES)
+def test_a_callbacks_state_of_another_type_is_refused(folder, what):
+    position, values, match = STATES[what]
+    change(folder, callback=(position, values))
+    refused(folder, f"cannot go on from .*{match}")
+
+
+def test_what_is_no_whole_state_is_refused(folder):
+    whole = json.loads(saving.read(folder / "backup" / FILE, "backup")[0]["training"])
+    for wrong in (None, 1, "", "[]", "{", "[" * 100_000, "9" * 5000):
+        change(folder, training=wrong)
+        refused(folder, "it is damaged")
+    for missing in whole:
+        change(folder, training=json.dumps({name: value for name, value in whole.items() if name != missing}))
+        refused(folder, f"it is damaged: {missing} is missing")
+    for wrong in (None, [], {}, "all"):
+        change(folder, fit=wrong)
+        refused(folder, "it is of another training: layers was None then")
+
+
+def test_arrays_that_do_not_fit_are_refused(folder):
+    path = folder / "backup" / FILE
+    whole = path.read_bytes()
+    faults = {
+        "missing 'dense/kernel'": lambda arrays: arrays.pop("dense/kernel"),
+        "unexpected 'dense/more'": lambda arrays: arrays.update({"dense/more": np.zeros(3)}),
+        "expected floats": lambda arrays: arrays.update({"dense/bias": np.zeros(4, np.int32)}),
+        "'/optimizer/dense/kernel/mean' has shape": lambda arrays: arrays.update(
+            {"/optimizer/dense/kernel/mean": np.zeros((5, 5), np.float32)}
+        ),
+        "best weights are not of this model's shapes": lambda arrays: arrays.update(
+            {"/callbacks/1/best_weights/0": np.zeros((4, 5), np.float32)}
+        ),
+    }
+    for match, fault in faults.items():
+        path.write_bytes(whole)
+        change(folder, change_arrays=fault)
+        refused(folder, match)

@@ -1,0 +1,409 @@
+"""Ctrl-C: it takes effect soon, but where nothing is half done; and what it leaves is a model to go on with."""
+
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+from support import assert_same
+
+import minidl
+from minidl import callbacks as c
+from minidl.engine import workers
+from minidl.engine.interrupts import Uninterrupted
+from minidl.layers import Dense, Dropout, Layer
+from minidl.optimizers import Adam
+
+rng = np.random.default_rng(0)
+X = rng.normal(size=(128, 6)).astype(np.float32)
+Y = rng.integers(0, 3, 128)
+
+
+def press():
+    """Ctrl-C, from whichever thread."""
+    signal.raise_signal(signal.SIGINT)
+
+
+@pytest.fixture(autouse=True)
+def everything_is_given_back():
+    """The handler of Ctrl-C, and BLAS's threads."""
+    handler, threads = signal.getsignal(signal.SIGINT), [library.num_threads for library in workers._blas()]
+    yield
+    assert signal.getsignal(signal.SIGINT) is handler
+    assert not Uninterrupted._inside
+    assert workers.SingleThreadedBlas._count == 0
+    assert [library.num_threads for library in workers._blas()] == threads
+
+
+@pytest.fixture(params=[1, 2])
+def threads(request):
+    minidl.set_num_threads(request.param)
+    yield
+    workers._num_threads = None
+    workers._drop_pool()
+
+
+two_threads = pytest.mark.parametrize("threads", [2], indirect=True)
+
+
+# ------------------------------------------------------------------------------------------------------- Uninterrupted
+
+
+def interrupts(function):
+    """function() raises KeyboardInterrupt; what it has put on the list that it is given."""
+    done = []
+    with pytest.raises(KeyboardInterrupt):
+        function(done.append)
+    return done
+
+
+def test_the_block_is_done_first():
+    def block(done):
+        with Uninterrupted() as block:
+            done(block.asked)
+            press()
+            done(block.asked)
+        done("too late")
+
+    assert interrupts(block) == [False, True]
+
+
+def test_without_a_signal_nothing_happens():
+    with Uninterrupted() as block:
+        pass
+    assert not block.asked
+
+
+def test_the_outer_one_of_two_blocks_counts():
+    def blocks(done):
+        with Uninterrupted():
+            with Uninterrupted() as inner:
+                press()
+                done(inner.asked)  # False, so that nothing in it is left out
+            done("rest of the outer block")
+
+    assert interrupts(blocks) == [False, "rest of the outer block"]
+
+
+def test_a_handler_of_the_users_is_called_at_the_end():
+    calls = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: calls.append((number, frame.f_code.co_name)))
+    try:
+        with Uninterrupted() as block:
+            press()
+            press()
+            assert not block.asked  # it raises nothing, so nothing may be left out
+            assert calls == []
+        assert calls == [(signal.SIGINT, "press")]
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_a_signal_that_is_ignored_stays_ignored():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with Uninterrupted():
+            press()
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_other_threads_are_left_alone():
+    """They are never interrupted, and may not set handlers."""
+    seen = []
+
+    def work():
+        with Uninterrupted() as block:
+            seen.append((block.asked, Uninterrupted._inside))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [(False, False)]
+
+
+@pytest.mark.parametrize(("patience", "expected"), [(-1, ["first"]), (3600, ["first", "second"])])
+def test_a_second_one_breaks_in_but_not_too_soon(patience, expected):
+    def block(done):
+        with Uninterrupted(patience):
+            press()
+            done("first")
+            press()
+            done("second")
+
+    assert interrupts(block) == expected
+
+
+# -------------------------------------------------------------------------------------------------- the pieces of a run
+
+
+@two_threads
+def test_no_thread_works_on_after_an_interrupt(threads):
+    """The items that have begun are done, the others left out."""
+    begun, ended = [], []
+    second = threading.Event()
+
+    def job(item):
+        begun.append(item)
+        if threading.current_thread() is not threading.main_thread():
+            press()
+            second.set()
+            time.sleep(0.05)  # the main thread could be gone by now
+        else:
+            second.wait(10)
+        ended.append(item)
+
+    with pytest.raises(KeyboardInterrupt):
+        workers.run(job, range(50))
+    assert sorted(begun) == sorted(ended)
+    assert len(begun) <= 4
+
+
+@two_threads
+def test_nothing_is_left_out_where_the_users_handler_raises_nothing(threads):
+    before = signal.signal(signal.SIGINT, lambda number, frame: None)
+    try:
+        assert workers.run(lambda item: (press(), item)[1], range(20)) == list(range(20))
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.parametrize("call", [1, 2])
+def test_blas_gets_its_threads_back_where_the_limit_itself_is_interrupted(monkeypatch, call):
+    """At its beginning, where the block is then not entered, and at its end."""
+    real, calls = workers._set_blas_threads, []
+
+    def set_threads(counts):
+        real(counts)
+        calls.append(counts)
+        if len(calls) == call:
+            press()
+
+    monkeypatch.setattr(workers, "_set_blas_threads", set_threads)
+    before = [library.num_threads for library in workers._blas()]
+
+    def block(done):
+        with workers.SingleThreadedBlas():
+            done("entered")
+
+    assert interrupts(block) == ["entered"] * (call - 1)
+    assert calls == [[1] * len(before), before]
+
+
+# --------------------------------------------------------------------------------------------------------- trainings
+
+
+class Presser:
+    """Ctrl-C at the count-th call, whichever of its users that comes from, in whichever thread."""
+
+    def __init__(self, count):
+        self.count = count
+        self.lock = threading.Lock()
+
+    def __call__(self, *_):
+        with self.lock:
+            self.count -= 1
+            now = self.count == 0
+        if now:
+            press()
+
+
+class Pressing(Layer):
+    """Passes everything on, and counts how many are at work in it."""
+
+    def __init__(self, presser):
+        super().__init__()
+        self.presser = presser
+        self.begun, self.ended = [], []
+
+    def forward(self, x, *, training=False, rng=None):
+        return self.through(x), None
+
+    def backward(self, dy, cache):
+        return self.through(dy), {}
+
+    def through(self, array):
+        self.begun.append(1)
+        try:
+            self.presser()
+            return array.copy()
+        finally:
+            self.ended.append(1)
+
+    @property
+    def working(self):
+        return len(self.begun) - len(self.ended)
+
+
+class PressingAdam(Adam):
+    """Presses in the middle of a parameter's update."""
+
+    presser = staticmethod(lambda: None)
+
+    def apply_gradient(self, param, grad, slots, learning_rate, ops):
+        half = param.size // 2
+        for part in (slice(0, half), slice(half, None)):
+            of_it = {name: value.reshape(-1)[part] for name, value in slots.items()}
+            super().apply_gradient(param.reshape(-1)[part], grad.reshape(-1)[part], of_it, learning_rate, ops)
+            self.presser()
+
+
+def build(presser=lambda: None):
+    optimizer = PressingAdam(0.01)
+    layers = [Dense(8, activation="relu", input_dim=6), Pressing(presser), Dropout(0.2), Dense(3, activation="softmax")]
+    model = minidl.Sequential(layers, seed=1)
+    model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
+    return model
+
+
+def states(model):
+    """The model's state after every step, the first one before all."""
+    found = [state(model)]
+    look = c.LambdaCallback(on_train_batch_end=lambda batch, logs: found.append(state(model)))
+    model.fit(X, Y, batch_size=32, epochs=3, validation_data=(X, Y), callbacks=look, verbose=0)
+    return found
+
+
+def state(model):
+    slots = {name: {s: v.copy() for s, v in group.items()} for name, group in model.optimizer.slots.items()}
+    return [model.get_weights(), model.optimizer.iterations, model.steps_trained, slots]
+
+
+EXPECTED = states(build())
+
+
+def check(model):
+    """It is as after a whole number of steps, and trains on as a model does that was stopped there by a callback."""
+    steps = model.steps_trained
+    now = state(model)
+    if steps == 0:
+        now[3] = {}  # the state of an optimizer that has made no step is all zeros, made or not
+    assert_same(now, EXPECTED[steps])
+    assert model.layers[1].working == 0
+    model.layers[1].presser = model.optimizer.presser = lambda: None
+    other = build()
+
+    def stop(batch, logs):
+        other.stop_training = other.steps_trained == steps
+
+    if steps:
+        other.fit(X, Y, batch_size=32, epochs=3, callbacks=c.LambdaCallback(on_train_batch_end=stop), verbose=0)
+    other.epochs_trained = model.epochs_trained
+    for each in (model, other):
+        each.fit(X, Y, batch_size=32, verbose=0)
+    assert_same(state(model), state(other))
+
+
+def interrupted(model, more=()):
+    """Whether a KeyboardInterrupt came out of fit."""
+    try:
+        model.fit(X, Y, batch_size=32, epochs=3, validation_data=(X, Y), callbacks=more, verbose=0)
+    except KeyboardInterrupt:
+        return True
+    return False
+
+
+@pytest.mark.parametrize("place", ["layer", "optimizer", "callback"])
+def test_ctrl_c_finishes_no_half_step(place, threads):
+    chance = np.random.default_rng(7)
+    for count in chance.integers(1, 40, size=12):
+        presser = Presser(int(count))
+        model = build(presser if place == "layer" else lambda: None)
+        if place == "optimizer":
+            model.optimizer.presser = presser
+        hooks = c.LambdaCallback(**dict.fromkeys(c.HOOKS, presser)) if place == "callback" else c.LambdaCallback()
+        assert interrupted(model, hooks)
+        check(model)
+
+
+@two_threads
+def test_ctrl_c_at_any_time(threads):
+    """Signals from outside, at random times; what is interrupted is a whole fit, its beginning and its end included."""
+    chance = random.Random(3)
+    began = time.perf_counter()
+    interrupted(build())
+    length = time.perf_counter() - began
+    came = 0
+    for _ in range(60):
+        model = build()
+        timer = threading.Timer(chance.uniform(0, 1.2 * length), lambda: os.kill(os.getpid(), signal.SIGINT))
+        try:
+            timer.start()
+            came += interrupted(model)
+            timer.join()
+            time.sleep(0.001)  # where fit was the faster one, the interrupt comes here
+        except KeyboardInterrupt:
+            pass
+        assert workers.SingleThreadedBlas._count == 0
+        check(model)
+    assert came
+
+
+def test_the_interrupt_says_where_it_stopped_and_the_history_is_there():
+    model = build()
+
+    def at(epoch, batch):
+        return c.LambdaCallback(
+            on_train_batch_end=lambda b, logs: press() if (model.epochs_trained, b) == (epoch, batch) else None
+        )
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        model.fit(X, Y, batch_size=32, epochs=3, callbacks=at(1, 2), verbose=0)
+    assert caught.value.__notes__ == [
+        "fit was stopped in epoch 2 of 3, after 3 of 4 batches. model 'sequential' is as step 7 of its life has left "
+        "it; model.history holds the epochs that are done."
+    ]
+    assert model.history.epoch == [0]
+    assert list(model.history.history) == ["accuracy", "loss"]
+    end = c.LambdaCallback(on_train_end=lambda logs: press())
+    with pytest.raises(KeyboardInterrupt) as caught:
+        model.fit(X, Y, batch_size=32, callbacks=end, verbose=0)
+    assert caught.value.__notes__[0].startswith("fit was stopped after its last epoch. ")
+
+
+def test_evaluate_and_predict_are_interrupted_too(threads):
+    for count in (1, 2, 3):
+        presser = Presser(count)
+        model = build(presser)
+        before = state(model)
+        with pytest.raises(KeyboardInterrupt):
+            model.evaluate(X, Y, batch_size=32, verbose=0)
+        presser.count = count
+        with pytest.raises(KeyboardInterrupt):
+            model.predict(X, batch_size=32, verbose=0)
+        presser.count = count
+        assert_same(state(model), before)
+        assert model.layers[1].working == 0
+
+
+PROGRAM = """
+import numpy as np, minidl
+from minidl.layers import Dense
+model = minidl.Sequential([Dense(8, activation="relu", input_dim=6), Dense(3, activation="softmax")], seed=1)
+model.compile("adam", "sparse_categorical_crossentropy")
+begins = minidl.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: epoch == 1 and print("begins", flush=True))
+model.fit(np.ones((2000, 6)), np.zeros(2000), epochs=10**6, verbose=0, callbacks=begins)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals between processes")
+def test_ctrl_c_in_a_program():
+    with subprocess.Popen(
+        [sys.executable, "-c", PROGRAM], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout.readline() == "begins\n"
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGINT
+    *_, kind, note = errors.strip().splitlines()
+    assert kind == "KeyboardInterrupt"
+    assert re.match(
+        r"fit was stopped in epoch \d+ of 1000000, after \d+ of 63 batches\. model 'sequential' is as", note
+    )
