@@ -9,16 +9,17 @@ Arrays are flat. Nothing checks that an index is inside, and a negative one does
 
 from typing import Any
 
-import llvmlite.binding as llvm
 import numpy as np
 from llvmlite import ir
 from numba import types
+from numba.core.registry import cpu_target
 from numba.extending import lower_builtin, models, register_model, type_callable
 
 from ..geometry import Array
 
-# As many as a register of this processor holds: 16 with AVX-512, 8 with AVX2. Elsewhere LLVM takes several registers.
-LANES = 16 if llvm.get_host_cpu_features().get("avx512f") else 8
+# As many as a register holds: 16 with AVX-512, 8 with AVX2. Elsewhere LLVM takes several registers. The processor is the one
+# that Numba compiles for, and keeps compiled kernels apart by.
+LANES = 16 if "+avx512f" in cpu_target.target_context.codegen().magic_tuple()[2] else 8
 
 
 def load(array: Array, start: int) -> Array:
