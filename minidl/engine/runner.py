@@ -6,7 +6,6 @@ with one thread or with many.
 
 import itertools
 import math
-import queue
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -77,7 +76,9 @@ class Runner:
         self.layers = layers
         self.metrics = metrics
         self.dtype = dtype
-        self._idle: queue.LifoQueue[Workspace] = queue.LifoQueue()
+        self._idle: list[
+            Workspace
+        ] = []  # append and pop are atomic; a queue's lock could be held for ever in a forked child
         self._gradients: list[Workspace] = []
 
     def predict(self, data: Data, where: slice, out: Array) -> None:
@@ -89,7 +90,7 @@ class Runner:
             x = data.inputs(slice(where.start + first, where.start + last), self.dtype, scratch)
             y, _ = self.plan.forward(x, False, None, scratch)
             out[first:last] = self.plan.predictions(y)
-            self._idle.put(scratch)
+            self._idle.append(scratch)
 
         run(job, shards(_count(where)))
 
@@ -190,14 +191,14 @@ class Runner:
             if backward is not None and math.isfinite(value):
                 gradients = self.plan.backward(self.plan.loss.backward(cache), caches, scratch, backward[1])
                 _check_finite(gradients)
-        self._idle.put(scratch)
+        self._idle.append(scratch)
         return sums, gradients
 
     def _borrow(self) -> Workspace:
         """A workspace that no other thread uses."""
         try:
-            return self._idle.get_nowait()
-        except queue.Empty:
+            return self._idle.pop()
+        except IndexError:
             return Workspace()
 
     @staticmethod

@@ -19,7 +19,7 @@ from threadpoolctl import ThreadpoolController
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-_lock = threading.Lock()
+_lock = threading.RLock()
 _num_threads: int | None = None
 _pool: ThreadPoolExecutor | None = None
 
@@ -107,14 +107,19 @@ def _drop_pool() -> None:
 
 
 def _after_fork() -> None:
-    """A forked child has none of its parent's threads: waiting for them would hang for ever."""
-    global _pool, _lock
+    """A forked child has one thread, the one that forked: to wait for its parent's others would hang for ever."""
+    global _pool
     _pool = None
-    _lock = threading.Lock()
+    inside = [thread for thread in SingleThreadedBlas._inside if thread == threading.get_ident()]
+    if SingleThreadedBlas._inside and not inside:
+        _set_blas_threads(SingleThreadedBlas._before)
+    SingleThreadedBlas._inside = inside
+    _lock.release()
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
-    os.register_at_fork(after_in_child=_after_fork)
+    # With the lock, so that no other thread is half-way through a change.
+    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_after_fork)
 
 
 @cache
@@ -148,20 +153,20 @@ class SingleThreadedBlas:
     counted, and only the last to end restores.
     """
 
-    _count = 0
+    _inside: ClassVar[list[int]] = []  # the threads that are in a block, once for each block
     _before: ClassVar[list[int]] = []
 
     def __enter__(self) -> None:
         with _lock:
-            if SingleThreadedBlas._count == 0:
+            if not SingleThreadedBlas._inside:
                 SingleThreadedBlas._before = [library.num_threads for library in _blas()]
                 _set_blas_threads([1] * len(_blas()))
-            SingleThreadedBlas._count += 1
+            SingleThreadedBlas._inside.append(threading.get_ident())
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         with _lock:
-            SingleThreadedBlas._count -= 1
-            if SingleThreadedBlas._count == 0:
+            SingleThreadedBlas._inside.remove(threading.get_ident())
+            if not SingleThreadedBlas._inside:
                 _set_blas_threads(SingleThreadedBlas._before)
