@@ -1,7 +1,9 @@
 """Sequential: the model that users write, a stack of layers trained with fit."""
 
 import math
+import os
 import re
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -23,6 +25,10 @@ from .progress import Progress, check_verbose
 from .utils.lookup import by_name
 
 EVALUATION_BATCH = 500  # samples; but for rounding, the result does not depend on it
+
+_building = threading.RLock()  # not the model's own, which could then not be copied; a layer's build may build a model
+if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork; a child must not find it taken
+    os.register_at_fork(before=_building.acquire, after_in_parent=_building.release, after_in_child=_building.release)
 
 
 class Sequential:
@@ -424,8 +430,11 @@ class Sequential:
         """x, checked against the model; the first data builds a model that does not know its input yet."""
         if not self.layers:
             raise ValueError(f"{self} has no layers: add some first.")
-        if not self.built:
-            self.build(self.input_shape or tuple(check_array(x, what).shape[1:]))
+        with (
+            _building
+        ):  # or another thread, too, would find it unbuilt, and allocate other weights in the middle of our work
+            if not self.built:
+                self.build(self.input_shape or tuple(check_array(x, what).shape[1:]))
         return check_input(x, self.input_shape or (), str(self), what)
 
     def _data(
