@@ -4,7 +4,7 @@ from . import callbacks, checking, datasets, initializers, layers, losses, metri
 from .checking import GradientError, assert_gradients, gradcheck
 from .engine.workers import get_num_threads, set_num_threads
 from .layers import Input
-from .models import Sequential
+from .models import Sequential, load_model
 from .ops.random import RandomKey
 
 __version__ = "0.1.0"
@@ -22,6 +22,7 @@ __all__ = [
     "gradcheck",
     "initializers",
     "layers",
+    "load_model",
     "losses",
     "metrics",
     "models",

@@ -87,6 +87,11 @@ def get(initializer: str | Initializer) -> Initializer:
     return initializer
 
 
+def name_of(initializer: Initializer) -> str | Initializer:
+    """The name of one of ours, or the function itself."""
+    return next((name for name, function in INITIALIZERS.items() if function is initializer), initializer)
+
+
 def allocate(initializer: Initializer, shape: Shape, rng: np.random.Generator, dtype: np.dtype[Any]) -> Array:
     """A new array, C-contiguous and of this dtype, whatever the function returns; a ValueError where its shape is another."""
     values = np.array(initializer(shape, rng, dtype), dtype, order="C")

@@ -12,6 +12,7 @@ import numpy as np
 
 from .ops.geometry import Array
 from .utils.lookup import by_name
+from .utils.settings import settings
 
 EPSILON = 1e-7  # Keras's: probabilities are kept this far from 0 and 1 before the logarithm
 
@@ -26,6 +27,10 @@ class Loss:
         fit each other. What it has returned, it takes again and returns unchanged.
         """
         return y_true
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments that make this loss again, by name."""
+        return settings(self)
 
     def losses_and_gradients(self, y_true: Array, y_pred: Array) -> tuple[Array, Array]:
         """The loss of each sample, (N,), and its gradient with respect to that sample's prediction, (N, …)."""

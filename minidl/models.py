@@ -1,5 +1,6 @@
 """Sequential: the model that users write, a stack of layers trained with fit."""
 
+import errno
 import math
 import os
 import re
@@ -9,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from . import losses, optimizers
+from . import configs, losses, optimizers, saving
 from . import metrics as metric_functions
 from .callbacks import Callback, CallbackList, History
 from .engine.data import Data, check_array, check_input, check_lengths, check_weights, class_weights
@@ -17,7 +18,7 @@ from .engine.plan import Plan
 from .engine.runner import Runner, Sums
 from .engine.workers import SingleThreadedBlas
 from .layers import Input
-from .layers.base import Shape, check_positive, check_shape, copy_weights, is_integer
+from .layers.base import Shape, check_name, check_positive, check_shape, copy_weights, is_integer
 from .ops import OPERATIONS
 from .ops.geometry import Array
 from .ops.random import FORWARD, INITIALIZE, SHUFFLE, derive_key, generator
@@ -25,6 +26,7 @@ from .progress import Progress, check_verbose
 from .utils.lookup import by_name
 
 EVALUATION_BATCH = 500  # samples; but for rounding, the result does not depend on it
+MOST_LAYERS = 1000  # in a file; to add a layer takes the longer, the more there are
 
 _building = threading.RLock()  # not the model's own, which could then not be copied; a layer's build may build a model
 if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork; a child must not find it taken
@@ -53,6 +55,8 @@ class Sequential:
         ops: str = "kernels",
         fuse: bool = True,
     ) -> None:
+        if name is not None and not isinstance(name, str):
+            raise ValueError(f"a model's name must be a text or None, received {name!r}.")
         self.name = name or "sequential"
         if seed is None:
             seed = int(np.random.SeedSequence().generate_state(1)[0])
@@ -105,7 +109,7 @@ class Sequential:
         if getattr(layer, "in_model", False):
             raise ValueError(f"the layer {layer.name!r} belongs to another model: create a new one for {self}.")
         given = getattr(layer, "name", None)
-        name = given or self._number(layer)
+        name = check_name(given) if given else self._number(layer)
         if any(name == other.name for other in self.layers):
             raise ValueError(f"{self} already has a layer named {name!r}: every layer needs a name of its own.")
         shape = self.output_shape if self.layers else self.input_shape or getattr(layer, "input_shape", None)
@@ -424,6 +428,102 @@ class Sequential:
         gradients = {name: sum((part[name] for part in parts[1:]), parts[0][name].copy()) for name in self.params}
         return sums.loss / sums.samples, gradients
 
+    # ----------------------------------------------------------------------------------------------------------- files
+
+    def save(self, path: saving.Path, overwrite: bool = True) -> None:
+        """Write all of the model to one file, for ``load_model``: training goes on from it as if it had never stopped.
+
+        The file is a safetensors file: weights and the optimizer's state as arrays, everything else as JSON in its metadata.
+        Of a custom layer, loss, metric or function it holds the name, and the settings.
+
+        Raises OSError where it cannot be written (the file of that name is then as it was), FileExistsError where it is there
+        and overwrite is False, and ValueError where the model is not built, or has settings that JSON cannot hold.
+        """
+        self._check_target(path, overwrite)
+        if len(self.layers) > MOST_LAYERS:
+            raise ValueError(f"{self} has {len(self.layers)} layers: a file may hold {MOST_LAYERS}.")
+        counters, arrays = saving.training_state(self)
+        content = {"model": self.get_config(), "training": self._training_config(), "state": counters}
+        saving.write(path, "model", content, arrays)
+
+    def save_weights(self, path: saving.Path, overwrite: bool = True) -> None:
+        """Write the weights alone to a safetensors file, by address, "layer/parameter". Raises what ``save`` does."""
+        self._check_target(path, overwrite)
+        saving.write(path, "weights", {}, self.params)
+
+    def load_weights(self, path: saving.Path) -> None:
+        """Take the weights from a file of ``save_weights`` or ``save``, by address, "layer/parameter".
+
+        Raises OSError where it cannot be read, and ValueError where it is no such file, or where its arrays are not this
+        model's: it lists those that are missing, unexpected or of another shape. The model is then as it was.
+        """
+        if not self.built:
+            raise ValueError(f"{self} is not built: give its first layer an input_shape, or call build(input_shape).")
+        _, arrays = saving.read(path, "weights", "model")
+        weights = {name: value for name, value in arrays.items() if not name.startswith(saving.SLOTS)}
+        saving.copy_by_name(self.params, weights, str(self))
+
+    def get_config(self) -> dict[str, Any]:
+        """What ``from_config`` makes this model again from, with new weights: settings, layers and the shape of a sample."""
+        return {
+            "name": self.name,
+            "seed": self.seed,
+            "dtype": self.dtype.name,
+            "ops": next(name for name, module in OPERATIONS.items() if module is self.ops),
+            "fuse": self.fuse,
+            "input_shape": self.input_shape,
+            "layers": [configs.describe(layer, configs.LAYERS) for layer in self.layers],
+        }
+
+    @classmethod
+    def from_config(cls, config: Any, custom_objects: configs.CustomObjects | None = None) -> "Sequential":
+        """A new model from what get_config gave, with the initial weights that follow from its seed.
+
+        custom_objects: name → class or function, for those that are not the library's. Raises ValueError or TypeError where
+        the config is no such thing.
+        """
+        model, input_shape = cls._unbuilt(config, custom_objects or {})
+        if input_shape is not None:
+            model.build(input_shape)
+        return model
+
+    @classmethod
+    def _unbuilt(cls, config: Any, custom_objects: configs.CustomObjects) -> "tuple[Sequential, Shape | None]":
+        """The model of a config, without weights, and the shape of a sample, where it says one."""
+        if not isinstance(config, dict) or not isinstance(config.get("layers"), list | tuple):
+            raise ValueError(f"a model's config must be a dictionary with a list of layers, found {config!r}.")
+        if len(config["layers"]) > MOST_LAYERS:
+            raise ValueError(f"a model's config may hold {MOST_LAYERS} layers, found {len(config['layers'])}.")
+        arguments = {key: value for key, value in config.items() if key not in ("layers", "input_shape")}
+        model = cls(**arguments)
+        for position, entry in enumerate(config["layers"]):
+            model.add(configs.make(entry, configs.LAYERS, custom_objects, f"layer {position}"))
+        shape = config.get("input_shape")
+        return model, None if shape is None else check_shape(shape, "input_shape")
+
+    def to_json(self, **options: Any) -> str:
+        """get_config as a JSON text, for ``model_from_json``. options: json.dumps's, e.g. indent=2."""
+        return saving.to_json({"class_name": "Sequential", "config": self.get_config()}, **options)
+
+    def _check_target(self, path: saving.Path, overwrite: bool) -> None:
+        if not self.built:
+            raise ValueError(f"{self} is not built and has no weights to save: call build(input_shape), or fit.")
+        suffix = os.path.splitext(os.fsdecode(path))[1].lower()
+        if suffix in (".keras", ".h5", ".hdf5"):
+            raise ValueError(f"{self} is saved as a safetensors file, received the name of a {suffix} file: {path!r}.")
+        if not overwrite and os.path.exists(path):
+            raise FileExistsError(errno.EEXIST, "the file is there already, and overwrite is False", os.fsdecode(path))
+
+    def _training_config(self) -> dict[str, Any] | None:
+        """What compile was called with; None before it was."""
+        if self.optimizer is None:
+            return None
+        return {
+            "optimizer": configs.describe(self.optimizer, configs.OPTIMIZERS),
+            "loss": configs.describe(self.loss, configs.LOSSES),
+            "metrics": [configs.describe_metric(name, metric) for name, metric in self.metrics],
+        }
+
     # ------------------------------------------------------------------------------------------------------- internals
 
     def _inputs(self, x: Any, what: str = "x") -> Any:
@@ -507,6 +607,50 @@ class Sequential:
             return logs
         values = [logs["loss"], *(logs[name] for name, _ in self.metrics)]
         return values if self.metrics else values[0]
+
+
+def load_model(
+    path: saving.Path, custom_objects: configs.CustomObjects | None = None, compile: bool = True
+) -> Sequential:
+    """The model of a file that ``model.save`` has written: training goes on from it as if it had never stopped.
+
+    custom_objects: name → class or function, for each custom layer, loss, metric or function in the file; nothing is ever
+    imported because a file says so. compile: False leaves the model uncompiled, to predict with.
+
+    Raises OSError where the file cannot be read, and ValueError where it is of another kind, of a newer version or damaged, or
+    where custom_objects is missing something. It takes no more memory than a few times the file's size.
+    """
+    content, arrays = saving.read(path, "model")
+    try:
+        return _restored(content, arrays, custom_objects or {}, compile)
+    except Exception as error:  # whatever goes wrong now, goes wrong because of what the file says
+        raise ValueError(f"'{os.fsdecode(path)}' cannot be loaded: {error}") from error
+
+
+def _restored(
+    content: dict[str, Any], arrays: dict[str, Array], custom_objects: configs.CustomObjects, compile: bool
+) -> Sequential:
+    model, input_shape = Sequential._unbuilt(content.get("model"), custom_objects)
+    if input_shape is None:
+        raise ValueError("it does not say the shape of a sample.")
+    ours = [layer for layer in model.layers if getattr(type(layer), "build", None) in configs.BUILDS]
+    with saving.initialized_with(ours, arrays):
+        model.build(input_shape)
+    training = content.get("training")
+    if compile and training is not None:
+        model.compile(**configs.training_arguments(training, custom_objects))
+    else:
+        arrays = {name: value for name, value in arrays.items() if not name.startswith(saving.SLOTS)}
+    saving.set_training_state(model, content.get("state"), arrays)
+    return model
+
+
+def model_from_json(json_string: str, custom_objects: configs.CustomObjects | None = None) -> Sequential:
+    """A new model from the text of ``model.to_json``, with new weights. Raises what Sequential.from_config does."""
+    config = saving.parse(json_string, "the model's text")
+    if not isinstance(config, dict) or config.get("class_name") != "Sequential":
+        raise ValueError("the model's text must be that of to_json: {'class_name': 'Sequential', 'config': …}.")
+    return Sequential.from_config(config.get("config"), custom_objects)
 
 
 def _slices(n: int, size: int) -> Iterator[slice]:

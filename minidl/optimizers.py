@@ -13,6 +13,7 @@ import numpy as np
 from .ops import reference
 from .ops.geometry import Array
 from .utils.lookup import by_name
+from .utils.settings import settings
 
 LearningRate = float | Callable[[int], float]
 
@@ -49,6 +50,10 @@ class Optimizer:
     @learning_rate.setter
     def learning_rate(self, value: LearningRate) -> None:
         self._learning_rate = value if callable(value) else _number(value, "learning_rate", 0, math.inf)
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments that make this optimizer again, by name, without its state."""
+        return settings(self)
 
     def current_learning_rate(self) -> float:
         """η of the next step, as a number."""

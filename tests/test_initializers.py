@@ -166,3 +166,11 @@ def test_allocate_refuses_another_shape():
     text = "the initializer constant must return an array of shape (2, 2), received ()."
     with pytest.raises(ValueError, match="^" + re.escape(text) + "$"):
         initializers.allocate(constant, (2, 2), np.random.default_rng(0), FLOAT32)
+
+
+def test_names_of_initializers():
+    assert initializers.name_of(initializers.he_normal) == "he_normal"
+    assert initializers.name_of(initializers.get("ones")) == "ones"
+    assert initializers.name_of(initializers.get("normal")) == "random_normal"
+    another = initializers.constant(1.0)
+    assert initializers.name_of(another) is another

@@ -485,3 +485,13 @@ def test_weights_in_single_precision_do_not_spoil_a_gradient_in_double():
         MeanSquaredError(), np.full((3, 1), 2.0), np.full((3, 1), 5.0), sample_weight=weight
     )
     np.testing.assert_allclose(gradient, np.full((3, 1), 2.0), rtol=1e-15)
+
+
+@pytest.mark.parametrize("from_logits", [False, True])
+@pytest.mark.parametrize("loss", [CategoricalCrossentropy, SparseCategoricalCrossentropy])
+def test_the_settings_of_a_loss(loss, from_logits):
+    assert loss(from_logits).get_config() == {"from_logits": from_logits}
+
+
+def test_a_loss_without_settings():
+    assert MeanSquaredError().get_config() == {}

@@ -392,3 +392,42 @@ def test_get_of_something_else():
         text = f"an optimizer must be a name or an Optimizer, e.g. Adam(learning_rate=0.001), received {value!r}."
         with pytest.raises(TypeError, match="^" + re.escape(text) + "$"):
             optimizers.get(value)
+
+
+# ----------------------------------------------------------------------------------------------------------- settings
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "config"),
+    [
+        (
+            SGD(0.5, 0.25, True),
+            {"learning_rate": 0.5, "momentum": 0.25, "nesterov": True, "weight_decay": None, "clipnorm": None},
+        ),
+        (
+            RMSprop(rho=0.5, epsilon=1e-3, weight_decay=0.25),
+            {"learning_rate": 0.001, "rho": 0.5, "epsilon": 1e-3, "weight_decay": 0.25, "clipnorm": None},
+        ),
+        (
+            Adam(math.sqrt, 0.5, 0.75, 1e-3, clipnorm=2),
+            {
+                "learning_rate": math.sqrt,
+                "beta_1": 0.5,
+                "beta_2": 0.75,
+                "epsilon": 1e-3,
+                "weight_decay": None,
+                "clipnorm": 2.0,
+            },
+        ),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_the_settings_make_the_optimizer_again(optimizer, config):
+    assert optimizer.get_config() == config
+    assert type(optimizer)(**config).get_config() == config
+
+
+def test_a_learning_rate_that_was_changed_is_the_setting():
+    optimizer = SGD(0.5)
+    optimizer.learning_rate = 0.25
+    assert optimizer.get_config()["learning_rate"] == 0.25

@@ -22,12 +22,26 @@ MAY_KNOW = {
     "metrics": {"ops", "utils"},
     "losses": {"ops", "utils"},
     "optimizers": {"ops", "utils"},
+    "saving": {"ops"},
+    "configs": {"utils", "layers", "losses", "metrics", "optimizers", "saving"},
     "layers": {"ops", "utils", "initializers"},
     "engine": {"ops", "utils", "layers", "losses", "metrics", "optimizers"},
     "progress": {"callbacks"},
     "checking": {"ops"},  # it knows layers, losses and models by their contract alone
     "testing": {"ops", "layers", "checking"},
-    "models": {"ops", "utils", "layers", "losses", "metrics", "optimizers", "engine", "callbacks", "progress"},
+    "models": {
+        "ops",
+        "utils",
+        "layers",
+        "losses",
+        "metrics",
+        "optimizers",
+        "engine",
+        "callbacks",
+        "progress",
+        "saving",
+        "configs",
+    },
 }
 FREE = {"", "certificate"}  # the package's root, and a program that uses the library as a user would
 

@@ -4,9 +4,11 @@ from typing import Any
 
 import numpy as np
 
+from ..initializers import name_of
 from ..ops import kernels
 from ..ops.geometry import Array
 from ..ops.random import RandomKey
+from ..utils.settings import settings
 
 Shape = tuple[int, ...]
 
@@ -39,9 +41,7 @@ class Layer:
     """
 
     def __init__(self, *, name: str | None = None, input_shape: Shape | None = None) -> None:
-        if name is not None and (not isinstance(name, str) or not name or "/" in name):
-            raise ValueError(f"a layer's name must be a text without '/', received {name!r}.")
-        self.name = name
+        self.name = None if name is None else check_name(name)
         self.input_shape = None if input_shape is None else check_shape(input_shape, f"{self} input_shape")
         self.output_shape: Shape | None = None
         self.in_model = False
@@ -71,6 +71,13 @@ class Layer:
         Changes neither dy nor the cache, and may be called twice.
         """
         raise NotImplementedError(f"{type(self).__name__} must define backward(dy, cache) → (dx, gradients by name)")
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments that make this layer again, by name, as its attributes hold them; without the shape of its input.
+
+        A layer that keeps an argument under another name, or as something that JSON cannot hold, needs its own.
+        """
+        return {key: name_of(value) for key, value in settings(self, without=("input_shape", "input_dim")).items()}
 
     def get_weights(self) -> list[Array]:
         """Copies of the parameters, in the order of ``params``."""
@@ -111,6 +118,13 @@ def is_integer(value: object) -> bool:
     return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
+def check_name(name: object) -> str:
+    """The name of a layer: a text without the "/" that addresses its parameters."""
+    if not isinstance(name, str) or not name or "/" in name:
+        raise ValueError(f"a layer's name must be a text without '/', received {name!r}.")
+    return name
+
+
 def check_positive(value: object, what: str) -> int:
     """The value as an int; a ValueError that names ``what`` where it is not a positive integer."""
     if not is_integer(value) or value <= 0:  # type: ignore[operator]
@@ -135,6 +149,8 @@ def check_pair(value: object, what: str) -> tuple[int, int]:
     pair = tuple(value) if isinstance(value, tuple | list) else (value, value)
     if len(pair) != 2 or not all(is_integer(size) and size > 0 for size in pair):
         raise ValueError(f"{what} must be a positive integer or a pair of them, received {value!r}.")
+    if int(pair[0]) * int(pair[1]) >= 2**31:  # the place in a pool's window is kept as an int32
+        raise ValueError(f"{what} must be less than 2³¹ cells in all, received {value!r}.")
     return int(pair[0]), int(pair[1])
 
 

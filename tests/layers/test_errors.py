@@ -49,6 +49,25 @@ def test_windows_and_strides(value):
         assert_refused(f"MaxPooling2D 'pool' strides {text}", MaxPooling2D, 2, value, name="pool")
 
 
+@pytest.mark.parametrize(
+    "value", [2**16, (2**31, 1), (1, 2**31), (2**40, 2**40), 10**400], ids=lambda value: str(value)[:20]
+)
+def test_windows_whose_cells_an_int32_cannot_count(value):
+    text = f"must be less than 2³¹ cells in all, received {value!r}."
+    assert_refused(f"MaxPooling2D pool_size {text}", MaxPooling2D, value)
+    assert_refused(f"MaxPooling2D strides {text}", MaxPooling2D, 2, value)
+    assert_refused(f"Conv2D kernel_size {text}", Conv2D, 8, value)
+
+
+def test_the_largest_window():
+    assert MaxPooling2D((2**31 - 1, 1)).pool_size == (2**31 - 1, 1)
+    pool = built(MaxPooling2D((1, 2**31 - 1), padding="same"), (1, 3, 1))
+    x = np.array([1.0, 3.0, 2.0]).reshape(1, 1, 3, 1)
+    y, cache = pool.forward(x)
+    assert y.tolist() == [[[[3.0]]]]
+    assert pool.backward(y, cache)[0].ravel().tolist() == [0, 3, 0]
+
+
 def test_windows_and_strides_as_integers_pairs_and_lists():
     layer = Conv2D(np.int64(8), [np.int32(3), 5], strides=2)
     assert (layer.filters, layer.kernel_size, layer.strides) == (8, (3, 5), (2, 2))

@@ -1,0 +1,277 @@
+"""Files: arrays, and JSON beside them, in one safetensors file, which can run no code; written whole or not at all.
+
+``write`` and ``read`` are for all that the library keeps on disk. What comes out of ``read`` is sound as a file; what its content
+claims is for the caller to check.
+"""
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from .ops.geometry import Array
+
+Path = str | os.PathLike[str]
+
+VERSION = 1  # of the files; a reader refuses what is newer than itself
+CUSTOM = "custom_object"  # how the JSON calls what is not the library's, and has to be given at load
+SLOTS = "/optimizer/"  # before the address of a parameter: the state that the optimizer keeps for it
+KEY = "minidl"  # the only entry of the metadata, so that the same content is always the same bytes
+DTYPES = ("F32", "F64", "I8", "I16", "I32", "I64", "U8", "U16", "U32", "U64")
+# How the files begin that are most often taken for ours.
+OTHERS = {
+    b"\x89HDF": "an HDF5 file (.h5)",
+    b"PK\x03\x04": "a zip archive (.keras, .npz, .pt)",
+    b"\x93NUM": "a NumPy file (.npy)",
+    b"\x80\x04\x95": "a pickle",
+}
+
+
+def write(path: Path, kind: str, content: Mapping[str, Any], arrays: Mapping[str, Array]) -> None:
+    """Write one file, in place of the one of that name: a temporary beside it, flushed to disk, then renamed over it.
+
+    kind: what the file is, e.g. "model". content: whatever JSON can hold. arrays: name → array, of any number type but bool,
+    complex and float16.
+
+    Raises OSError where it cannot be written; the file of that name is then as it was, and the temporary is removed. (A process
+    that is killed leaves its temporary, ".minidl-….tmp".) Raises ValueError where JSON cannot hold the content.
+    """
+    text = to_json({"kind": kind, "version": VERSION, **content}, separators=(",", ":"))
+    data = save({name: np.require(value, requirements="C") for name, value in arrays.items()}, {KEY: text})
+    replace(path, data)
+
+
+def replace(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all, see ``write``."""
+    target = os.path.realpath(path)  # a link stays a link
+    folder = os.path.dirname(target)
+    temporary = os.path.join(folder, f".minidl-{secrets.token_hex(8)}.tmp")
+    try:
+        try:
+            with open(temporary, "xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            if os.path.exists(target):
+                shutil.copymode(target, temporary)
+            os.replace(temporary, target)
+        except BaseException:  # Ctrl-C as well
+            with contextlib.suppress(OSError):
+                os.remove(temporary)
+            raise
+    except OSError as error:
+        old = "The file of that name is as it was." if os.path.isfile(target) else "No file was left behind."
+        raise OSError(error.errno, f"cannot write {_named(path)}: {error.strerror or error}. {old}") from error
+    if os.name == "posix":
+        with contextlib.suppress(OSError):  # not every file system can; the file is whole either way
+            descriptor = os.open(folder, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)  # the new name is on disk, too
+            finally:
+                os.close(descriptor)
+
+
+def read(path: Path, *kinds: str) -> tuple[dict[str, Any], dict[str, Array]]:
+    """(content, arrays) of a file that ``write`` has written; content["kind"] is one of kinds.
+
+    The arrays are new, writable and together no larger than the file.
+
+    Raises FileNotFoundError or another OSError where it cannot be read, and ValueError where it is of another kind, of a newer
+    version, or damaged.
+    """
+    name = _named(path)
+    with open(path, "rb") as file:
+        start = file.read(8)
+    for magic, what in OTHERS.items():
+        if start.startswith(magic):
+            raise ValueError(f"{name} is {what}: expected a safetensors file, written by minidl.")
+    try:
+        with safe_open(os.fsdecode(path), framework="numpy") as opened:
+            content = _content((opened.metadata() or {}).get(KEY), kinds, name)
+            arrays = {}
+            for key in opened.keys():  # noqa: SIM118 (it is no dictionary)
+                dtype = opened.get_slice(key).get_dtype()
+                if dtype not in DTYPES:
+                    raise ValueError(f"{name}: the array {key!r} is of type {dtype}, which minidl does not write.")
+                try:
+                    arrays[key] = opened.get_tensor(key)
+                except ValueError as error:  # no bytes, but a rank or a size that NumPy cannot hold
+                    raise ValueError(f"{name}: the array {key!r} cannot be read: {error}.") from error
+    except SafetensorError as error:
+        raise ValueError(
+            f"{name} is damaged, or no safetensors file: {error}. Get a whole copy of the file."
+        ) from error
+    return content, arrays
+
+
+def _content(text: str | None, kinds: tuple[str, ...], name: str) -> dict[str, Any]:
+    """The JSON of the metadata, where it is of one of the kinds and of a version that is known."""
+    if text is None:
+        raise ValueError(f"{name} is a safetensors file, but not one of minidl's: its metadata has no {KEY!r}.")
+    content = parse(text, name)
+    if not isinstance(content, dict):
+        raise ValueError(f"{name} is damaged: expected an object in its metadata, found {type(content).__name__}.")
+    version, kind = content.get("version"), content.get("kind")
+    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+        raise ValueError(f"{name} is damaged: expected a version, an integer from 1, found {version!r}.")
+    if version > VERSION:
+        raise ValueError(
+            f"{name} is of version {version}, and this minidl reads up to version {VERSION}. Install a newer minidl."
+        )
+    if kind not in kinds:
+        raise ValueError(f"{name} holds {kind!r}, expected {' or '.join(map(repr, kinds))}.")
+    return content
+
+
+def to_json(value: Any, **options: Any) -> str:
+    """A JSON text, in which a function is {"custom_object": its name}. options: json.dumps's.
+
+    Raises ValueError where JSON cannot hold the value; NaN and infinity are among what it cannot.
+    """
+    try:
+        return json.dumps(value, allow_nan=False, default=_encode, **options)
+    except RecursionError:
+        raise ValueError("these settings are nested too deep for JSON.") from None
+
+
+def _encode(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    if not callable(value):
+        raise ValueError(
+            f"JSON cannot hold {value!r}: settings must be numbers, texts, lists, dictionaries or functions."
+        )
+    name = getattr(value, "__name__", type(value).__name__)
+    if not name.isidentifier():
+        raise ValueError(
+            f"{value!r} has no name to find it by: write it with def, and give it to custom_objects at load."
+        )
+    return {CUSTOM: name}
+
+
+def parse(text: str, what: str) -> Any:
+    """The value of a JSON text. Raises ValueError where it is none, names a thing twice, or is nested too deep."""
+    try:
+        return json.loads(text, parse_constant=_no_constant, object_pairs_hook=_once)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{what} is damaged: its JSON cannot be read ({error}).") from error
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is no number of JSON's")
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        raise ValueError("it names a thing twice")
+    return value
+
+
+def _named(path: Path) -> str:
+    return f"'{os.fsdecode(path)}'"
+
+
+# ------------------------------------------------------------------------------------------------ the state of a model
+
+
+def training_state(model: Any) -> tuple[dict[str, int], dict[str, Array]]:
+    """(counters, arrays): all that training changes in a model. The arrays are the model's own, not copies.
+
+    A weight is called "layer/parameter", the optimizer's state "/optimizer/layer/parameter/slot": no layer has an empty name.
+    """
+    counters = {"epochs_trained": model.epochs_trained, "steps_trained": model.steps_trained}
+    arrays = dict(model.params)
+    if model.optimizer is not None:
+        counters["iterations"] = model.optimizer.iterations
+        for param in model.params:
+            slots = model.optimizer.slots.get(param, {})
+            arrays |= {f"{SLOTS}{param}/{slot}": value for slot, value in slots.items()}
+    return counters, arrays
+
+
+def set_training_state(model: Any, counters: Any, arrays: Mapping[str, Array]) -> None:
+    """Copy what ``training_state`` gave into a model of the same layers and optimizer.
+
+    Raises ValueError, and changes nothing, where anything is missing, unexpected, or not what this model needs.
+    """
+    optimizer = model.optimizer
+    if not isinstance(counters, Mapping):
+        raise ValueError(f"the counters must be given by name, found {counters!r}.")
+    for name in ("epochs_trained", "steps_trained", *(() if optimizer is None else ("iterations",))):
+        if not is_count(counters.get(name)):
+            raise ValueError(f"{name} must be an integer from 0 to 2⁶³ − 1, found {counters.get(name)!r}.")
+    slot_names = () if optimizer is None else optimizer.slot_names
+    slots = {
+        param: {slot: np.empty_like(value) for slot in slot_names}
+        for param, value in model.params.items()
+        if any(f"{SLOTS}{param}/{slot}" in arrays for slot in slot_names)  # before its first step it has none
+    }
+    flat = {f"{SLOTS}{param}/{slot}": value for param, group in slots.items() for slot, value in group.items()}
+    copy_by_name({**model.params, **flat}, arrays, str(model))
+    model.epochs_trained, model.steps_trained = counters["epochs_trained"], counters["steps_trained"]
+    if optimizer is not None:
+        optimizer.iterations, optimizer.slots = counters["iterations"], slots
+
+
+def is_count(value: Any) -> bool:
+    """Whether it can have counted epochs or steps: an integer from 0, within 64 bits."""
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
+
+
+def copy_by_name(targets: Mapping[str, Array], arrays: Mapping[str, Array], owner: str) -> None:
+    """Copy each array into the target of its name.
+
+    Raises ValueError, and changes nothing, where they do not fit: it lists what is missing, unexpected or of another shape.
+    """
+    faults = [f"missing {name!r}, {value.shape}" for name, value in targets.items() if name not in arrays]
+    faults += [f"unexpected {name!r}, {value.shape}" for name, value in arrays.items() if name not in targets]
+    for name, target in targets.items():
+        found = arrays.get(name, target)
+        if found.shape != target.shape:
+            faults.append(f"{name!r} has shape {found.shape}, expected {target.shape}")
+        if found.dtype.kind != "f":
+            faults.append(f"{name!r} is {found.dtype}, expected floats")
+    if faults:
+        raise ValueError(f"the file does not fit {owner}: {'; '.join(faults)}.")
+    for name, target in targets.items():
+        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite
+            target[...] = arrays[name]
+
+
+@contextlib.contextmanager
+def initialized_with(layers: Sequence[Any], arrays: Mapping[str, Array]) -> Iterator[None]:
+    """Meanwhile, ``kernel_initializer`` gives "layer/kernel" and so on: build allocates nothing that the file does not hold.
+
+    A file may claim a layer of 2⁴⁰ units. Its initializer is asked for an array of that shape, and raises a ValueError.
+    """
+    before = [
+        (layer, key, value) for layer in layers for key, value in vars(layer).items() if key.endswith("_initializer")
+    ]
+
+    def stored(address: str) -> Callable[..., Array]:
+        def give(shape: tuple[int, ...], *_: Any) -> Array:
+            if address not in arrays or arrays[address].shape != shape:
+                found = f"one of {arrays[address].shape}" if address in arrays else "none"
+                raise ValueError(
+                    f"the settings ask for an array {address!r} of shape {shape}, and the file holds {found}."
+                )
+            return arrays[address]
+
+        return give
+
+    for layer, key, _ in before:
+        setattr(layer, key, stored(f"{layer.name}/{key.removesuffix('_initializer')}"))
+    try:
+        with np.errstate(over="ignore"):
+            yield
+    finally:
+        for layer, key, value in before:
+            setattr(layer, key, value)

@@ -1,0 +1,337 @@
+"""What is fuzzed: readers of files from strangers, real files to begin with, and what must hold whatever is done to them.
+
+A target is a reader that may raise its documented errors and nothing else; opens, writes and imports nothing but the file it was
+given; and takes no more memory than the file's size justifies. To add one, add it to TARGETS.
+"""
+
+import functools
+import gzip
+import json
+import math
+import random
+import struct
+import sys
+import tempfile
+import tracemalloc
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+import minidl
+from minidl import Sequential
+from minidl.datasets import read_idx
+from minidl.layers import Activation, Conv2D, Dense, Dropout, Flatten, Layer, MaxPooling2D, Rescaling
+from minidl.optimizers import SGD
+
+WATCHED = ("open", "import", "exec", "compile", "os.", "shutil.", "subprocess.", "socket.", "ctypes.")
+HARMLESS = ("os.listdir", "os.scandir")
+# JSON's small objects take up to about 60 times their text; an array is there twice, in the file's form and in the model.
+MEMORY_PER_BYTE, MEMORY = 100, 1 << 20
+
+
+class Target(NamedTuple):
+    """seeds: () → whole files. read: (path) → what it holds, or one of errors. use: that thing must be fit for use, too."""
+
+    seeds: Callable[[], list[bytes]]
+    read: Callable[[Path], Any]
+    use: Callable[[Any], None] = lambda thing: None
+    errors: tuple[type[Exception], ...] = (ValueError, OSError)
+
+
+# ------------------------------------------------------------------------------------------------------------- the models
+
+
+class Twice(Layer):
+    """A custom layer, without parameters."""
+
+    def __init__(self, times=2.0, **options):
+        super().__init__(**options)
+        self.times = float(times)
+
+    def forward(self, x, *, training=False, rng=None):
+        return x * self.times, None
+
+    def backward(self, dy, cache):
+        return dy * self.times, {}
+
+
+def schedule(step):
+    return 0.1 / (1 + step)
+
+
+CUSTOM_OBJECTS = {"Twice": Twice, "schedule": schedule}
+
+
+def mlp():
+    """4 features → 3 classes, trained for a step with Adam."""
+    model = Sequential([Dense(6, activation="relu", input_dim=4), Dropout(0.5), Dense(3, activation="softmax")], seed=1)
+    model.compile("adam", "sparse_categorical_crossentropy", ["accuracy"])
+    model.train_on_batch(np.ones((4, 4)), np.array([0, 1, 2, 0]))
+    return model
+
+
+def cnn():
+    """Every layer, a custom one too, and a function as learning rate; float64."""
+    layers = [
+        Rescaling(0.5, input_shape=(8, 8, 1)),
+        Conv2D(2, (3, 3), activation="relu"),
+        MaxPooling2D(),
+        Conv2D(2, 2, strides=2, padding="same", use_bias=False),
+        MaxPooling2D(2, 1, "same"),
+        Activation("tanh"),
+        Twice(),
+        Flatten(),
+        Dense(2),
+    ]
+    model = Sequential(layers, seed=1, dtype="float64")
+    model.compile(SGD(schedule, momentum=0.5), "mse")
+    model.train_on_batch(np.ones((1, 8, 8, 1)), np.ones((1, 2)))
+    return model
+
+
+def saved(write: Callable[[Path], None]) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "file"
+        write(path)
+        return path.read_bytes()
+
+
+# ------------------------------------------------------------------------------------------------------------ the targets
+
+
+def idx_files() -> list[bytes]:
+    images = struct.pack(">BBBB3i", 0, 0, 8, 3, 2, 3, 3) + bytes(range(18))
+    floats = struct.pack(">BBBB1i3d", 0, 0, 14, 1, 3, 1.0, 2.0, 3.0)
+    return [images, floats, gzip.compress(images), gzip.compress(images[:9]) + gzip.compress(images[9:])]
+
+
+def read_model(path: Path) -> Sequential:
+    return minidl.load_model(path, CUSTOM_OBJECTS)
+
+
+def use_model(model: Sequential) -> None:
+    """Forward and backward, fused and by layer: the kernels check no index of their own."""
+    shape = model.input_shape
+    windows = [math.prod(layer.pool_size) for layer in model.layers if hasattr(layer, "pool_size")]
+    if max(math.prod(shape), *windows, 0) > 4096:  # the reference goes through every cell of a window, padding too
+        return
+    x = np.ones((1, *shape), model.dtype)
+    with np.errstate(all="ignore"):
+        model.predict(x, verbose=0)
+        for layer in model.layers:
+            x, cache = layer.forward(x)
+            layer.backward(x, cache)
+
+
+@functools.cache
+def weights_of() -> Sequential:
+    return mlp()
+
+
+def read_weights(path: Path) -> None:
+    """Load into a model; one that refuses has changed nothing."""
+    model = weights_of()
+    before = model.get_weights()
+    try:
+        model.load_weights(path)
+    except ValueError:
+        assert all(np.array_equal(a, b, equal_nan=True) for a, b in zip(before, model.get_weights(), strict=True))
+        raise
+
+
+TARGETS = {
+    "read_idx": Target(idx_files, read_idx),
+    "load_model": Target(lambda: [saved(mlp().save), saved(cnn().save)], read_model, use_model),
+    "load_weights": Target(lambda: [saved(mlp().save_weights), saved(mlp().save)], read_weights),
+}
+
+
+# --------------------------------------------------------------------------------------------------------------- the check
+
+
+class Watch:
+    """Notes what a reader opens, writes, imports or runs beside its own file."""
+
+    def __init__(self) -> None:
+        self.own: str | None = None
+        self.found: list[str] = []
+        sys.addaudithook(self._hook)
+
+    def _hook(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if self.own is None or not event.startswith(WATCHED) or event in HARMLESS:
+            return
+        if event == "open" and str(arguments[0]) == self.own and arguments[1] in ("r", "rb"):
+            return
+        self.found.append(f"{event} {arguments}"[:300])
+
+
+WATCH = Watch()
+
+
+def check(target: Target, content: bytes, path: Path) -> Exception | None:
+    """Read the content as a file at path; the error it was refused with. Raises where a promise is broken."""
+    path.write_bytes(content)
+    tracemalloc.start()
+    WATCH.found, WATCH.own, thing, refused = [], str(path), None, None
+    try:
+        thing = target.read(path)
+    except target.errors as error:
+        refused = error
+    finally:
+        WATCH.own = None
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    if WATCH.found:
+        raise RuntimeError(f"a file made its reader do this: {WATCH.found}")
+    allowed = MEMORY + MEMORY_PER_BYTE * len(content)
+    if peak > allowed:
+        raise RuntimeError(f"{len(content)} bytes made their reader take {peak}, more than {allowed} ({refused!r})")
+    if refused is None:
+        target.use(thing)
+    return refused
+
+
+# ------------------------------------------------------------------------------------------------------------- mutations
+
+NUMBERS = [
+    0,
+    1,
+    2,
+    3,
+    4,
+    8,
+    -1,
+    255,
+    2**31,
+    2**32,
+    2**40,
+    2**63 - 1,
+    2**63,
+    2**64,
+    10**30,
+    10**400,
+    0.5,
+    -0.5,
+    1e-300,
+    1e300,
+]
+NAMES = [
+    "",
+    "x",
+    "linear",
+    "relu",
+    "softmax",
+    "same",
+    "valid",
+    "reference",
+    "kernels",
+    "float64",
+    "zeros",
+    "he_normal",
+    "accuracy",
+]
+NAMES += [
+    "Dense",
+    "Conv2D",
+    "MaxPooling2D",
+    "Flatten",
+    "Dropout",
+    "Adam",
+    "SGD",
+    "RMSprop",
+    "MeanSquaredError",
+    "Twice",
+    "schedule",
+]
+VALUES = [
+    *NUMBERS,
+    *NAMES,
+    True,
+    False,
+    None,
+    [],
+    {},
+    [1, 2],
+    [2**40],
+    {"custom_object": "Twice"},
+    {"custom_object": "schedule"},
+]
+
+
+def mutate(content: bytes, rng: random.Random, bytewise: Callable[[bytes], bytes]) -> bytes:
+    """A safetensors file a little different: in its bytes, in its header with the length put right, or in what its JSON says."""
+    size = int.from_bytes(content[:8], "little")
+    header, body = content[8 : 8 + size], content[8 + size :]
+    way = rng.random()
+    if way < 0.1:
+        return bytewise(content)
+    if way < 0.2:
+        return framed(bytewise(header), body)
+    try:
+        parts = json.loads(header)
+        if way < 0.35:
+            return framed(json.dumps(change(parts, rng)).encode(), body)
+        inner = change(json.loads(parts["__metadata__"]["minidl"]), rng)
+        text = json.dumps(inner)
+        if way > 0.97:
+            text = bytewise(text.encode()).decode("utf-8", "replace")
+        parts["__metadata__"]["minidl"] = text
+        return framed(json.dumps(parts).encode(), body)
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return bytewise(content)
+
+
+def framed(header: bytes, body: bytes) -> bytes:
+    return len(header).to_bytes(8, "little") + header + body
+
+
+def change(value: Any, rng: random.Random) -> Any:
+    """The same JSON with one thing in it changed, taken away, doubled, renamed, moved or nested."""
+    places = list(walk(value))
+    if not places:
+        return rng.choice(VALUES)
+    parent, key = rng.choice(places)
+    old, what = parent[key], rng.randrange(16)
+    if what == 0:
+        del parent[key]
+    elif what == 1:
+        other, other_key = rng.choice(places)
+        parent[key] = json.loads(json.dumps(other[other_key]))
+    elif what == 2 and isinstance(parent, dict):
+        parent[rng.choice([*NAMES, "name", "config", "custom_object", "units", "/a"])] = parent.pop(key)
+    elif what == 3 and isinstance(parent, list):
+        parent.extend(json.loads(json.dumps(parent)) * rng.choice((1, 3, 30)))
+    elif what == 4:
+        for _ in range(rng.choice((1, 3, 2000))):
+            parent[key] = [parent[key]]
+    elif what == 5 and isinstance(parent, list):
+        rng.shuffle(parent)
+    elif what < 8:
+        parent[key] = rng.choice(VALUES)
+    elif isinstance(old, bool):  # from here on, something of the same type
+        parent[key] = not old
+    elif isinstance(old, int | float):
+        parent[key] = rng.choice((old + 1, old - 1, old * 2, -old, rng.choice(NUMBERS)))
+    elif isinstance(old, str):
+        parent[key] = rng.choice(NAMES)
+    else:
+        parent[key] = change(old, rng) if old else rng.choice(VALUES)
+    return value
+
+
+def walk(value: Any) -> Iterator[tuple[Any, Any]]:
+    """(container, key) of everything within; no deeper than is usual."""
+    waiting = [(value, 0)]
+    while waiting:
+        container, depth = waiting.pop()
+        keys = (
+            list(container)
+            if isinstance(container, dict)
+            else range(len(container) if isinstance(container, list) else 0)
+        )
+        for key in keys:
+            yield container, key
+            if depth < 12:
+                waiting.append((container[key], depth + 1))

@@ -1,0 +1,119 @@
+"""Files with bytes, headers and settings changed at random: refused with a documented error, or sound.
+
+The same promises and mutations as the coverage-guided fuzzer's, ``python tests/fuzz``, without what it needs; fewer inputs.
+"""
+
+import random
+import sys
+from pathlib import Path
+
+import pytest
+from fuzz.targets import MEMORY, TARGETS, Target, change, check, mutate
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+
+def bytewise(rng):
+    """A few bytes changed, taken away, doubled or added."""
+
+    def edit(content):
+        data = bytearray(content)
+        for _ in range(rng.choice((1, 1, 2, 8))):
+            start = rng.randrange(len(data) + 1)
+            end = min(len(data), start + rng.choice((0, 1, 1, 4, 8, 100)))
+            data[start:end] = rng.choice(
+                (rng.randbytes(end - start), rng.randbytes(4), b"", data[start:end] * 2, b"\xff" * 8)
+            )
+        return bytes(data)
+
+    return edit
+
+
+@pytest.fixture(scope="module")
+def seeds():
+    return {name: target.seeds() for name, target in TARGETS.items()}
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_whole_files_are_accepted(name, seeds, tmp_path):
+    for content in seeds[name]:
+        assert check(TARGETS[name], content, tmp_path / "input") is None
+
+
+@pytest.mark.parametrize("name", TARGETS)
+@settings(max_examples=300)
+@given(st.integers(0, 2**64))
+def test_changed_files_are_refused_or_sound(name, seeds, tmp_path_factory, seed):
+    rng = random.Random(seed)
+    edit = bytewise(rng)
+    content = rng.choice(seeds[name])
+    content = edit(content) if name == "read_idx" else mutate(content, rng, edit)
+    check(TARGETS[name], content, tmp_path_factory.getbasetemp() / "fuzzed")
+
+
+def test_the_mutations_reach_what_is_behind_the_first_checks(seeds, tmp_path):
+    """Some changed models are accepted, and the others are refused for many different reasons."""
+    rng, refusals = random.Random(1), []
+    for _ in range(300):
+        content = mutate(rng.choice(seeds["load_model"]), rng, bytewise(rng))
+        refusals.append(check(TARGETS["load_model"], content, tmp_path / "input"))
+    assert 10 < refusals.count(None) < 200
+    assert len({str(error)[-20:] for error in refusals}) > 50
+
+
+# ------------------------------------------------------------------------------------------- the check itself can fail
+
+
+def other_error(path):
+    raise KeyError(path)
+
+
+def another_file(path):
+    try:
+        open(path.with_name("another")).close()
+    except OSError:
+        raise ValueError("refused") from None
+
+
+def writing(path):
+    path.write_bytes(b"")
+
+
+def importing(path):
+    sys.modules.pop("this_module_does_not_exist", None)
+    try:
+        import this_module_does_not_exist  # noqa: F401
+    except ImportError:
+        raise ValueError("refused") from None
+
+
+def evaluating(path):
+    compile("1", "text", "eval")
+
+
+def much_memory(path):
+    bytearray(2 * MEMORY)
+
+
+def used_wrongly(thing):
+    raise IndexError(thing)
+
+
+@pytest.mark.parametrize("read", [another_file, writing, importing, evaluating, much_memory])
+def test_a_reader_that_does_more_than_read_its_file_is_caught(read, tmp_path):
+    with pytest.raises(RuntimeError, match=r"made (its|their) reader"):
+        check(Target(list, read), b"1234", tmp_path / "input")
+
+
+def test_errors_that_are_not_documented_are_not_hidden(tmp_path):
+    with pytest.raises(KeyError):
+        check(Target(list, other_error), b"1234", tmp_path / "input")
+    with pytest.raises(IndexError):
+        check(Target(list, Path.read_bytes, used_wrongly), b"1234", tmp_path / "input")
+
+
+def test_a_change_changes_one_thing():
+    before = {"a": [1, 2, {"b": "c"}], "d": None}
+    rng = random.Random(1)
+    changed = [change({"a": [1, 2, {"b": "c"}], "d": None}, rng) for _ in range(50)]
+    assert sum(one != before for one in changed) > 40
