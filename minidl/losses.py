@@ -83,7 +83,7 @@ class CategoricalCrossentropy(Loss):
         if self.from_logits:
             log_p = _log_softmax(y_pred)
             total = target.sum(axis=1, keepdims=True)
-            return -(target * log_p).sum(axis=1), total * np.exp(log_p) - target
+            return -(target * log_p).sum(axis=1), (total * np.exp(log_p) - target).astype(y_pred.dtype, copy=False)
         p, inside, norm = _normalize(y_pred)
         dp = np.where(inside, -target / p, 0)
         return -(target * np.log(p)).sum(axis=1), (dp - (dp * p).sum(axis=1, keepdims=True)) / norm
@@ -124,7 +124,7 @@ class SparseCategoricalCrossentropy(Loss):
             log_p = _log_softmax(y_pred)
             gradients = np.exp(log_p)
             gradients[rows, y_true] -= 1
-            return -log_p[rows, y_true], gradients
+            return -log_p[rows, y_true], gradients.astype(y_pred.dtype, copy=False)
         p, inside, norm = _normalize(y_pred)
         dp = np.zeros_like(p)
         dp[rows, y_true] = np.where(inside[rows, y_true], -1 / p[rows, y_true], 0)
@@ -147,7 +147,9 @@ class MeanSquaredError(Loss):
     def losses_and_gradients(self, y_true: Array, y_pred: Array) -> tuple[Array, Array]:
         difference = y_pred - y_true.astype(y_pred.dtype, copy=False)
         axes = tuple(range(1, y_pred.ndim))
-        return (difference**2).mean(axis=axes), 2 * difference / max(1, difference[0].size)
+        # in float64, which holds the square of any float32
+        losses = np.square(difference, dtype=np.float64).mean(axis=axes)
+        return losses, difference / (max(1, difference[0].size) / 2)
 
 
 LOSSES: dict[str, type[Loss]] = {
@@ -185,7 +187,11 @@ def _check_classes(name: str, output_shape: tuple[int, ...]) -> None:
 
 
 def _log_softmax(z: Array) -> Array:
-    """log softmax(z) = z − max − log Σ e^(z − max): the largest exponent is 0, so nothing overflows and no log sees 0."""
+    """log softmax(z) = z − max − log Σ e^(z − max): the largest exponent is 0, so no exponential overflows and no log sees 0.
+
+    In float64, which holds the difference of any two float32 numbers.
+    """
+    z = z.astype(np.float64, copy=False)
     shifted = z - z.max(axis=1, keepdims=True)
     log_p: Array = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
     return log_p

@@ -4,6 +4,7 @@ import errno
 import math
 import os
 import re
+import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -27,6 +28,10 @@ from .utils.lookup import by_name
 
 EVALUATION_BATCH = 500  # samples; but for rounding, the result does not depend on it
 MOST_LAYERS = 1000  # in a file; to add a layer takes the longer, the more there are
+
+_building = threading.RLock()  # not the model's own, which could then not be copied; a layer's build may build a model
+if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork; a child must not find it taken
+    os.register_at_fork(before=_building.acquire, after_in_parent=_building.release, after_in_child=_building.release)
 
 
 class Sequential:
@@ -483,8 +488,11 @@ class Sequential:
         """x, checked against the model; the first data builds a model that does not know its input yet."""
         if not self.layers:
             raise ValueError(f"{self} has no layers: add some first.")
-        if not self.built:
-            self.build(self.input_shape or tuple(check_array(x, what).shape[1:]))
+        with (
+            _building
+        ):  # or another thread, too, would find it unbuilt, and allocate other weights in the middle of our work
+            if not self.built:
+                self.build(self.input_shape or tuple(check_array(x, what).shape[1:]))
         return check_input(x, self.input_shape or (), str(self), what)
 
     def _data(

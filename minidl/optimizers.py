@@ -81,7 +81,7 @@ class Optimizer:
         rate = self.current_learning_rate()
         if self.clipnorm is not None:
             for grad in grads.values():
-                norm = float(np.linalg.norm(grad))
+                norm = float(np.linalg.norm(grad.astype(np.float64, copy=False)))  # the squares may be beyond float32
                 if norm > self.clipnorm:
                     grad *= self.clipnorm / norm
         self.iterations += 1

@@ -4,7 +4,6 @@ The shards follow from the batch size alone, and their results are added in thei
 with one thread or with many.
 """
 
-import collections
 import itertools
 import math
 from collections.abc import Callable, Sequence
@@ -76,7 +75,8 @@ class Runner:
         self.layers = layers
         self.metrics = metrics
         self.dtype = dtype
-        self._idle: collections.deque[Workspace] = collections.deque()  # append and pop are safe with many threads
+        # append and pop are atomic; a queue's lock could be held for ever in a forked child
+        self._idle: list[Workspace] = []
         self._gradients: list[Workspace] = []
 
     def predict(self, data: Data, where: slice, out: Array) -> None:

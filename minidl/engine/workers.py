@@ -23,7 +23,7 @@ Result = TypeVar("Result")
 
 PATIENCE = 1.0  # seconds
 
-_lock = threading.Lock()
+_lock = threading.RLock()
 _num_threads: int | None = None
 _pool: ThreadPoolExecutor | None = None
 
@@ -113,14 +113,19 @@ def _drop_pool() -> None:
 
 
 def _after_fork() -> None:
-    """A forked child has none of its parent's threads: waiting for them would hang for ever."""
-    global _pool, _lock
+    """A forked child has one thread, the one that forked: to wait for its parent's others would hang for ever."""
+    global _pool
     _pool = None
-    _lock = threading.Lock()
+    inside = [thread for thread in SingleThreadedBlas._inside if thread == threading.get_ident()]
+    if SingleThreadedBlas._inside and not inside:
+        _set_blas_threads(SingleThreadedBlas._before)
+    SingleThreadedBlas._inside = inside
+    _lock.release()
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
-    os.register_at_fork(after_in_child=_after_fork)
+    # With the lock, so that no other thread is half-way through a change.
+    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_after_fork)
 
 
 @cache
@@ -154,17 +159,17 @@ class SingleThreadedBlas:
     counted, and only the last to end restores.
     """
 
-    _count = 0
+    _inside: ClassVar[list[int]] = []  # the threads that are in a block, once for each block
     _before: ClassVar[list[int]] = []
     _counted = False  # whether this block is among them
 
     def __enter__(self) -> None:
         try:
             with Uninterrupted(), _lock:
-                if SingleThreadedBlas._count == 0:
+                if not SingleThreadedBlas._inside:
                     SingleThreadedBlas._before = [library.num_threads for library in _blas()]
                     _set_blas_threads([1] * len(_blas()))
-                SingleThreadedBlas._count += 1
+                SingleThreadedBlas._inside.append(threading.get_ident())
                 self._counted = True
         except BaseException:  # Ctrl-C: the block will not be entered, so nothing else would leave it
             self._end()
@@ -179,6 +184,6 @@ class SingleThreadedBlas:
         with Uninterrupted(), _lock:
             if self._counted:
                 self._counted = False
-                SingleThreadedBlas._count -= 1
-                if SingleThreadedBlas._count == 0:
+                SingleThreadedBlas._inside.remove(threading.get_ident())
+                if not SingleThreadedBlas._inside:
                     _set_blas_threads(SingleThreadedBlas._before)

@@ -148,7 +148,8 @@ def tanh_backward(dy: Array, y: Array) -> Array:
 
 def softmax_forward(x: Array) -> Array:
     """y_i = e^{x_i} / Σ_j e^{x_j} over the last axis; the maximum is subtracted first, which changes nothing but overflow."""
-    exponentials = np.exp(x - x.max(axis=-1, keepdims=True))
+    with np.errstate(over="ignore"):  # a difference beyond the dtype becomes −∞, and its exponential is 0 all the same
+        exponentials = np.exp(x - x.max(axis=-1, keepdims=True))
     return exponentials / exponentials.sum(axis=-1, keepdims=True)
 
 

@@ -373,10 +373,10 @@ def test_csv_logger_says_at_once_that_it_cannot_write(tmp_path):
 
 
 def diverging():
-    """A model of one weight whose loss overflows in its third step: the labels are 0 and the weight grows tenfold a step."""
+    """A model of one weight, 1 or so, that its first step makes 1e30 or so; times inputs of 1e10 that is too much for float32."""
     model = minidl.Sequential([Dense(1, use_bias=False, input_dim=1)], seed=0)
-    model.compile(SGD(1e20), "mse", metrics=["accuracy"])
-    return model, np.ones((40, 1), np.float32), np.zeros((40, 1))
+    model.compile(SGD(1e10), "mse", metrics=["accuracy"])
+    return model, np.full((40, 1), 1e10, np.float32), np.zeros((40, 1))
 
 
 def test_without_it_a_loss_that_is_not_finite_is_an_error():

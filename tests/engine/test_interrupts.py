@@ -37,7 +37,7 @@ def everything_is_given_back():
     yield
     assert signal.getsignal(signal.SIGINT) is handler
     assert not Uninterrupted._inside
-    assert workers.SingleThreadedBlas._count == 0
+    assert not workers.SingleThreadedBlas._inside
     assert [library.num_threads for library in workers._blas()] == threads
 
 
@@ -341,7 +341,7 @@ def test_ctrl_c_at_any_time(threads):
             time.sleep(0.001)  # where fit was the faster one, the interrupt comes here
         except KeyboardInterrupt:
             pass
-        assert workers.SingleThreadedBlas._count == 0
+        assert not workers.SingleThreadedBlas._inside
         check(model)
     assert came
 

@@ -1,10 +1,17 @@
-"""The one place where Numba is configured: how every kernel of the library is compiled."""
+"""The one place where Numba is configured: how every kernel of the library is compiled, and kept on disk."""
 
+import contextlib
+import hashlib
+import os
 import warnings
 from collections.abc import Callable
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numba
+from numba.core.caching import CompileResultCacheImpl, FunctionCache
+from numba.core.compiler_lock import global_compiler_lock
 
 OPTIONS: dict[str, Any] = {
     # Shards run in Python threads, so a kernel must let go of the interpreter's lock; it is itself serial.
@@ -15,16 +22,83 @@ OPTIONS: dict[str, Any] = {
     "fastmath": {"reassoc", "contract", "nsz"},
 }
 
+_noticed = False
 
-def jit(function: Callable[..., Any]) -> Callable[..., Any]:
+if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
+    # A child forked while another thread compiles would find the lock taken by a thread that it does not have.
+    os.register_at_fork(
+        before=global_compiler_lock.acquire,
+        after_in_parent=global_compiler_lock.release,
+        after_in_child=global_compiler_lock.release,
+    )
+
+
+def jit(function: Callable[..., Any]) -> Any:
     """Compile a kernel at its first call, and keep the machine code on disk for the next process where that is possible."""
-    try:
-        return numba.njit(cache=True, **OPTIONS)(function)
-    except RuntimeError:  # Numba found no folder that it may write its cache to
+    kernel: Any = numba.njit(**OPTIONS)(function)
+    if kernel is not function:  # as it is with NUMBA_DISABLE_JIT=1
+        try:
+            kernel._cache = KernelCache(function)
+        except RuntimeError as error:  # Numba found no folder that it may write to
+            _notice(error)
+    return kernel
+
+
+class _Files(CompileResultCacheImpl):
+    """Names the files of the cache after all that the kernels are made from, so that no older code is ever taken for theirs.
+
+    Numba by itself looks at a kernel's own file, and not at those of the functions that it calls.
+    """
+
+    def get_filename_base(self, *arguments: str) -> str:
+        return f"{super().get_filename_base(*arguments)}-{_sources()}"
+
+
+class KernelCache(FunctionCache):
+    """Numba's cache, but no fault of the disk, or of what is kept there, ends a program: the kernel is compiled once more."""
+
+    _impl_class = _Files
+
+    def load_overload(self, signature: Any, target: Any) -> Any:
+        """The kernel for these types from the disk; None where it is not there or cannot be used."""
+        try:
+            found = super().load_overload(signature, target)
+            if found is not None and found.signature.args != tuple(signature):
+                # Numba writes index and code one after the other: processes that do so at once may mix them up
+                raise ValueError(f"expected code for {signature}, found code for {found.signature.args}")
+            return found
+        except Exception as error:  # a damaged pickle may raise anything
+            self._forget(error)
+
+    def save_overload(self, signature: Any, result: Any) -> None:
+        """Keep what was compiled, where that is possible."""
+        try:
+            super().save_overload(signature, result)
+        except Exception as error:
+            self._forget(error)
+
+    def _forget(self, error: Exception) -> None:
+        """Begin the cache anew."""
+        _notice(error)
+        with contextlib.suppress(OSError):
+            os.unlink(self._cache_file._index_path)
+
+
+@cache
+def _sources() -> str:
+    """A hash of the kernels' source files, this one with its settings among them."""
+    texts = [path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py"))]
+    return hashlib.sha256(b"".join(texts)).hexdigest()[:16]
+
+
+def _notice(error: Exception) -> None:
+    """Say once in a process that the cache is of no use."""
+    global _noticed
+    if not _noticed:
+        _noticed = True
         warnings.warn(
-            "minidl cannot write compiled kernels to disk, so they are compiled anew in every process; "
-            "set NUMBA_CACHE_DIR to a folder that can be written to keep them.",
+            f"minidl could not use the folder in which it keeps compiled kernels ({type(error).__name__}: {error}), so "
+            "they are compiled anew. Where this happens again, set NUMBA_CACHE_DIR to a folder that can be written.",
             RuntimeWarning,
-            stacklevel=2,
+            stacklevel=3,
         )
-        return numba.njit(**OPTIONS)(function)

@@ -9,22 +9,23 @@ Arrays are flat. Nothing checks that an index is inside, and a negative one does
 
 from typing import Any
 
-import llvmlite.binding as llvm
 import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
+from numba.core.registry import cpu_target
 from numba.extending import lower_builtin, models, register_model, type_callable
 
 from ..geometry import Array
 
-# As many as a register of this processor holds: 16 with AVX-512, 8 with AVX2. Elsewhere LLVM takes several registers.
-FEATURES = llvm.get_host_cpu_features()
-LANES = 16 if FEATURES.get("avx512f") else 8
+# As many as a register holds: 16 with AVX-512, 8 with AVX2. Elsewhere LLVM takes several registers. The processor is the one
+# that Numba compiles for, and keeps compiled kernels apart by.
+FEATURES = cpu_target.target_context.codegen().magic_tuple()[2].split(",")
+LANES = 16 if "+avx512f" in FEATURES else 8
 HALF = LANES // 2
 
 # The instruction that takes lanes from anywhere in a register, by LLVM's name; without it ``take`` goes lane by lane.
-TAKE = {16: "llvm.x86.avx512.permvar.sf.512", 8: "llvm.x86.avx2.permps"}[LANES] if FEATURES.get("avx2") else None
+TAKE = {16: "llvm.x86.avx512.permvar.sf.512", 8: "llvm.x86.avx2.permps"}[LANES] if "+avx2" in FEATURES else None
 
 
 def load(array: Array, start: int) -> Array:
