@@ -44,18 +44,10 @@ class BackupAndRestore(Callback):
     def on_train_begin(self, logs: Logs | None = None) -> None:
         if os.path.isdir(self.backup_dir):
             saving.remove_temporaries(self.backup_dir)
-        if not os.path.lexists(self.path):
+        if os.path.lexists(self.path):
+            restore(self.training, self.path)
+        else:
             self._save()
-            return
-        try:
-            if os.path.islink(self.path) or not os.path.isfile(self.path):
-                raise ValueError("it is no ordinary file.")
-            resuming.set_state(self.training, *saving.read(self.path, "backup"))
-        except ValueError as error:
-            raise ValueError(
-                f"BackupAndRestore cannot go on from '{self.path}': {str(error)[: saving.LONGEST]} "
-                "To train from the beginning, delete that file; to go on, call fit as it was called then."
-            ) from error
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         if self.save_freq != "epoch" and self.model.steps_trained % self.save_freq == 0:
@@ -75,3 +67,16 @@ class BackupAndRestore(Callback):
     def _save(self) -> None:
         os.makedirs(self.backup_dir, exist_ok=True)
         saving.write(self.path, "backup", *resuming.get_state(self.training))
+
+
+def restore(training: Any, path: str) -> None:
+    """Let the training go on from the backup in this file. Raises ValueError, and leaves the model as it was, where it cannot."""
+    try:
+        if os.path.islink(path) or not os.path.isfile(path):
+            raise ValueError("it is no ordinary file.")
+        resuming.set_state(training, *saving.read(path, "backup"))
+    except ValueError as error:
+        raise ValueError(
+            f"BackupAndRestore cannot go on from '{path}': {str(error)[: saving.LONGEST]} "
+            "To train from the beginning, delete that file; to go on, call fit as it was called then."
+        ) from error

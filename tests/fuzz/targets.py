@@ -25,6 +25,7 @@ import numpy as np
 import minidl
 from minidl import Sequential, resuming, saving
 from minidl.callbacks import EarlyStopping, History, LambdaCallback, ReduceLROnPlateau
+from minidl.callbacks.backup import restore
 from minidl.datasets import read_idx
 from minidl.layers import Activation, Conv2D, Dense, Dropout, Flatten, Layer, MaxPooling2D, Rescaling
 from minidl.optimizers import SGD
@@ -175,7 +176,7 @@ def read_backup(path: Path) -> Training:
     before = resuming.get_state(fresh)
     before = copy.deepcopy((before[0]["state"], before[1]))
     try:
-        resuming.set_state(fresh, *saving.read(path, "backup"))
+        restore(fresh, str(path))
     except ValueError:
         counters, arrays = saving.training_state(fresh.model)
         assert (counters, fresh.model.seed, fresh.model.optimizer.learning_rate) == (before[0], 1, 0.001)
