@@ -175,8 +175,12 @@ class RandomUse(RuleBasedStateMachine):
 
     @property
     def trains(self):
-        """Whether there is all that fit needs, and the loss fits the output."""
-        return self.built and self.compiled and (len(self.output) == 1 or "Mean" in type(self.model.loss).__name__)
+        """Whether there is all that fit needs, and loss and metrics fit the output."""
+        return self.built and self.compiled and (len(self.output) == 1 or (self.squared and not self.model.metrics))
+
+    @property
+    def squared(self):
+        return "Mean" in type(self.model.loss).__name__
 
     # ---------------------------------------------------------------------------------------------------------- layers
 
@@ -401,6 +405,12 @@ class RandomUse(RuleBasedStateMachine):
     def fit_with_wrong_settings(self, wrong):
         x, y = self.data(20) if self.trains else (np.ones((20, 4)), np.zeros(20))
         self.refuses(lambda model: model.fit(x, y, **{"verbose": 0, **wrong}), ValueError, TypeError, RuntimeError)
+
+    @precondition(lambda self: self.built and self.compiled and not self.trains)
+    @rule(method=st.sampled_from(["fit", "evaluate"]))
+    def train_what_loss_or_metric_does_not_fit(self, method):
+        x, y = np.ones((5, *self.shape)), np.zeros((5, *self.output))
+        self.refuses(lambda model: getattr(model, method)(x, y, verbose=0), ValueError)
 
     @precondition(lambda self: not self.compiled)
     @rule(method=st.sampled_from(["fit", "evaluate", "train_on_batch", "loss_and_gradients"]))
