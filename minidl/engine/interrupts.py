@@ -1,11 +1,14 @@
 """Ctrl-C: it waits until nothing is half done."""
 
+import _signal  # type: ignore[import-not-found]  # what signal is made of, without its enumerations: they take microseconds
 import math
 import signal
 import threading
 import time
 from types import FrameType, TracebackType
 from typing import Any, ClassVar
+
+SIGINT = int(signal.SIGINT)
 
 
 class Uninterrupted:
@@ -31,10 +34,10 @@ class Uninterrupted:
 
     def __enter__(self) -> "Uninterrupted":
         if threading.current_thread() is threading.main_thread() and not Uninterrupted._inside:
-            before = signal.getsignal(signal.SIGINT)
+            before = _signal.getsignal(SIGINT)
             if callable(before):  # else the signal is ignored, or ends the process, or is not Python's to set
                 self._before = before
-                signal.signal(signal.SIGINT, self._wait)
+                _signal.signal(SIGINT, self._wait)
                 Uninterrupted._inside = True
         return self
 
@@ -52,7 +55,7 @@ class Uninterrupted:
             return
         self.patience = math.inf
         Uninterrupted._inside = False
-        signal.signal(signal.SIGINT, self._before)
+        _signal.signal(SIGINT, self._before)
         came, self._came = self._came, None
         if came is not None:
             self._before(*came[1:])
