@@ -103,8 +103,9 @@ STEPS = (
     ),
     Step(
         "Arrays that are used again",
-        "The system hands out memory page by page, at the first touch of each, and takes large arrays back when they are freed. "
-        "So every worker keeps its arrays from batch to batch (`Workspace`). Without it:",
+        "A worker keeps its arrays from batch to batch (`Workspace`), and cuts them out of blocks so large that the system backs "
+        "them with huge pages. Fresh arrays may cost a page fault for every 4 kB, where the system took the last ones back, and lie "
+        "on more pages than the processor keeps in sight. With fresh arrays for every batch:",
         lambda: patch.object(plan.Workspace, "array", _fresh),
     ),
     Step(

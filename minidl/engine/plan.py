@@ -37,18 +37,35 @@ FEW_CHANNELS = 4  # grey or coloured images: too few for vectors along the chann
 
 
 class Workspace:
-    """Arrays by name that are used again: what they hold is undefined when they are handed out."""
+    """Arrays by name that are used again: what they hold is undefined when they are handed out.
+
+    They are cut out of blocks that are so large that NumPy asks the system for huge pages, of which a processor can keep far
+    more memory in sight than of small ones.
+    """
+
+    BLOCK = 8 * 2**20  # bytes; NumPy asks from 4 MiB on
+    ALIGNMENT = 64  # bytes: a line of the cache, or a vector
 
     def __init__(self) -> None:
         self._buffers: dict[Any, Array] = {}
+        self._rest = np.empty(0, np.uint8)  # of the newest block
 
     def array(self, key: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
         """An array of this shape, in the memory that the key had before if that is large enough."""
         size = math.prod(shape)
         buffer = self._buffers.get(key)
         if buffer is None or buffer.size < size or buffer.dtype != dtype:
-            buffer = self._buffers[key] = np.empty(size, dtype)
+            buffer = self._buffers[key] = self._allocate(size * dtype.itemsize).view(dtype)
         return buffer[:size].reshape(shape)
+
+    def _allocate(self, size: int) -> Array:
+        """So many bytes, aligned."""
+        room = size + self.ALIGNMENT
+        if room > self._rest.size:
+            self._rest = np.empty(max(room, self.BLOCK), np.uint8)
+        start = -self._rest.ctypes.data % self.ALIGNMENT
+        found, self._rest = self._rest[start : start + size], self._rest[start + size :]
+        return found
 
 
 class LayerStep:

@@ -47,6 +47,19 @@ def test_a_workspace_hands_out_the_same_memory_again():
     assert all(array.flags.c_contiguous for array in (first, again, larger, other))
 
 
+def test_a_workspaces_arrays_are_apart_and_begin_at_a_line_of_the_cache():
+    scratch = Workspace()
+    sizes = [1, 7, 1000, 3 * Workspace.BLOCK, 5, Workspace.BLOCK // 2, Workspace.BLOCK // 2]
+    arrays = [scratch.array(i, (size,), np.dtype(np.uint8)) for i, size in enumerate(sizes)]
+    for i, array in enumerate(arrays):
+        array[:] = i
+    for i, array in enumerate(arrays):
+        assert array.ctypes.data % Workspace.ALIGNMENT == 0
+        assert (array == i).all()
+        assert array.flags.c_contiguous
+        assert array.flags.writeable
+
+
 # ------------------------------------------------------------------------------------------------------------- fusing
 
 
