@@ -104,8 +104,8 @@ STEPS = (
     Step(
         "Arrays that are used again",
         "A worker keeps its arrays from batch to batch (`Workspace`), and cuts them out of blocks so large that the system backs "
-        "them with huge pages. Fresh arrays may cost a page fault for every 4 kB, where the system took the last ones back, and lie "
-        "on more pages than the processor keeps in sight. With fresh arrays for every batch:",
+        "them with huge pages. Fresh arrays may cost a page fault for every 4 kB, where the system took the last ones back, and "
+        "lie on more pages than the processor keeps in sight. With fresh arrays for every batch:",
         lambda: patch.object(plan.Workspace, "array", _fresh),
     ),
     Step(

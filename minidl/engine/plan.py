@@ -39,10 +39,11 @@ FEW_CHANNELS = 4  # grey or coloured images: too few for vectors along the chann
 class Workspace:
     """Arrays by name that are used again: what they hold is undefined when they are handed out.
 
-    They are cut out of blocks that are so large that NumPy asks the system for huge pages, of which a processor can keep far
-    more memory in sight than of small ones.
+    Large ones are cut out of blocks for which NumPy asks the system for huge pages: a processor keeps far more memory in sight in
+    them than in small ones.
     """
 
+    LARGE = 2**20  # bytes; smaller ones would leave most of a huge page unused
     BLOCK = 8 * 2**20  # bytes; NumPy asks from 4 MiB on
     ALIGNMENT = 64  # bytes: a line of the cache, or a vector
 
@@ -59,7 +60,9 @@ class Workspace:
         return buffer[:size].reshape(shape)
 
     def _allocate(self, size: int) -> Array:
-        """So many bytes, aligned."""
+        """So many bytes."""
+        if size < self.LARGE:
+            return np.empty(size, np.uint8)
         room = size + self.ALIGNMENT
         if room > self._rest.size:
             self._rest = np.empty(max(room, self.BLOCK), np.uint8)

@@ -1,5 +1,7 @@
 """The plan: what is fused and what is not, what each layer is given, and where backward may stop."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -47,17 +49,27 @@ def test_a_workspace_hands_out_the_same_memory_again():
     assert all(array.flags.c_contiguous for array in (first, again, larger, other))
 
 
-def test_a_workspaces_arrays_are_apart_and_begin_at_a_line_of_the_cache():
-    scratch = Workspace()
-    sizes = [1, 7, 1000, 3 * Workspace.BLOCK, 5, Workspace.BLOCK // 2, Workspace.BLOCK // 2]
+def test_a_workspaces_arrays_are_apart_and_large_ones_begin_at_a_line_of_the_cache():
+    scratch, large = Workspace(), Workspace.LARGE
+    sizes = [1, 7, large - 1, large, 3 * Workspace.BLOCK, large + 1, 5, Workspace.BLOCK // 2, Workspace.BLOCK // 2]
     arrays = [scratch.array(i, (size,), np.dtype(np.uint8)) for i, size in enumerate(sizes)]
     for i, array in enumerate(arrays):
         array[:] = i
     for i, array in enumerate(arrays):
-        assert array.ctypes.data % Workspace.ALIGNMENT == 0
+        assert len(array) < large or array.ctypes.data % Workspace.ALIGNMENT == 0
         assert (array == i).all()
         assert array.flags.c_contiguous
         assert array.flags.writeable
+
+
+def test_a_workspace_of_small_arrays_takes_little_memory():
+    tracemalloc.start()
+    scratches = [Workspace() for _ in range(100)]
+    for scratch in scratches:
+        scratch.array("a", (1000,), FLOAT32)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert 400_000 < peak < 600_000  # one of a hundred shards has 4,000 bytes, and not a block
 
 
 # ------------------------------------------------------------------------------------------------------------- fusing
