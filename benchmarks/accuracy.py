@@ -93,11 +93,16 @@ def time_table(part: dict[str, Any]) -> Table:
             from_nothing.append(number(mean + cold if mean is not None and cold is not None else None))
         rows.append((title, *warm, *from_nothing, str(len(curves))))
     percent = [f"{100 * target:.0f} %" for target in TARGETS]
-    header = ("", *(f"to {text}, s" for text in percent), *(f"to {text}, cold, s" for text in percent), "seeds")
+    header = (
+        "",
+        *(f"to {text}, training, s" for text in percent),
+        *(f"to {text}, all, cold, s" for text in percent),
+        "seeds",
+    )
     notes.append(
         "Seconds of training, the mean of those seeds that arrived (how many, where not all did); looked at after every "
-        f"quarter of an epoch for at most {part['settings']['most_epochs']} epochs. Evaluation is not counted. Cold: with "
-        "the time from the start of a process with empty caches to the end of its first step."
+        f"quarter of an epoch for at most {part['settings']['most_epochs']} epochs. Evaluation is not counted. All, cold: "
+        "with the time from the start of a process with empty caches to the end of its first step in front."
     )
     return Table(f"{MODELS[RACED].title}: time to a test accuracy", header, rows, tuple(notes))
 

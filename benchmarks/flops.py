@@ -1,4 +1,4 @@
-"""The arithmetic of a model, counted layer by layer, and the least time that a machine could need for it.
+"""The arithmetic of a model, counted layer by layer: the dense count, as if every product had to be made.
 
 Only the multiply-adds of convolutions and dense layers count, as two operations each: everything else is small beside them.
 """

@@ -1,6 +1,6 @@
 """From seven nested loops to the engine: one convolution with its bias, its ReLU and a 2 × 2 max-pool, written six times.
 
-Every rung computes the same numbers, in one thread. Read them from top to bottom: each is the one before with a single idea more.
+Every rung computes the same numbers, in one thread. Read them from top to bottom.
 
 Axis letters: N images, H height, W width, C channels, F filters; x (N, H, W, C), kernel (KH, KW, C, F), bias (F,).
 """
@@ -131,7 +131,7 @@ def tiled(x: Array, kernel: Array, bias: Array) -> Array:
     return np.concatenate([numba_im2col(x[n : n + step], kernel, bias) for n in range(0, len(x), step)])
 
 
-# 6. Bias, ReLU and pool in one pass over the product of a tile, and arrays that are used again.
+# 6. No rows at all: the four sums that a pool compares stay in registers, with bias, ReLU and maximum in the same pass.
 
 
 class Fused:

@@ -72,7 +72,7 @@ def options() -> ArgumentParser:
     result = parser(__doc__)
     result.add_argument("--contestants", nargs="+", choices=CONTESTANTS, default=list(CONTESTANTS))
     result.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
-    result.add_argument("--rounds", type=int, default=2, help="how often each has its turn (default: 2)")
+    result.add_argument("--rounds", type=int, default=3, help="how often each has its turn (default: 3)")
     result.add_argument("--cold-rounds", type=int, default=1, help="turns with empty caches, at least 1 (default: 1)")
     result.add_argument("--epochs", type=int, default=1, help="timed in a turn, after a warm-up (default: 1)")
     result.add_argument("--samples", type=int, default=60_000, help="to train on (default: 60000)")

@@ -6,7 +6,6 @@
 import importlib
 import json
 import os
-import resource
 import statistics
 import sys
 import time
@@ -79,8 +78,10 @@ class Session:
         """(images, labels) of "train" or "test". Bytes are mapped into memory, copied only where they are written to."""
         folder = Path(self.job.data)
         mapped = "c" if self.job.images == "bytes" else None
-        x = np.load(folder / f"{part}_{self.job.images}.npy", mmap_mode=mapped)
-        return x[:samples], np.load(folder / f"{part}_labels.npy")[:samples]
+        x = np.load(folder / f"{part}_{self.job.images}.npy", mmap_mode="c")[:samples]
+        if mapped is None:  # read with a file's own calls: pages of a mapping would count as memory
+            x = np.fromfile(x.filename, x.dtype, x.size, offset=x.offset).reshape(x.shape)
+        return x, np.load(folder / f"{part}_labels.npy")[:samples]
 
     def train(self, samples: int | None = None) -> float:
         """Seconds of one pass over the first samples."""
@@ -104,6 +105,8 @@ def peak_memory() -> int:
         lines = Path("/proc/self/status").read_text().splitlines()
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
     except (FileNotFoundError, StopIteration):
+        import resource  # which Windows does not have
+
         unit = 1 if sys.platform == "darwin" else 1024
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 

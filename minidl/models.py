@@ -379,7 +379,8 @@ class Sequential:
         data = self._data(x, y, sample_weight)
         key = derive_key(self.seed, FORWARD, self.steps_trained) if training else None
         with SingleThreadedBlas():
-            sums, parts = self._require_runner().gradients(data, slice(0, len(data)), key)
+            # a runner of its own: the model's keeps the gradients of a training that may be at work in another thread
+            sums, parts = self._make_runner().gradients(data, slice(0, len(data)), key)
         gradients = {name: sum((part[name] for part in parts[1:]), parts[0][name].copy()) for name in self.params}
         return sums.loss / sums.samples, gradients
 

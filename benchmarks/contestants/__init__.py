@@ -44,11 +44,8 @@ CONTESTANTS = {
         ("keras", "tensorflow"),
         "tensorflow",
         environ={"KERAS_BACKEND": "tensorflow"},
-        sample=20_000,
     ),
-    "jax": Contestant(
-        "Keras on JAX", "keras", ("keras", "jax"), "jax", environ={"KERAS_BACKEND": "jax"}, sample=20_000
-    ),
+    "jax": Contestant("Keras on JAX", "keras", ("keras", "jax"), "jax", environ={"KERAS_BACKEND": "jax"}),
     "reference": Contestant(
         "minidl, reference", "minidl", ("minidl",), "minidl", options={"ops": "reference"}, sample=2_000
     ),

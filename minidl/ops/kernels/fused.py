@@ -1,8 +1,8 @@
-"""Convolution, bias, ReLU and 2×2 max-pool in one pass: sums stay in registers, no columns are laid out, and backward works
-only where the pool and the ReLU let the gradient through.
+"""Convolution, bias, ReLU and 2×2 max-pool in one pass: sums stay in registers, no columns are laid out, and backward knows
+that the pool let the gradient through to one pixel of four.
 
 Called by the engine's plan only, in float32. The plain twin of ``conv_pool_forward`` is ``conv2d_forward``, ``relu_forward``,
-``max_pool2d_forward``; that of the two ways backward is their backward operations. Strides of the convolution are 1, those of
+``max_pool2d_forward``; that of the three ways backward is their backward operations. Strides of the convolution are 1, those of
 the pool 2; x is already padded.
 
 Axis letters as in ``ops.reference``, and G: the filters F, filled up with zeros to whole BLOCKs, so that no loop has a rest.
@@ -67,7 +67,7 @@ def _pool(v0, v1, v2, v3, relu):
 
 @jit
 def conv_pool_forward(x, kernel, bias, relu, y, index):
-    """y = 2×2 max-pool of relu(x ∗ kernel + bias), index = where in its window, row by row, or CUT.
+    """y = 2×2 max-pool of relu(x ∗ kernel + bias), index = where in its window (row · DOWN + column), or CUT.
 
     x (N, H, W, C), kernel (KH, KW · C, G), bias (G,) → y (N, OH, OW, F), index (N, OH, OW, G) uint8; OW ≥ ABREAST. Adding
     the bias and cutting at 0 keep the order of numbers, so the ReLU may follow the maximum.
