@@ -6,7 +6,6 @@ The last step in samples is a million images (MNIST again and again) as bytes in
 itself rescales: more than anybody would like to hold as floats.
 """
 
-import os
 import statistics
 from argparse import ArgumentParser
 from pathlib import Path
@@ -16,7 +15,7 @@ import numpy as np
 from rich.console import Console
 
 from .contestants import BASELINE, CONTESTANTS
-from .limits import peak
+from .limits import peak, thread_counts
 from .models import MODELS
 from .processes import data_folder, run
 from .results import Part, Results, main, parser
@@ -35,11 +34,6 @@ def repeat_images(folder: Path, target: Path, n: int) -> None:
     np.save(target / "train_labels.npy", np.resize(y, n))
 
 
-def usable_cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def plan(folder: Path, million: Path, settings: dict[str, Any]) -> list[tuple[str, Job]]:
     """What to run, for the first contestant: (what is varied, the job)."""
     model, threads = settings["model"], settings["threads"]
@@ -48,9 +42,7 @@ def plan(folder: Path, million: Path, settings: dict[str, Any]) -> list[tuple[st
     jobs += [("mapped", base._replace(samples=settings["samples"][-1], images="bytes"))]
     jobs += [("mapped", base._replace(samples=settings["mapped"], images="bytes", data=str(million)))]
     jobs += [("batch", base._replace(batch_size=size)) for size in settings["batch_sizes"]]
-    cores = usable_cores()
-    counts = sorted({2**power for power in range(cores.bit_length())} | {cores})
-    return jobs + [("threads", base._replace(threads=count)) for count in counts]
+    return jobs + [("threads", base._replace(threads=count)) for count in thread_counts()]
 
 
 def measure(results: Results, settings: dict[str, Any], console: Console) -> None:
@@ -60,25 +52,25 @@ def measure(results: Results, settings: dict[str, Any], console: Console) -> Non
         million = folder / "million"
         million.mkdir()
         repeat_images(folder, million, settings["mapped"])
-        failed: set[str] = set()
+        failed: set[tuple[str, str]] = set()
         for name in settings["contestants"]:  # fills the caches
             run(Job(name, settings["model"], "start", str(folder), 1_000, settings["threads"]), folder / name)
-        for what, job in plan(folder, million, settings):
-            rounds = 1 if job.samples == settings["mapped"] else settings["rounds"]
-            for round_number in range(rounds):
+        for round_number in range(settings["rounds"]):
+            for what, job in plan(folder, million, settings):
+                if round_number and job.samples == settings["mapped"]:
+                    continue  # once is long enough
                 for name in settings["contestants"]:
-                    if name in failed:
+                    if (name, what) in failed:
                         continue
                     measured = run(job._replace(contestant=name), folder / name)
                     record = {"contestant": name, "what": what, "round": round_number, "samples": job.samples}
                     record |= {"batch_size": job.batch_size, "threads": job.threads}
                     results.add("growth", record | measured)
                     if "problem" in measured:
-                        failed.add(name)
+                        failed.add((name, what))
                     text = measured.get("problem") or f"{measured['epoch']:.2f} s"
-                    varied = (
-                        f"{job.samples} samples, batches of {job.batch_size or 'the usual size'}, {job.threads} threads"
-                    )
+                    size = job.batch_size or "the usual size"
+                    varied = f"{job.samples} samples, batches of {size}, {job.threads} threads"
                     console.print(f"{what}: {varied}: {CONTESTANTS[name].title}: {text}")
 
 
@@ -95,11 +87,27 @@ def points(part: dict[str, Any], contestant: str, what: str, field: str) -> dict
     }
 
 
+def ratio(part: dict[str, Any], what: str, field: str, above: tuple[str, Any], below: tuple[str, Any]) -> float | None:
+    """Of two epochs, each a (contestant, value of the field that was varied): of each round, then the median."""
+    found: dict[tuple[str, Any, int], float] = {}
+    for r in part["records"]:
+        if r["what"] == what and "problem" not in r:
+            found[r["contestant"], r[field], r["round"]] = r["epoch"]
+    rounds = range(part["settings"]["rounds"])
+    ratios = [found[*above, n] / found[*below, n] for n in rounds if (*above, n) in found and (*below, n) in found]
+    return statistics.median(ratios) if ratios else None
+
+
+def problems(part: dict[str, Any], what: str) -> tuple[str, ...]:
+    """A line for each contestant that failed at it."""
+    records = [r for r in part["records"] if "problem" in r and r["what"] == what]
+    return tuple(f"{CONTESTANTS[r['contestant']].title}, {what}: {r['problem']}" for r in records)
+
+
 def samples_table(part: dict[str, Any]) -> Table:
     """Time and memory by number of samples."""
     settings = part["settings"]
-    missing = {r["contestant"]: r["problem"] for r in part["records"] if "problem" in r}
-    notes = tuple(f"{CONTESTANTS[name].title}: {text}" for name, text in missing.items())
+    notes = (*problems(part, "samples"), *problems(part, "mapped"))
     rows = []
     for name in settings["contestants"]:
         for what, text in (("samples", "floats in memory"), ("mapped", "bytes in a mapped file")):
@@ -108,7 +116,7 @@ def samples_table(part: dict[str, Any]) -> Table:
                 cells = (number(found["epoch"]), number(1e6 * found["epoch"] / n))
                 sizes = (number(None if size is None else size / MEGABYTE) for size in memory)
                 rows.append((f"{CONTESTANTS[name].title}, {text}", f"{n:,}", *cells, *sizes))
-    header = ("", "samples", "s an epoch", "µs a sample", "peak memory, MB", "without mapped files, MB")
+    header = ("", "samples", "s an epoch", "µs a sample", "peak memory, MB", "at the end, without mapped files, MB")
     explained = "A process's peak counts the pages of a mapped file, which the system takes back when it needs them."
     return Table(f"{MODELS[settings['model']].title}: samples", header, rows, (explained, *notes))
 
@@ -122,17 +130,15 @@ def batch_table(part: dict[str, Any]) -> Table:
     rows = []
     for value in values:
         seconds = {name: found[name].get(value, {}).get("epoch") for name in names}
-        base = seconds.get(BASELINE)
-        ratios = [number(seconds[name] / base if base and seconds[name] else None) for name in rivals]
+        ratios = [number(ratio(part, "batch", "batch_size", (name, value), (BASELINE, value))) for name in rivals]
         rows.append((f"{value:,}", *(number(seconds[name]) for name in names), *ratios))
     header = (
         "batch size",
         *(f"{CONTESTANTS[name].title}, s" for name in names),
         *(f"{CONTESTANTS[name].title} ÷ {CONTESTANTS[BASELINE].title}" for name in rivals),
     )
-    return Table(
-        f"{MODELS[part['settings']['model']].title}: batch size, {part['settings']['sweep']:,} samples", header, rows
-    )
+    title = f"{MODELS[part['settings']['model']].title}: batch size, {part['settings']['sweep']:,} samples"
+    return Table(title, header, rows, problems(part, "batch"))
 
 
 def threads_table(part: dict[str, Any], limits: dict[str, Any] | None) -> Table:
@@ -142,17 +148,20 @@ def threads_table(part: dict[str, Any], limits: dict[str, Any] | None) -> Table:
     values = sorted({value for by_value in found.values() for value in by_value})
     rows = []
     for value in values:
+        most, single = (peak(limits, count) if limits else None for count in (value, 1))
+        product = most / single if most and single else None
         cells = []
         for name in names:
-            seconds, one = (found[name].get(count, {}).get("epoch") for count in (value, 1))
-            cells += [number(seconds), number(one / seconds if one and seconds else None)]
-        most, single = (peak(limits, count) if limits else None for count in (value, 1))
-        rows.append((str(value), *cells, number(most / single if most and single else None)))
-    columns = [text for name in names for text in (f"{CONTESTANTS[name].title}, s", "gain over 1")]
+            gain = ratio(part, "threads", "threads", (name, 1), (name, value))
+            share = gain / product if gain and product else None
+            cells += [number(found[name].get(value, {}).get("epoch")), number(gain), number(share)]
+        rows.append((str(value), *cells, number(product)))
+    columns = [
+        text for name in names for text in (f"{CONTESTANTS[name].title}, s", "gain over 1", "of the products' gain")
+    ]
     header = ("threads", *columns, "gain of matrix products")
-    return Table(
-        f"{MODELS[part['settings']['model']].title}: threads, {part['settings']['sweep']:,} samples", header, rows
-    )
+    title = f"{MODELS[part['settings']['model']].title}: threads, {part['settings']['sweep']:,} samples"
+    return Table(title, header, rows, problems(part, "threads"))
 
 
 def tables(parts: dict[str, Any]) -> list[Table]:

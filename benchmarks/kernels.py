@@ -2,7 +2,7 @@
 
     python -m benchmarks.kernels
 
-All in one thread, on a shard of 100 images, as the engine runs them.
+All in one thread, on a shard of 100 images. Where it can, the engine runs fused steps in their place: the ladder's last rung is one.
 """
 
 from typing import Any, NamedTuple
@@ -46,7 +46,7 @@ def cases() -> list[Case]:
         return rng.normal(size=shape).astype(np.float32)
 
     found: list[Case] = []
-    for size, channels, filters, window in ((28, 1, 32, 5), (13, 32, 64, 3)):
+    for size, channels, filters, window in ((28, 1, 32, 5), (12, 30, 15, 3), (13, 32, 64, 3)):
         out = size - window + 1
         x, kernel, dy = (
             numbers(SHARD, size, size, channels),

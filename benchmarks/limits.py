@@ -6,6 +6,7 @@ A matrix product of two large float32 matrices is the fastest arithmetic that a 
 has a product of its own, and BLAS itself has one thread: that is how minidl runs.
 """
 
+import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -80,12 +81,18 @@ def bandwidth(threads: int, repeats: int) -> dict[str, float]:
     return {"copy": best_rate(copy, threads, repeats), "triad": best_rate(triad, threads, repeats)}
 
 
+def thread_counts() -> list[int]:
+    """1, 2, 4, … and all cores that this process may use."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return sorted({2**power for power in range(cores.bit_length())} | {cores})
+
+
 def measure(results: Results, settings: dict[str, Any], console: Console) -> None:
     """Fill the part "limits": a record a number of threads."""
     results.begin("limits", settings)
     sizes, repeats = (SIZES[:2], 2) if settings["quick"] else (SIZES, REPEATS)
     with threadpool_limits(1):
-        for threads in sorted({1, settings["threads"]}):
+        for threads in sorted({*thread_counts(), settings["threads"]}):
             matmul = {str(size): matmul_rate(size, threads, repeats) for size in sizes}
             results.add("limits", {"threads": threads, "matmul": matmul} | bandwidth(threads, repeats))
             console.print(f"{threads} threads: {number(max(matmul.values()) / 1e9)} GFLOP/s")

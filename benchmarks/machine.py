@@ -2,8 +2,12 @@
 
 import os
 import platform
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
+
+from threadpoolctl import threadpool_info
 
 import minidl
 
@@ -17,11 +21,17 @@ def describe() -> dict[str, str]:
         "memory": _memory(),
         "frequency governor": _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor") or "not readable",
         "load average before": _load(),
+        "begun": f"{datetime.now(UTC):%Y-%m-%d}",
         "system": platform.platform(),
         "Python": platform.python_version(),
         "minidl": minidl.__version__,
-        **{name: version(name) for name in ("numpy", "numba", "threadpoolctl")},
+        **{name: version(name) for name in ("numpy", "numba", "llvmlite", "threadpoolctl")},
+        "BLAS": "; ".join(f"{b['internal_api']} {b['version']} {b.get('architecture', '')}" for b in _blas()),
     }
+
+
+def _blas() -> list[dict[str, Any]]:
+    return [library for library in threadpool_info() if library["user_api"] == "blas"]
 
 
 def _processor() -> str:

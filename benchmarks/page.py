@@ -44,17 +44,17 @@ memory. Each contestant is written as its good users write it; their adapters ar
   the end of that epoch, the warm-up included, reading the data left out.
 - *Cold* is a process with empty caches of compiled code, *warm* one that finds those of an earlier process. *Build and first
   step* is what a library takes to make and compile a model and train on its first batch.
-- *Evaluate* is predicting the 10,000 test images, once, and counting. *Predict* is the median of many calls. *Added by training* is how far the peak of memory rises from just before the first
-  step, with the data in memory and the model built.
+- *Evaluate* is predicting the 10,000 test images, once, and counting. *Predict* is the median of many calls. *Added by training*
+  is how far the peak of memory rises from just before the first step, with the data in memory and the model built.
 - *Test accuracy* is that after the warm-up and the timed epochs, so that nobody wins by not learning.
 - A figure with ~ was measured on a part of the samples and scaled up.
 """,
     "limits": """## The limit
 
 A library can hardly compute faster than the matrix product of the machine's own BLAS. So the multiply-adds of each model are
-counted layer by layer, and an epoch at the speed of the best matrix product, measured with independent products in each thread, is
-the limit. Whatever moves memory comes on top of it. It is no floor: the count is the dense one, and backward through a pool, three of
-four products are with zeros and may be left out. The bandwidth is that of reading and writing together.
+counted layer by layer, and an epoch at the speed of the best matrix product, measured with independent products in each thread,
+is the limit. Whatever moves memory comes on top of it. It is no floor: the count is the dense one, and on the way back through a
+pool three of four products are with zeros and may be left out. The bandwidth is that of reading and writing together.
 """,
     "growth": """## How cost grows
 
@@ -70,9 +70,9 @@ Seconds are worth nothing if nothing is learnt in them.
 
 Each operation of `minidl.ops` alone: the NumPy reference, to be read, and the kernel, to be run.
 
-The ladder below it is the same convolution, with bias, ReLU and max-pool, written six times, from the definition to the engine; it is
-meant to be read, in `benchmarks/ladder.py`. All rungs give the same numbers, which is checked before they are timed. The loops
-in Python do one image, once. The engine's step does more than the others: it also remembers where each maximum stood.
+The ladder below it is the same convolution, with bias, ReLU and max-pool, written six times, from the definition to the engine;
+it is meant to be read, in `benchmarks/ladder.py`. All rungs give the same numbers, which is checked before they are timed. The
+loops in Python do one image, once. The engine's step does more than the others: it also remembers where each maximum stood.
 """,
     "steps": """## Step by step
 

@@ -8,7 +8,7 @@ from .models import MODELS
 from .tables import Table, approximate, number
 
 MEGABYTE = 1e6
-LOWER = ("startup", "start_to_first_step", "evaluation", "peak_memory", "fit_memory", "accuracy")
+MEDIANS = ("startup", "start_to_first_step", "evaluation", "peak_memory", "fit_memory", "accuracy")
 
 
 def figures(part: dict[str, Any], model: str, contestant: str) -> dict[str, Any]:
@@ -44,8 +44,8 @@ def figures(part: dict[str, Any], model: str, contestant: str) -> dict[str, Any]
         "ratio": statistics.median(ratios) if ratios else None,
         "compilation": statistics.median(r["build"] + r["first_step"] for r in warm),
         "latency": {n: statistics.median(r["latency"][n] for r in warm) for n in warm[0]["latency"]},
-        **{name: statistics.median(r[name] for r in warm) for name in LOWER},
-        **{f"cold_{name}": statistics.median(r[name] for r in cold) for name in LOWER[1:2] if cold},
+        **{name: statistics.median(r[name] for r in warm) for name in MEDIANS},
+        **({"cold_start_to_first_step": statistics.median(r["start_to_first_step"] for r in cold)} if cold else {}),
         **({"cold_compilation": statistics.median(r["build"] + r["first_step"] for r in cold)} if cold else {}),
     }
 
@@ -64,7 +64,7 @@ def race_tables(part: dict[str, Any], model: str) -> list[Table]:
     for name, found in ranking(part, model):
         title_of = CONTESTANTS[name].title
         if "problem" in found:
-            rows.append((title_of, *["–"] * 7))
+            rows.append((title_of, *["–"] * 8))
             other.append((title_of, *["–"] * 7))
             notes.append(f"{title_of}: {found['problem']}")
             continue
@@ -79,6 +79,7 @@ def race_tables(part: dict[str, Any], model: str) -> list[Table]:
                 number(found["start_to_first_step"]),
                 number(found.get("cold_compilation")),
                 number(found["compilation"]),
+                number(found["startup"]),
             )
         )
         other.append(
@@ -105,6 +106,7 @@ def race_tables(part: dict[str, Any], model: str) -> list[Table]:
         "… warm, s",
         "build and first step, cold, s",
         "… warm, s",
+        "of it import, warm, s",
     )
     sizes = [f"predict {n}, ms" for n in ("1", "32", "1,000")]
     after = ("", "test accuracy, %", "evaluate 10,000, s", *sizes, "peak memory, MB", "added by training, MB")

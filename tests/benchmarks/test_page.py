@@ -91,7 +91,7 @@ def test_a_sample_is_scaled_up_and_marked(parts: dict[str, Any]) -> None:
 
 def test_who_is_missing_is_a_row_that_says_so(parts: dict[str, Any]) -> None:
     training, after = summary.race_tables(parts["race"], "cnn")
-    assert ("Keras on JAX", *["–"] * 7) in training.rows
+    assert ("Keras on JAX", *["–"] * 8) in training.rows
     assert ("Keras on JAX", *["–"] * 7) in after.rows
     assert "Keras on JAX: not installed: do this" in training.notes
 
@@ -118,7 +118,7 @@ def test_the_limit_is_the_arithmetic_at_the_best_matrix_product(parts: dict[str,
 
 def test_the_page_holds_the_numbers(parts: dict[str, Any]) -> None:
     text = page.text(parts, {"race": "race.svg"})
-    assert "| minidl | 2.00 | 0.50 | 3.50 | 7.75 | 1.25 | 5.75 | 0.75 |" in text
+    assert "| minidl | 2.00 | 0.50 | 3.50 | 7.75 | 1.25 | 5.75 | 0.75 | 0.50 |" in text
     assert "98.75" in text
     assert "![Seconds an epoch](benchmarks/race.svg)" in text
     assert "| processor | an abacus |" in text
@@ -158,6 +158,19 @@ def test_a_step_left_out_changes_no_result(step: steps.Step) -> None:
     expected = trained({})
     with step.without():
         np.testing.assert_allclose(trained({"ops": step.ops}), expected, rtol=1e-3, atol=1e-5)
+
+
+def test_gains_of_threads_are_those_of_neighbours() -> None:
+    def record(threads: int, n: int, epoch: float) -> dict[str, Any]:
+        rest = {"batch_size": None, "samples": 9, "peak_memory": 1, "fit_memory": 1, "own_memory": None}
+        return {"contestant": "minidl", "what": "threads", "threads": threads, "round": n, "epoch": epoch, **rest}
+
+    seconds = {(1, 0): 2.0, (1, 1): 8.0, (1, 2): 3.0, (2, 0): 1.0, (2, 1): 5.0, (2, 2): 2.0}
+    records = [record(threads, n, epoch) for (threads, n), epoch in seconds.items()]
+    settings = {"contestants": ["minidl"], "model": "cnn", "sweep": 9, "rounds": 3}
+    limits = {"records": [{"threads": 1, "matmul": {"256": 5e10}}, {"threads": 2, "matmul": {"256": 8e10}}]}
+    table = growth.threads_table({"records": records, "settings": settings}, limits)
+    assert table.rows[1] == ("2", "2.00", "1.60", "1.00", "1.60")  # of 2, 1.6 and 1.5; the medians' would be 1.5
 
 
 def test_seconds_to_an_accuracy_are_those_of_the_first_time() -> None:
