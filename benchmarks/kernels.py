@@ -2,7 +2,7 @@
 
     python -m benchmarks.kernels
 
-All in one thread, on a shard of 100 images. Where it can, the engine runs fused steps in their place: the ladder's last rung is one.
+All in one thread, on a shard of 100 images. Where it can, the engine runs fused steps in their place; the ladder ends with one.
 """
 
 from typing import Any, NamedTuple

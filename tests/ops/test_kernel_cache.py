@@ -7,9 +7,12 @@ import sys
 import textwrap
 from pathlib import Path
 
+import numba
 import pytest
 
 import minidl
+
+pytestmark = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="without the compiler there is nothing to keep")
 
 PROGRAM = """
     import warnings
