@@ -84,9 +84,8 @@ def take(training: Any, content: Content, arrays: Mapping[str, Array]) -> None:
         if place["learning_rate"] is not None:
             model.optimizer.learning_rate = place["learning_rate"]
         training.epoch, training.batch = place["epoch"], place["batch"]
-        if (
-            place["stop_training"] and training.batch == 0
-        ):  # a callback has ended it, and more epochs do not change that
+        # a callback has ended it, and more epochs do not change that
+        if place["stop_training"] and training.batch == 0:
             training.epoch = training.last
         training.sums, training.logs = _sums(place["sums"], len(model.metrics)), place["logs"]
         training.began = place["began"]

@@ -16,9 +16,8 @@ class Uninterrupted:
     """``with Uninterrupted():`` a Ctrl-C within the block takes effect at its end.
 
     Only Python's main thread is ever interrupted; in others, in a subinterpreter, and inside another such block, this one does
-    nothing. A process that another thread forks meanwhile has the handler from before the block. The signal's
-    handler at the end is the one from before, and it is called then: Python's own raises KeyboardInterrupt, one of the user's
-    does what it does.
+    nothing. The signal's handler at the end is the one from before, and it is called then: Python's own raises
+    KeyboardInterrupt, one of the user's does what it does. A process that another thread forks meanwhile has it at once.
 
     patience: in seconds. A Ctrl-C that comes so long after a first one breaks into the block after all, because what runs in it
     may never end.
