@@ -276,7 +276,8 @@ class Sequential:
 
         Returns the History, which is ``model.history`` from the beginning on. Raises RuntimeError before compile, ValueError
         or TypeError for data that does not fit, and FloatingPointError, naming epoch, batch and layer, when the loss is not
-        finite; the weights are then those before that batch. A KeyboardInterrupt says where it stopped, after a whole step.
+        finite; the weights are then those before that batch. A KeyboardInterrupt says where it stopped, after a whole step. A
+        Ctrl-C waits for the work in hand: a part of a batch, but at first also the compilation of kernels that no cache holds.
         """
         batch_size = check_positive(32 if batch_size is None else batch_size, "batch_size")
         first, last = _check_epochs(initial_epoch, epochs)
@@ -315,7 +316,8 @@ class Sequential:
     ) -> Any:
         """The loss, or [loss, metric, …] where there are metrics, or all by name with return_dict=True.
 
-        batch_size: how many samples are worked on at once; None leaves it to the library, and the result is the same.
+        batch_size: how many samples are worked on at once; None leaves it to the library. But for rounding, the
+        result is the same.
         """
         batch_size = check_positive(EVALUATION_BATCH if batch_size is None else batch_size, "batch_size")
         data = self._data(x, y, sample_weight)
@@ -594,7 +596,9 @@ def model_from_json(json_string: str, custom_objects: configs.CustomObjects | No
 
 
 def _listed(callbacks: Sequence[Callback] | Callback | None) -> list[Callback]:
-    return [callbacks] if isinstance(callbacks, Callback) else list(callbacks or [])
+    """One by one, also those of a CallbackList: each may have a state to keep."""
+    given = [callbacks] if isinstance(callbacks, Callback) else list(callbacks or [])
+    return [each for one in given for each in (_listed(one.callbacks) if type(one) is CallbackList else [one])]
 
 
 def _check_epochs(initial_epoch: Any, epochs: Any) -> tuple[int, int]:

@@ -27,7 +27,7 @@ def get_state(training: Any) -> tuple[Content, dict[str, Array]]:
     """(content, arrays) for ``saving.write``. The arrays are the model's own, not copies."""
     model = training.model
     counters, arrays = saving.training_state(model)
-    over = model.stop_training  # then neither the other batches of the epoch nor the other epochs will be trained
+    over = bool(model.stop_training)  # then the other batches of the epoch will not be trained
     states = [callback.get_state() for callback in training.keeping]
     for i, state in enumerate(states):
         if not isinstance(state, dict):
@@ -41,14 +41,20 @@ def get_state(training: Any) -> tuple[Content, dict[str, Array]]:
         "learning_rate": _learning_rate(model),
         "stop_training": over,
         "began": training.began,
-        "epoch": training.last if over and training.batch == 0 else training.epoch,
+        "epoch": training.epoch,
         "batch": training.steps if over and training.batch > 0 else training.batch,
         "sums": training.sums,
         "logs": training.logs,
         "callbacks": states,
     }
-    # a text of its own, because NaN and infinity, which JSON does not know, are quite usual in these
-    return {"state": counters, "fit": _settings(training), "training": json.dumps(place, default=_plain)}, arrays
+    try:  # a text of its own, because NaN and infinity, which JSON does not know, are quite usual in these
+        text = json.dumps(place, default=_plain)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise TypeError(
+            f"a backup cannot hold what a callback has put into its state or into the logs: {error}. These may hold arrays, "
+            "and what JSON can hold, with texts or numbers as keys."
+        ) from error
+    return {"state": counters, "fit": _settings(training), "training": text}, arrays
 
 
 def set_state(training: Any, content: Content, arrays: Mapping[str, Array]) -> None:
@@ -78,6 +84,9 @@ def take(training: Any, content: Content, arrays: Mapping[str, Array]) -> None:
         if place["learning_rate"] is not None:
             model.optimizer.learning_rate = place["learning_rate"]
         training.epoch, training.batch = place["epoch"], place["batch"]
+        # a callback has ended it, and more epochs do not change that
+        if place["stop_training"] and training.batch == 0:
+            training.epoch = training.last
         training.sums, training.logs = _sums(place["sums"], len(model.metrics)), place["logs"]
         training.began = place["began"]
 
@@ -85,6 +94,13 @@ def take(training: Any, content: Content, arrays: Mapping[str, Array]) -> None:
 def beginning(model: Any) -> dict[str, Any]:
     """How the model stands when a fit begins."""
     return {**{name: getattr(model, name) for name in COUNTERS}, "learning_rate": _learning_rate(model)}
+
+
+def undo_rate(training: Any) -> None:
+    """Where no step was made, give back the learning rate of the beginning: the same fit must be able to go on."""
+    model, began = training.model, training.began
+    if began["learning_rate"] is not None and all(getattr(model, name) == began[name] for name in COUNTERS):
+        model.optimizer.learning_rate = began["learning_rate"]
 
 
 def _learning_rate(model: Any) -> float | None:
@@ -113,7 +129,6 @@ def _settings(training: Any) -> dict[str, Any]:
         "batch_size": training.batch_size,
         "shuffle": bool(training.shuffle),
         "initial_epoch": training.first,
-        "epochs": training.last,
         "the callbacks with a state": [type(callback).__name__ for callback in training.keeping],
     }
 
@@ -131,7 +146,7 @@ def _plain(value: Any) -> Any:
     """NumPy's numbers as Python's, for JSON."""
     if isinstance(value, np.generic | np.ndarray):
         return value.tolist()
-    raise TypeError(f"a callback's state must be arrays, or what JSON can hold, received {value!r}.")
+    raise TypeError(f"received {value!r:.200}")
 
 
 # ----------------------------------------------------------------------- checks of what a file says, which may be anything
@@ -153,11 +168,14 @@ def _check(training: Any, place: dict[str, Any]) -> None:
     if missing:
         raise ValueError(f"it is damaged: {missing[0]} is missing.")
     seed, rate, stop, began, epoch, batch, found, logs, states = (place[name] for name in PLACE)
-    if not saving.is_count(epoch) or not training.first <= epoch <= max(training.first, training.last):
+    if not saving.is_count(epoch) or epoch < training.first:
         raise ValueError(f"it is damaged: the epoch cannot be {epoch!r:.200}.")
     sums = _sums(found, len(training.model.metrics))
     if not saving.is_count(batch) or batch > training.steps or (sums is None) != (batch == 0):
         raise ValueError(f"it is damaged: the batch cannot be {batch!r:.200}.")
+    come = epoch + (batch > 0)
+    if come > max(training.first, training.last):
+        raise ValueError(f"it has come to epoch {come}, and epochs is {training.last} now.")
     if not isinstance(logs, dict) or not isinstance(stop, bool):
         raise ValueError("it is damaged: expected logs, and whether to stop.")
     if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:

@@ -46,9 +46,7 @@ class Training:
         # a backup comes after all others, because it keeps what they have made of the moment
         callbacks = sorted(callbacks, key=lambda callback: isinstance(callback, BackupAndRestore))
         self.hooks = CallbackList(callbacks, model, {"epochs": self.last, "steps": self.steps, "verbose": verbose})
-        for callback in callbacks:
-            if isinstance(callback, BackupAndRestore):
-                callback.training = self
+        self.backups = [each for each in callbacks if isinstance(each, BackupAndRestore)]
         self.keeping = [each for each in callbacks if type(each).get_state is not Callback.get_state]
         self.epoch = self.first
         self.batch = 0
@@ -60,6 +58,8 @@ class Training:
     def run(self) -> None:
         """Train to the end. A Ctrl-C is told where it stopped the training."""
         self.model.stop_training = False
+        for callback in self.backups:
+            callback.training = self
         try:
             self.hooks.on_train_begin()
             while self.epoch < self.last:
@@ -67,9 +67,14 @@ class Training:
                 if self.model.stop_training:
                     break
             self.hooks.on_train_end(self.logs)
-        except KeyboardInterrupt as error:
-            error.add_note(self._where_it_stopped())
+        except BaseException as error:
+            resuming.undo_rate(self)
+            if isinstance(error, KeyboardInterrupt):
+                error.add_note(self._where_it_stopped())
             raise
+        finally:
+            for callback in self.backups:
+                callback.training = None  # it would keep the samples
 
     def _epoch(self) -> None:
         """One pass over the samples, and the validation."""

@@ -1,6 +1,10 @@
-"""What all tests share: quick, seeded Hypothesis runs that need no network and leave no files."""
+"""What all tests share: quick, seeded Hypothesis runs that need no network and leave no files; and threads given back."""
 
+import pytest
 from hypothesis import HealthCheck, settings
+
+from minidl import set_num_threads
+from minidl.engine import workers
 
 settings.register_profile(
     "minidl",
@@ -11,3 +15,11 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("minidl")
+
+
+@pytest.fixture
+def threads_as_before():
+    """However many threads the test asks for, there is no pool after it, and nobody has called set_num_threads."""
+    yield
+    set_num_threads(1)  # ends the pool
+    workers._num_threads = None

@@ -16,18 +16,14 @@ import pytest
 
 from minidl import Sequential, set_num_threads
 from minidl.callbacks import LambdaCallback
-from minidl.engine import workers
 from minidl.layers import Conv2D, Dense, Dropout, Flatten, Layer, MaxPooling2D
 
 WAIT = 60  # seconds after which something that would hang counts as a failure
 
 
 @pytest.fixture(autouse=True)
-def _two_threads(monkeypatch):
-    monkeypatch.setattr(workers, "_num_threads", workers._num_threads)
+def _two_threads(threads_as_before):
     set_num_threads(2)
-    yield
-    set_num_threads(1)  # ends the pool; monkeypatch then restores the number
 
 
 def samples(n):

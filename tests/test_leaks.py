@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from minidl import Sequential, load_model, set_num_threads
-from minidl.engine import workers
 from minidl.layers import Conv2D, Dense, Dropout, Flatten, MaxPooling2D
 
 CALLS = 50
@@ -17,11 +16,8 @@ LOST = 200  # bytes a call: a dictionary, a History; a batch's arrays are many t
 
 
 @pytest.fixture(autouse=True)
-def _same_threads_afterwards(monkeypatch):
-    monkeypatch.setattr(workers, "_num_threads", workers._num_threads)
+def _two_threads(threads_as_before):
     set_num_threads(2)
-    yield
-    set_num_threads(1)  # ends the pool; monkeypatch then restores the number
 
 
 X, Y = np.random.default_rng(0).random((32, 8, 8, 1)), np.arange(32) % 4

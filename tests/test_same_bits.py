@@ -16,18 +16,14 @@ import pytest
 
 from minidl import Sequential, set_num_threads
 from minidl.callbacks import Callback
-from minidl.engine import plan, runner, workers
+from minidl.engine import plan, runner
 from minidl.layers import Activation, Conv2D, Dense, Dropout, Flatten, MaxPooling2D, Rescaling
 from minidl.ops.random import RandomKey
 
 SEED = 11
 
 
-@pytest.fixture(autouse=True)
-def _same_threads_afterwards(monkeypatch):
-    monkeypatch.setattr(workers, "_num_threads", workers._num_threads)
-    yield
-    set_num_threads(1)  # ends the pool; monkeypatch then restores the number
+pytestmark = pytest.mark.usefixtures("threads_as_before")
 
 
 def samples(n=107):

@@ -23,10 +23,11 @@ class BackupAndRestore(Callback):
     batches; a first backup is made before the first batch. delete_checkpoint: whether the backup is removed when the training
     has ended.
 
-    The program has to build the same model and to call ``fit`` in the same way, with the same samples. What is in the folder
-    takes the place of the new model's weights, seed and learning rate. Where the settings are others, or the file is damaged,
-    fit raises ValueError and leaves the model as it was. Where a training goes on in the middle of an epoch, the callbacks'
-    on_train_begin and on_epoch_begin are called once more, and then each gets its state back.
+    The program has to build the same model and to call ``fit`` in the same way, with the same samples; only ``epochs`` may be
+    others than then, though not fewer than have begun. A training that a callback has stopped stays ended. What is in the
+    folder takes the place of the new model's weights, seed and learning rate. Where the settings are others, or the file is
+    damaged, fit raises ValueError and leaves the model as it was. Where a training goes on in the middle of an epoch, the
+    callbacks' on_train_begin and on_epoch_begin are called once more, and then each gets its state back.
     """
 
     training: Any = None  # set by fit: the state to keep

@@ -23,13 +23,15 @@ class Callback:
         """What this callback remembers of the training, for BackupAndRestore: name → array, or whatever JSON can hold.
 
         A callback that decides by what it has seen needs this method and set_state, or it begins anew where a training
-        goes on after a kill. The arrays may hold floats or integers; of what JSON holds, a tuple comes back as a list.
+        goes on after a kill. The arrays may hold floats or integers; of what JSON holds, a tuple comes back as a list, and a
+        number that is a key as a text. ``fit`` raises TypeError where JSON cannot hold it.
         """
         return {}
 
     def set_state(self, state: State) -> None:
-        """Take back what get_state returned, after on_train_begin. The state comes from a file: raise ValueError, and change
-        nothing, where it is not as expected."""
+        """Take back what get_state returned: after on_train_begin, and where a training goes on in the middle of an epoch once
+        more, after on_epoch_begin. The state comes from a file: raise ValueError, and change nothing, where it is not as
+        expected."""
 
     def set_model(self, model: Any) -> None:
         """Called with the model, before all hooks."""

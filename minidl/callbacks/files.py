@@ -113,7 +113,7 @@ class CSVLogger(Callback):
     Arguments: filename: the file. separator: between two entries. append: True goes on in a file that is there, False replaces
     it. What an epoch does not have becomes NA; an epoch without validation gets the columns for it all the same, as in Keras.
 
-    Every line is on the disk when its epoch has ended.
+    Every line is on the disk when its epoch has ended. Raises OSError where the file cannot be written.
     """
 
     def __init__(self, filename: Path, separator: str = ",", append: bool = False) -> None:
@@ -147,13 +147,18 @@ class CSVLogger(Callback):
 
     def _write(self, text: str) -> None:
         """Put the text behind what counts."""
-        with open(self.filename, "r+b") as file:
-            file.truncate(self.length)
-            file.seek(self.length)
-            file.write(text.encode())
-            file.flush()
-            os.fsync(file.fileno())
-            self.length = file.tell()
+        try:
+            with open(self.filename, "r+b") as file:
+                file.truncate(self.length)
+                file.seek(self.length)
+                file.write(text.encode())
+                file.flush()
+                os.fsync(file.fileno())
+                length = file.tell()
+        except OSError as error:  # of a full disk, for one, it does not name the file
+            what = f"CSVLogger cannot write: {error.strerror or error}"
+            raise OSError(error.errno, what, self.filename) from error
+        self.length = length
 
     def get_state(self) -> State:
         return {"length": self.length, "names": self.names}

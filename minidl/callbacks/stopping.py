@@ -53,7 +53,7 @@ class EarlyStopping(Monitor):
         current = self.watched(logs)
         if current is None or epoch < self.start_from_epoch:
             return
-        if self.best_weights is None:
+        if self.restore_best_weights and self.best_weights is None:
             self._keep(epoch)
         self.wait += 1
         if self.improved(current, self.best):

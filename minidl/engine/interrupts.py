@@ -2,6 +2,7 @@
 
 import _signal  # type: ignore[import-not-found]  # what signal is made of, without its enumerations: they take microseconds
 import math
+import os
 import signal
 import threading
 import time
@@ -14,9 +15,9 @@ SIGINT = int(signal.SIGINT)
 class Uninterrupted:
     """``with Uninterrupted():`` a Ctrl-C within the block takes effect at its end.
 
-    Only Python's main thread is ever interrupted; in others, and inside another such block, this one does nothing. The signal's
-    handler at the end is the one from before, and it is called then: Python's own raises KeyboardInterrupt, one of the user's
-    does what it does.
+    Only Python's main thread is ever interrupted; in others, in a subinterpreter, and inside another such block, this one does
+    nothing. The signal's handler at the end is the one from before, and it is called then: Python's own raises
+    KeyboardInterrupt, one of the user's does what it does. A process that another thread forks meanwhile has it at once.
 
     patience: in seconds. A Ctrl-C that comes so long after a first one breaks into the block after all, because what runs in it
     may never end.
@@ -31,14 +32,18 @@ class Uninterrupted:
         self.asked = False
         self._came: tuple[float, int, FrameType | None] | None = None
         self._before: Any = None
+        self._thread = threading.get_ident()
 
     def __enter__(self) -> "Uninterrupted":
         if threading.current_thread() is threading.main_thread() and not Uninterrupted._inside:
             before = _signal.getsignal(SIGINT)
             if callable(before):  # else the signal is ignored, or ends the process, or is not Python's to set
                 self._before = before
-                _signal.signal(SIGINT, self._wait)
-                Uninterrupted._inside = True
+                try:
+                    _signal.signal(SIGINT, self._wait)
+                    Uninterrupted._inside = True
+                except ValueError:  # a subinterpreter, which has a main thread of its own, but gets no signals
+                    self._before = None
         return self
 
     def _wait(self, number: int, frame: FrameType | None) -> None:
@@ -59,3 +64,15 @@ class Uninterrupted:
         came, self._came = self._came, None
         if came is not None:
             self._before(*came[1:])
+
+
+def _after_fork() -> None:
+    """A forked child has one thread, the one that forked: nobody else would leave the block of its parent's main thread."""
+    block = getattr(_signal.getsignal(SIGINT), "__self__", None)
+    if isinstance(block, Uninterrupted) and block._thread != threading.get_ident():
+        Uninterrupted._inside = False
+        _signal.signal(SIGINT, block._before)
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
+    os.register_at_fork(after_in_child=_after_fork)

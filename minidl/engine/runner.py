@@ -33,7 +33,7 @@ class Sums(NamedTuple):
 
     loss: float
     samples: int
-    metrics: list[tuple[float, int]]
+    metrics: list[tuple[float, float]]
 
     def plus(self, other: "Sums") -> "Sums":
         """The sums of both."""
@@ -189,7 +189,9 @@ class Runner:
             y, caches = self.plan.forward(x, rng is not None, rng, scratch)
             value, cache = self.plan.loss.forward(y_true, y, sample_weight=weights, n=n)
             predicted = self.plan.predictions(y) if self.metrics else y
-            sums = Sums(value * n, last - first, [metric(y_true, predicted) for metric in self.metrics])
+            found = [metric(y_true, predicted) for metric in self.metrics]
+            # Python's numbers, because a backup gives back no others: NumPy's would be rounded in another way
+            sums = Sums(float(value) * n, last - first, [(float(total), float(count)) for total, count in found])
             if backward is not None and math.isfinite(value):
                 dy = np.array(self.plan.loss.backward(cache), y.dtype, order="C")  # a copy: a loss may keep its own
                 gradients = self.plan.backward(dy, caches, scratch, backward[1])

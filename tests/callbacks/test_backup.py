@@ -15,6 +15,7 @@ import minidl
 from minidl import callbacks as c
 from minidl import saving
 from minidl.layers import Dense, Dropout
+from minidl.losses import SparseCategoricalCrossentropy
 from minidl.optimizers import SGD, Adam
 
 STRESS = Path(__file__).parents[1] / "stress" / "kill_resume.py"
@@ -70,13 +71,26 @@ class Own(c.Callback):
         assert math.isnan(self.unknown)
 
 
+def certainty(y_true, y_pred):
+    """A metric as users write them: NumPy's own numbers, in float32."""
+    return np.sum(y_pred.max(axis=1)), np.float32(len(y_pred))
+
+
+class Single(SparseCategoricalCrossentropy):
+    """A loss as users write them: its value is a number of NumPy's, too."""
+
+    def forward(self, *arrays, **arguments):
+        value, cache = super().forward(*arrays, **arguments)
+        return np.float32(value), cache
+
+
 def build(optimizer=None, seed=7, units=4, **arguments):
     model = minidl.Sequential(
         [Dense(units, activation="relu", input_dim=5), Dropout(0.2), Dense(3, activation="softmax")],
         seed=seed,
         **arguments,
     )
-    model.compile(optimizer or Adam(0.05), "sparse_categorical_crossentropy", metrics=["accuracy"])
+    model.compile(optimizer or Adam(0.05), Single(), metrics=["accuracy", certainty])
     return model
 
 
@@ -151,12 +165,13 @@ def test_a_training_may_die_many_times(tmp_path):
         assert_same(until_it_ends(folder, [1, 2, 3][trial % 3], counts), expected)
 
 
-def test_a_callback_may_stop_the_training_within_an_epoch_and_the_validation_die(tmp_path):
+@pytest.mark.parametrize("kind", [bool, int])
+def test_a_callback_may_stop_the_training_within_an_epoch_and_the_validation_die(tmp_path, kind):
     """The batches after the one that stopped it are not made up for."""
 
     class Stops(c.Callback):
         def on_train_batch_end(self, batch, logs=None):
-            self.model.stop_training = self.model.steps_trained == 5
+            self.model.stop_training = kind(self.model.steps_trained == 5)
 
     class DiesInValidation(c.Callback):
         def on_test_end(self, logs=None):
@@ -172,19 +187,20 @@ def test_a_callback_may_stop_the_training_within_an_epoch_and_the_validation_die
     assert_same(fit(build(), tmp_path / "killed", [Stops()], save_freq=1), expected)
 
 
-def test_a_training_may_go_on_in_the_same_model(tmp_path):
-    """As after a Ctrl-C in a notebook; and then, after another, in a new process."""
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 15])
+def test_a_training_may_go_on_in_the_same_model(tmp_path, count):
+    """As after a Ctrl-C in a notebook, the earliest before any step; and then, after another, in a new process."""
     for name in ("whole", "killed", "again"):
         (tmp_path / name).mkdir()
     expected = fit(build(), tmp_path / "whole")
     model = build()
     with pytest.raises(Death):
-        fit(model, tmp_path / "killed", [DiesAt(15)])
+        fit(model, tmp_path / "killed", [DiesAt(count)])
     assert_same(fit(model, tmp_path / "killed"), expected)
     model = build()
-    for count in (15, 17):
+    for each in (count, 17):
         with pytest.raises(Death):
-            fit(model, tmp_path / "again", [DiesAt(count)])
+            fit(model, tmp_path / "again", [DiesAt(each)])
     assert_same(fit(build(), tmp_path / "again"), expected)
 
 
@@ -272,6 +288,68 @@ def test_a_backup_is_there_during_the_training_and_gone_after_it(tmp_path):
     assert not (tmp_path / "deep" / "backup").exists()
 
 
+@pytest.mark.parametrize("count", [None, 20])
+def test_there_may_be_more_epochs_than_before(tmp_path, count):
+    """As in Keras; after the end of the training, and after a death in its second epoch."""
+
+    def train(folder, epochs, *more):
+        model, backup = build(), c.BackupAndRestore(folder, 1, delete_checkpoint=False)
+        history = model.fit(X, Y, batch_size=4, epochs=epochs, verbose=0, callbacks=[backup, *more])
+        return [model.get_weights(), history.history, history.epoch]
+
+    if count is None:
+        train(tmp_path / "a", 2)
+    else:
+        with pytest.raises(Death):
+            train(tmp_path / "a", 2, DiesAt(count))
+    assert_same(train(tmp_path / "a", 4), train(tmp_path / "b", 4))
+
+
+def test_a_training_that_was_stopped_stays_so_with_more_epochs(tmp_path):
+    class Stops(c.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            self.model.stop_training = epoch == 1
+
+    models = [build(), build()]
+    histories = [
+        model.fit(
+            X,
+            Y,
+            epochs=epochs,
+            verbose=0,
+            callbacks=[Stops(), c.BackupAndRestore(tmp_path, delete_checkpoint=False)],
+        )
+        for model, epochs in zip(models, (3, 9), strict=True)
+    ]
+    assert [history.epoch for history in histories] == [[0, 1]] * 2
+    assert_same(models[1].get_weights(), models[0].get_weights())
+
+
+def test_the_samples_are_not_kept_after_the_training(tmp_path):
+    backup = c.BackupAndRestore(tmp_path / "backup")
+    build().fit(X, Y, verbose=0, callbacks=backup)
+    assert backup.training is None
+    with pytest.raises(Death):
+        build().fit(X, Y, verbose=0, callbacks=[backup, DiesAt(5)])
+    assert backup.training is None
+
+
+def test_the_callbacks_in_a_callback_list_have_their_states_kept(tmp_path):
+    def train(folder, *more):
+        plateau = c.ReduceLROnPlateau("loss", factor=0.5, patience=1, min_delta=9)
+        backup = c.BackupAndRestore(folder, 1)
+        several = c.CallbackList([plateau, c.CallbackList([backup], None, {})], None, {})
+        model = build()
+        history = model.fit(X, Y, batch_size=4, epochs=4, verbose=0, callbacks=[several, *more])
+        return [model.get_weights(), history.history]
+
+    expected = train(tmp_path / "whole")
+    assert expected[1]["learning_rate"] == [0.05, 0.05, 0.025, 0.0125]
+    with pytest.raises(Death):
+        train(tmp_path / "killed", c.LambdaCallback(on_epoch_begin=lambda epoch, logs: dies_at(epoch, 2)))
+    assert_same(train(tmp_path / "killed"), expected)
+
+
 def test_what_others_keep_in_the_folder_stays(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     (tmp_path / ".minidl-notes.tmp").write_text("mine, too")
@@ -294,7 +372,7 @@ def test_a_backup_that_is_kept_ends_the_next_fit_at_once(tmp_path):
 
 
 def test_a_full_disk_leaves_the_old_backup_whole(tmp_path, monkeypatch):
-    """The third flush to disk fails; the training ends with that error, and the next one goes on from the second backup."""
+    """The tenth flush to disk fails; the training ends with that error, and the next one goes on from the last backup."""
     for name in ("whole", "killed"):
         (tmp_path / name).mkdir()
     expected = fit(build(), tmp_path / "whole", save_freq=1)
@@ -325,7 +403,8 @@ def test_a_state_that_cannot_be_kept_is_an_error_before_the_first_batch(tmp_path
     wrong, model = Wrong(), build()
     for state, error, match in (
         (None, TypeError, "Wrong: get_state must return a dictionary, received None"),
-        ({"model": model}, TypeError, "a callback's state must be arrays, or what JSON can hold, received <"),
+        ({"model": model}, TypeError, "hold what a callback has put into its state or into the logs: received <"),
+        ({"pairs": {(1, 2): 3}}, TypeError, "with texts or numbers as keys"),
         ({"mask": np.ones(3, bool)}, ValueError, "a file holds arrays of floats and integers"),
     ):
         wrong.state = state
@@ -333,6 +412,12 @@ def test_a_state_that_cannot_be_kept_is_an_error_before_the_first_batch(tmp_path
             model.fit(X, Y, verbose=0, callbacks=[wrong, c.BackupAndRestore(tmp_path)])
     assert model.steps_trained == 0
     assert os.listdir(tmp_path) == []
+
+
+def test_logs_that_cannot_be_kept_are_an_error(tmp_path):
+    more = c.LambdaCallback(on_epoch_end=lambda epoch, logs: logs.update(object=print))
+    with pytest.raises(TypeError, match="put into its state or into the logs: received <built-in function print>"):
+        build().fit(X, Y, verbose=0, callbacks=[c.BackupAndRestore(tmp_path), more])
 
 
 def test_the_arguments_are_checked():
@@ -368,7 +453,6 @@ OTHERS = {
     "optimizer's beta_1 was 0.9 then, and is 0.8": lambda folder: fit(build(Adam(0.05, beta_1=0.8)), folder),
     "learning_rate was 0.05 then, and is 0.01": lambda folder: fit(build(Adam(0.01)), folder),
     "batch_size was 4 then, and is 5": lambda folder: fit(build(), folder, batch_size=5),
-    "epochs was 6 then, and is 7": lambda folder: fit(build(), folder, epochs=7),
     "initial_epoch was 0 then, and is 1": lambda folder: fit(build(), folder, initial_epoch=1),
     "shuffle was True then, and is False": lambda folder: fit(build(), folder, shuffle=False),
     "the number of samples was 15 then, and is 10": lambda folder: fit(build(), folder, validation_split=0.5),
@@ -386,6 +470,13 @@ def test_another_training_is_refused_with_what_is_different(folder, what):
         OTHERS[what](folder)
     assert "delete that file; to go on, call fit as it was called then" in str(e.value)
     assert (folder / "backup" / FILE).read_bytes() == before
+
+
+def test_fewer_epochs_than_have_begun_are_refused(tmp_path):
+    with pytest.raises(Death):
+        fit(build(), tmp_path, [DiesAt(25)])
+    with pytest.raises(ValueError, match=r"cannot go on from .*: it has come to epoch 2, and epochs is 1 now\."):
+        fit(build(), tmp_path, epochs=1)
 
 
 def test_a_callback_without_a_state_may_come_and_go(folder):
@@ -470,7 +561,7 @@ def test_a_pipe_is_not_waited_for(folder):
 
 NO_COUNTS = [None, -1, True, 1.0, "1", [], {}, 2**63, 10**30]
 WRONG = {
-    "epoch": [*NO_COUNTS, 7],
+    "epoch": NO_COUNTS,
     "batch": [*NO_COUNTS, 0, 5],  # 0 does not go with sums
     "seed": [None, -1, True, 1.0, "1", []],
     "learning_rate": [None, -0.1, True, "1", [], math.nan, math.inf, 10**400],

@@ -3,7 +3,9 @@
 Where a test says "as in Keras", the expected numbers are what Keras's callback of that name did with the same sequence.
 """
 
+import errno
 import math
+import os
 import re
 
 import numpy as np
@@ -105,6 +107,13 @@ class Fed:
 def test_early_stopping_as_in_keras(arguments, losses, stopped, weight):
     fed = Fed(EarlyStopping(**arguments), losses)
     assert (fed.stopped, fed.weight) == (stopped, weight)
+
+
+@pytest.mark.parametrize("restore_best_weights", [True, False])
+def test_early_stopping_knows_its_best_epoch_as_in_keras(restore_best_weights):
+    callback = EarlyStopping(patience=2, restore_best_weights=restore_best_weights)
+    assert Fed(callback, [5, 4, 4.5, 4.2, 3]).stopped == 3
+    assert (callback.best_epoch, callback.best) == (1, 4)
 
 
 def test_early_stopping_with_a_number_that_should_grow():
@@ -367,6 +376,21 @@ def test_csv_logger_says_at_once_that_it_cannot_write(tmp_path):
     with pytest.raises(FileNotFoundError, match="missing"):
         model.fit(x, y, callbacks=CSVLogger(tmp_path / "missing" / "log.csv"), verbose=0)
     assert model.steps_trained == 0
+
+
+def test_csv_logger_on_a_full_disk_names_its_file(tmp_path, monkeypatch):
+    model, x, y = small()
+    path, calls = tmp_path / "log.csv", []
+
+    def full(descriptor):
+        calls.append(descriptor)
+        if len(calls) == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match=r"CSVLogger cannot write: No space left on device: '.*log\.csv'") as caught:
+        model.fit(x, y, callbacks=CSVLogger(path), verbose=0)
+    assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, str(path))
 
 
 # ------------------------------------------------------------------------------------------------------ TerminateOnNaN

@@ -1,5 +1,6 @@
 """Ctrl-C: it takes effect soon, but where nothing is half done; and what it leaves is a model to go on with."""
 
+import inspect
 import os
 import random
 import re
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 
 import numpy as np
 import pytest
@@ -42,11 +44,8 @@ def everything_is_given_back():
 
 
 @pytest.fixture(params=[1, 2])
-def threads(request):
+def threads(request, threads_as_before):
     minidl.set_num_threads(request.param)
-    yield
-    workers._num_threads = None
-    workers._drop_pool()
 
 
 two_threads = pytest.mark.parametrize("threads", [2], indirect=True)
@@ -127,6 +126,72 @@ def test_other_threads_are_left_alone():
     thread.start()
     thread.join()
     assert seen == [(False, False)]
+
+
+def child(function):
+    """The exit status of a forked process that calls the function: 0 where that returns."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # Python warns of any fork beside threads
+        process = os.fork()
+    if process == 0:
+        status = 1
+        try:
+            function()
+            status = 0
+        finally:
+            os._exit(status)
+    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+
+
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+
+
+@needs_fork
+def test_a_child_of_another_thread_is_interrupted_at_once():
+    """The block is one of the parent's main thread, and nobody in the child would ever leave it."""
+    statuses = []
+
+    def pressed():
+        with pytest.raises(KeyboardInterrupt):
+            press()
+        test_the_block_is_done_first()
+
+    def block(done):
+        with Uninterrupted():
+            thread = threading.Thread(target=lambda: statuses.append(child(pressed)))
+            thread.start()
+            thread.join()
+            press()
+            done("rest of the parent's block")
+
+    assert interrupts(block) == ["rest of the parent's block"]
+    assert statuses == [0]
+
+
+@needs_fork
+def test_a_child_of_the_same_thread_is_in_the_block_too():
+    with Uninterrupted():
+        assert child(press) == 0
+
+
+SUBINTERPRETER = """
+import importlib.util
+spec = importlib.util.spec_from_file_location("interrupts", {path!r})
+interrupts = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(interrupts)
+with interrupts.Uninterrupted() as block:
+    pass
+assert not block._inside
+"""
+
+
+def test_a_subinterpreter_which_gets_no_signals_is_left_alone():
+    interpreters = pytest.importorskip("_xxsubinterpreters", reason="this Python calls the module by another name")
+    other = interpreters.create()
+    try:
+        interpreters.run_string(other, SUBINTERPRETER.format(path=inspect.getfile(Uninterrupted)))
+    finally:
+        interpreters.destroy(other)
 
 
 @pytest.mark.parametrize(("patience", "expected"), [(-1, ["first"]), (3600, ["first", "second"])])

@@ -8,16 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minidl import Sequential, get_num_threads, set_num_threads
-from minidl.engine import runner, workers
+from minidl.engine import runner
 from minidl.layers import Conv2D, Dense, Dropout, Flatten, Layer, MaxPooling2D
 from minidl.optimizers import SGD, Adam, RMSprop
 
-
-@pytest.fixture(autouse=True)
-def _same_threads_afterwards(monkeypatch):
-    monkeypatch.setattr(workers, "_num_threads", workers._num_threads)
-    yield
-    set_num_threads(1)  # ends the pool; monkeypatch then restores the number
+pytestmark = pytest.mark.usefixtures("threads_as_before")
 
 
 def cnn(**options):

@@ -21,11 +21,7 @@ from minidl.layers import Dense
 WAIT = 60  # seconds after which something that would hang counts as a failure
 
 
-@pytest.fixture(autouse=True)
-def _same_threads_afterwards(monkeypatch):
-    monkeypatch.setattr(workers, "_num_threads", workers._num_threads)
-    yield
-    set_num_threads(1)  # ends the pool; monkeypatch then restores the number
+pytestmark = pytest.mark.usefixtures("threads_as_before")
 
 
 def in_time(function):
