@@ -455,9 +455,15 @@ class Sequential:
             raise ValueError(f"a model's config may hold {MOST_LAYERS} layers, found {len(config['layers'])}.")
         arguments = {key: value for key, value in config.items() if key not in ("layers", "input_shape")}
         model = cls(**arguments)
-        for position, entry in enumerate(config["layers"]):
-            model.add(configs.make(entry, configs.LAYERS, custom_objects, f"layer {position}"))
         shape = config.get("input_shape")
+        for position, entry in enumerate(config["layers"]):
+            layer = configs.make(entry, configs.LAYERS, custom_objects, f"layer {position}")
+            promised = getattr(layer, "input_shape", None)
+            if promised is not None:
+                layer.input_shape = None  # or add would build it, however large
+            if position == 0 and shape is None:
+                shape = promised
+            model.add(layer)
         return model, None if shape is None else check_shape(shape, "input_shape")
 
     def to_json(self, **options: Any) -> str:

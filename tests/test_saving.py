@@ -494,6 +494,24 @@ def test_custom_objects_in_from_config_and_json():
         assert twin.to_json() == model.to_json()
 
 
+class Shaped(Scale):
+    """Its config has the shape of its input, as Keras's layers have."""
+
+    def get_config(self):
+        return {**super().get_config(), "input_shape": self.input_shape}
+
+
+def test_a_layer_may_save_the_shape_of_its_input(path):
+    model = Sequential([Shaped(2, twos, input_shape=(4,)), Dense(3), Shaped(1, twos)], seed=1)
+    model.save(path)
+    loaded = load_model(path, {"Shaped": Shaped, **CUSTOM})
+    assert_same(loaded.params, model.params)
+    assert [layer.input_shape for layer in loaded.layers] == [(4,), (4,), (3,)]
+    config = model.get_config()
+    del config["input_shape"]  # then it is the first layer's
+    assert_same(Sequential.from_config(config, {"Shaped": Shaped, **CUSTOM}).params, model.params)
+
+
 def test_a_class_of_the_same_name_as_ours_is_not_taken_for_it(path):
     class Dense(minidl.layers.Dense):
         pass
@@ -668,6 +686,14 @@ SETTINGS = {
     "units of a thousand billion": (
         lambda content: layer(content)["config"].update(units=2**40),
         "the settings ask for an array 'dense/kernel' of shape (4, 1099511627776), and the file holds one of (4, 3).",
+    ),
+    "units of a thousand billion, in a layer that knows its input": (
+        lambda content: layer(content)["config"].update(units=2**40, input_dim=4),
+        "the settings ask for an array 'dense/kernel' of shape (4, 1099511627776), and the file holds one of (4, 3).",
+    ),
+    "a layer's own input of a thousand billion": (
+        lambda content: [content["model"].pop("input_shape"), layer(content)["config"].update(input_shape=[2**40])],
+        "the settings ask for an array 'dense/kernel' of shape (1099511627776, 3), and the file holds one of (4, 3).",
     ),
     "an input of a thousand billion": (
         lambda content: content["model"].update(input_shape=[2**40]),

@@ -358,7 +358,7 @@ def change(value: Any, rng: random.Random) -> Any:
         other, other_key = rng.choice(places)
         parent[key] = json.loads(json.dumps(other[other_key]))
     elif what == 2 and isinstance(parent, dict):
-        parent[rng.choice([*NAMES, "name", "config", "custom_object", "units", "/a"])] = parent.pop(key)
+        parent[rng.choice([*NAMES, "name", "config", "custom_object", "units", "input_dim", "input_shape", "/a"])] = parent.pop(key)
     elif what == 3 and isinstance(parent, list):
         parent.extend(json.loads(json.dumps(parent)) * rng.choice((1, 3, 30)))
     elif what == 4:
