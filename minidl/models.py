@@ -393,7 +393,8 @@ class Sequential:
         Of a custom layer, loss, metric or function it holds the name, and the settings.
 
         Raises OSError where it cannot be written (the file of that name is then as it was), FileExistsError where it is there
-        and overwrite is False, and ValueError where the model is not built, or has settings that JSON cannot hold.
+        and overwrite is False, and ValueError where the model is not built, has more than 1000 layers, or settings that JSON
+        cannot hold.
         """
         self._check_target(filepath, overwrite)
         if len(self.layers) > MOST_LAYERS:

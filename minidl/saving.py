@@ -5,6 +5,7 @@ claims is for the caller to check.
 """
 
 import contextlib
+import errno
 import json
 import os
 import re
@@ -66,6 +67,8 @@ def replace(path: Path, data: bytes) -> None:
     folder = os.path.dirname(target)
     temporary = os.path.join(folder, f".minidl-{secrets.token_hex(8)}.tmp")
     try:
+        if os.path.exists(target) and not os.path.isfile(target) and not os.path.isdir(target):
+            raise OSError(errno.EINVAL, "it is a device, a pipe or a socket, which a file would replace")
         try:
             with open(temporary, "xb") as file:
                 file.write(data)
@@ -93,8 +96,9 @@ def replace(path: Path, data: bytes) -> None:
 def remove_temporaries(folder: Path) -> None:
     """Remove what processes that were killed in the middle of a ``write`` have left behind in this folder."""
     for name in os.listdir(folder):
-        if re.fullmatch(r"\.minidl-[0-9a-f]{16}\.tmp", name):
-            os.remove(os.path.join(folder, name))
+        path = os.path.join(folder, name)
+        if re.fullmatch(r"\.minidl-[0-9a-f]{16}\.tmp", name) and not os.path.isdir(path):
+            os.remove(path)
 
 
 def read(path: Path, *kinds: str) -> tuple[dict[str, Any], dict[str, Array]]:
@@ -152,10 +156,13 @@ def _content(text: str | None, kinds: tuple[str, ...], path: Path) -> dict[str, 
 def to_json(value: Any, **options: Any) -> str:
     """A JSON text, in which a function is {"custom_object": its name}. options: json.dumps's.
 
-    Raises ValueError where JSON cannot hold the value; NaN and infinity are among what it cannot.
+    Raises ValueError where JSON cannot hold the value: NaN, infinity, or a key that is no text or number. (JSON keeps a number
+    that is a key as a text.)
     """
     try:
         return json.dumps(value, allow_nan=False, default=_encode, **options)
+    except TypeError as error:
+        raise ValueError(f"JSON cannot hold these settings: {error}.") from error
     except RecursionError:
         raise ValueError("these settings are nested too deep for JSON.") from None
 

@@ -573,11 +573,15 @@ class Arrays(Bare):
             "Out of range float values are not JSON compliant",
         ),
         (
+            lambda: Sequential([Dense(1, input_dim=2), Arrays({(1, 2): 3})]),
+            "JSON cannot hold these settings: keys must be str, int, float, bool or None, not tuple.",
+        ),
+        (
             lambda: Sequential([Dense(1, input_dim=2, kernel_initializer=lambda shape, rng, dtype: np.ones(shape))]),
             "has no name to find it by: write it with def, and give it to custom_objects at load.",
         ),
     ],
-    ids=["attribute", "array", "NaN", "lambda"],
+    ids=["attribute", "array", "NaN", "key", "lambda"],
 )
 def test_settings_that_cannot_be_saved(path, model, message):
     with pytest.raises(ValueError, match=re.escape(message)):
@@ -973,6 +977,34 @@ def test_places_that_cannot_be_written(tmp_path, saved):
         with pytest.raises(error, match=re.escape(text.format(place, why))):
             mlp().save(place)
     assert list(tmp_path.iterdir()) == [saved]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_what_is_no_regular_file_is_not_replaced(tmp_path):
+    pipe, link = tmp_path / "pipe", tmp_path / "link"
+    os.mkfifo(pipe)
+    link.symlink_to(pipe)
+    text = "cannot write '{}': it is a device, a pipe or a socket, which a file would replace."
+    for place in (pipe, link):
+        with pytest.raises(OSError, match=re.escape(text.format(place))):
+            mlp().save(place)
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+    assert sorted(tmp_path.iterdir()) == [link, pipe]
+
+
+def test_only_temporaries_are_removed(tmp_path):
+    names = [
+        ".minidl-0123456789abcdef.tmp",
+        ".minidl-0123456789abcdeg.tmp",
+        "x.minidl-0123456789abcdef.tmp",
+        ".minidl-.tmp",
+    ]
+    for name in names:
+        (tmp_path / name).touch()
+    folder = tmp_path / ".minidl-1111111111111111.tmp"
+    folder.mkdir()
+    saving.remove_temporaries(tmp_path)
+    assert sorted(tmp_path.iterdir()) == sorted([folder, *(tmp_path / name for name in names[1:])])
 
 
 @pytest.mark.skipif(os.name != "posix", reason="POSIX's permissions")

@@ -30,7 +30,8 @@ class ModelCheckpoint(Monitor):
     model.save_weights instead of model.save. save_freq: "epoch", or every so many batches. initial_value_threshold: what the
     first one must be better than.
 
-    A file is replaced whole or not at all. The best value stays from one ``fit`` to the next.
+    A file is replaced whole or not at all; a process that is killed while it writes leaves a ".minidl-….tmp" beside it, which may
+    be removed when no training writes there. The best value stays from one ``fit`` to the next.
     """
 
     def __init__(

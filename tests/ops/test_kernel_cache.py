@@ -172,7 +172,8 @@ def test_processes_that_begin_at_once_share_a_cache(tmp_path):
         _, errors = process.communicate(timeout=100)
         assert (process.returncode, errors) == (0, b"")
     for _ in range(2):
-        assert run(tmp_path, dtypes=("float32", "float64"))[0] in (0, 1, 2)  # at worst one was overwritten by the other
+        _, notices = run(tmp_path, dtypes=("float32", "float64"))  # at worst one was overwritten by the other
+        assert notices == []
     assert run(tmp_path, dtypes=("float32", "float64")) == (2, [])
 
 
