@@ -18,6 +18,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from .initializers import Constant
 from .ops.geometry import Array
 
 Path = str | os.PathLike[str]
@@ -154,7 +155,9 @@ def _content(text: str | None, kinds: tuple[str, ...], path: Path) -> dict[str, 
 
 
 def to_json(value: Any, **options: Any) -> str:
-    """A JSON text, in which a function is {"custom_object": its name}. options: json.dumps's.
+    """A JSON text, in which a function is {"custom_object": its name}, and an object that can be called has a "config", too.
+
+    options: json.dumps's.
 
     Raises ValueError where JSON cannot hold the value: NaN, infinity, or a key that is no text or number. (JSON keeps a number
     that is a key as a text.)
@@ -174,7 +177,14 @@ def _encode(value: Any) -> Any:
         raise ValueError(
             f"JSON cannot hold {value!r}: settings must be numbers, texts, lists, dictionaries or functions."
         )
-    name = getattr(value, "__name__", type(value).__name__)
+    name = getattr(value, "__name__", None)
+    if name is None:
+        if not hasattr(value, "get_config"):
+            raise ValueError(
+                f"the settings of {value!r} are not known: write its get_config(), or a function with def."
+            )
+        kind = "class_name" if type(value) is Constant else CUSTOM
+        return {kind: type(value).__name__, "config": value.get_config()}
     if not name.isidentifier():
         raise ValueError(
             f"{value!r} has no name to find it by: write it with def, and give it to custom_objects at load."

@@ -4,6 +4,7 @@ Files are taken apart and forged here with struct and json alone, which share no
 """
 
 import errno
+import functools
 import json
 import os
 import re
@@ -494,6 +495,64 @@ def test_custom_objects_in_from_config_and_json():
         assert twin.to_json() == model.to_json()
 
 
+class Decay:
+    """A learning rate that is an object with settings."""
+
+    def __init__(self, start):
+        self.start = start
+
+    def __call__(self, step):
+        return self.start / (1 + step)
+
+    def get_config(self):
+        return {"start": self.start}
+
+
+class Chain(Bare):
+    """Functions and objects, in a list and a dictionary."""
+
+    def __init__(self, steps):
+        self.steps = steps
+
+
+def test_objects_that_are_called_come_back_with_their_settings(path):
+    steps = [{"a": [schedule, Decay(0.5)], "b": {"class_name": "Dense", "config": {}}}, constant(3.0), 2, None]
+    model = Sequential([Dense(2, kernel_initializer=constant(0.5), input_dim=4), Chain(steps)], seed=1)
+    model.compile(SGD(Decay(0.25)), "mse")
+    model.save(path)
+    given = {kind.__name__: kind for kind in (Chain, Decay, schedule)}
+    for twin in (load_model(path, given), model_from_json(model.to_json(), given)):
+        assert twin.layers[0].kernel_initializer.value == 0.5
+        (found, three, *rest), before = twin.layers[1].steps, steps[0]
+        assert rest == [2, None]
+        assert (type(three), three.value) == (type(constant(3.0)), 3.0)
+        assert (found["a"][0], type(found["a"][1]), found["a"][1].start) == (schedule, Decay, 0.5)
+        assert found["b"] == before["b"]  # of the user's, for whatever it is
+        assert_same(twin.params, {**model.params, "dense/kernel": np.full((4, 2), 0.5, np.float32)})
+    rate = load_model(path, given).optimizer.learning_rate
+    assert (type(rate), rate(1)) == (Decay, 0.125)
+    with pytest.raises(ValueError, match=re.escape("layer 1 is 'Decay', which is not the library's")):
+        load_model(path, {"Chain": Chain, "schedule": schedule})
+
+
+def test_settings_nested_too_deep():
+    config = mlp().get_config()
+    config["layers"][1]["config"]["units"] = functools.reduce(lambda inner, _: [inner], range(10_000), 1)
+    with pytest.raises(ValueError, match=r"^the settings of layer 1 are nested too deep\.$"):
+        Sequential.from_config(config)
+
+
+class Constant(minidl.initializers.Constant):
+    """The user's own of that name."""
+
+
+def test_a_constant_of_the_users_is_not_taken_for_ours(path):
+    Sequential([Dense(2, kernel_initializer=Constant(0.5), input_dim=4)], seed=1).save(path)
+    with pytest.raises(ValueError, match="layer 0 is 'Constant', which is not the library's"):
+        load_model(path)
+    assert type(load_model(path, {"Constant": Constant}).layers[0].kernel_initializer) is Constant
+
+
 class Shaped(Scale):
     """Its config has the shape of its input, as Keras's layers have."""
 
@@ -577,11 +636,15 @@ class Arrays(Bare):
             "JSON cannot hold these settings: keys must be str, int, float, bool or None, not tuple.",
         ),
         (
+            lambda: Sequential([Dense(1, input_dim=2, kernel_initializer=functools.partial(twos))]),
+            "are not known: write its get_config(), or a function with def.",
+        ),
+        (
             lambda: Sequential([Dense(1, input_dim=2, kernel_initializer=lambda shape, rng, dtype: np.ones(shape))]),
             "has no name to find it by: write it with def, and give it to custom_objects at load.",
         ),
     ],
-    ids=["attribute", "array", "NaN", "key", "lambda"],
+    ids=["attribute", "array", "NaN", "key", "partial", "lambda"],
 )
 def test_settings_that_cannot_be_saved(path, model, message):
     with pytest.raises(ValueError, match=re.escape(message)):
@@ -726,6 +789,12 @@ SETTINGS = {
     "no setting of a layer's": (
         lambda content: layer(content)["config"].update(colour="red"),
         "layer 0, Dense, cannot be made: Dense.__init__() got an unexpected keyword argument 'colour'",
+    ),
+    "a constant that is no number": (
+        lambda content: layer(content)["config"].update(
+            kernel_initializer={"class_name": "Constant", "config": {"value": "1"}}
+        ),
+        "layer 0, Constant, cannot be made: Constant value must be a number, received '1'.",
     ),
     "a layer without config": (
         lambda content: layer(content).pop("config"),
