@@ -14,16 +14,18 @@ from . import configs, losses, optimizers, saving
 from . import metrics as metric_functions
 from .callbacks import Callback, CallbackList, History
 from .engine.data import Data, check_array, check_input, check_lengths, check_weights, class_weights
+from .engine.interrupts import Uninterrupted
 from .engine.plan import Plan
 from .engine.runner import Runner
 from .engine.workers import SingleThreadedBlas
 from .layers import Input
-from .layers.base import Shape, check_name, check_positive, check_shape, copy_weights, is_integer
+from .layers.base import Shape, check_name, check_positive, check_shape, copy_weights
 from .ops import OPERATIONS
 from .ops.geometry import Array
 from .ops.random import FORWARD, INITIALIZE, derive_key, generator
 from .progress import Progress, check_verbose
 from .training import Training, evaluate, find_gradients, make_step, means, slices
+from .utils.integers import is_integer
 from .utils.lookup import by_name
 
 EVALUATION_BATCH = 500  # samples; but for rounding, the result does not depend on it
@@ -207,7 +209,8 @@ class Sequential:
 
     def set_weights(self, weights: Sequence[Any]) -> None:
         """Copy the arrays into the parameters, in the order of get_weights. ValueError, and no change, where they do not fit."""
-        copy_weights(list(self.params.items()), list(weights), str(self))
+        with Uninterrupted():
+            copy_weights(list(self.params.items()), list(weights), str(self))
 
     def summary(self) -> None:
         """Print a table of the layers, their output shapes and their parameters."""
@@ -419,7 +422,8 @@ class Sequential:
         _, arrays = saving.read(filepath, "weights", "model")
         weights = {name: value for name, value in arrays.items() if not name.startswith(saving.SLOTS)}
         try:
-            saving.copy_by_name(self.params, weights, str(self))
+            with Uninterrupted():
+                saving.copy_by_name(self.params, weights, str(self))
         except ValueError as error:
             raise saving.refusal(filepath, f"cannot be loaded: {error}") from error
 

@@ -17,7 +17,7 @@ MAY_KNOW = {
     "utils": set(),
     "datasets": set(),
     "ops": set(),
-    "callbacks": {"saving", "resuming"},
+    "callbacks": {"utils", "saving", "resuming"},
     "resuming": {"ops", "engine", "saving", "configs"},
     "initializers": {"ops", "utils"},
     "metrics": {"ops", "utils"},
