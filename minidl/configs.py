@@ -2,13 +2,14 @@
 
 An object of the library is {"class_name": …, "config": …} and is found in the library's own tables. One of the user's is
 {"custom_object": …, "config": …}, a function {"custom_object": …}: those are found in the ``custom_objects`` that the user gives,
-and nowhere else.
+and nowhere else. Among the settings of an object, however deep, may be functions, and objects that can be called.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
 from . import layers, losses, metrics, optimizers
+from .initializers import Constant
 from .saving import CUSTOM
 from .utils.lookup import by_name
 from .utils.settings import settings
@@ -44,7 +45,10 @@ def make(entry: Any, table: Mapping[str, Any], custom_objects: CustomObjects, wh
         cls = _custom(entry[CUSTOM], custom_objects, what)
     else:
         cls = by_name({**table, **custom_objects}, entry.get("class_name"), what)  # type: ignore[arg-type]
-    config = {key: decode(value, custom_objects, what) for key, value in entry["config"].items()}
+    try:
+        config = {key: decode(value, custom_objects, what) for key, value in entry["config"].items()}
+    except RecursionError:
+        raise ValueError(f"the settings of {what} are nested too deep.") from None
     try:
         return cls(**config)
     except Exception as error:  # whatever a class says of settings that it cannot take
@@ -52,10 +56,17 @@ def make(entry: Any, table: Mapping[str, Any], custom_objects: CustomObjects, wh
 
 
 def decode(value: Any, custom_objects: CustomObjects, what: str) -> Any:
-    """The value, or the function of the user's that it names."""
-    if isinstance(value, dict) and list(value) == [CUSTOM]:
+    """The value with the functions and objects that it names, as ``to_json`` has written them."""
+    if isinstance(value, list):
+        return [decode(item, custom_objects, what) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if value.keys() == {CUSTOM}:
         return _custom(value[CUSTOM], custom_objects, what)
-    return value
+    ours = value.keys() == {"class_name", "config"} and value["class_name"] == "Constant"
+    if ours or value.keys() == {CUSTOM, "config"}:
+        return make(value, {"Constant": Constant}, custom_objects, what)
+    return {key: decode(item, custom_objects, what) for key, item in value.items()}
 
 
 def _custom(name: Any, custom_objects: CustomObjects, what: str) -> Any:

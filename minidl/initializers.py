@@ -55,13 +55,23 @@ def zeros(shape: Shape, rng: np.random.Generator, dtype: np.dtype[Any]) -> Array
     return np.zeros(shape, dtype)
 
 
-def constant(value: float) -> Initializer:
-    """An initializer that sets every weight to ``value``."""
+class Constant:
+    """An initializer that sets every weight to ``value``. A class, so that a file can say the value."""
 
-    def fill(shape: Shape, rng: np.random.Generator, dtype: np.dtype[Any]) -> Array:
-        return np.full(shape, value, dtype)
+    def __init__(self, value: float) -> None:
+        if isinstance(value, bool) or not isinstance(value, int | float | np.number):
+            raise ValueError(f"Constant value must be a number, received {value!r}.")
+        self.value = float(value)
 
-    return fill
+    def __call__(self, shape: Shape, rng: np.random.Generator, dtype: np.dtype[Any]) -> Array:
+        return np.full(shape, self.value, dtype)
+
+    def get_config(self) -> dict[str, float]:
+        """The argument that makes it again."""
+        return {"value": self.value}
+
+
+constant = Constant  # Keras has both spellings
 
 
 INITIALIZERS: dict[str, Initializer] = {
@@ -72,7 +82,7 @@ INITIALIZERS: dict[str, Initializer] = {
     "random_normal": random_normal,
     "normal": random_normal,
     "zeros": zeros,
-    "ones": constant(1.0),
+    "ones": Constant(1.0),
 }
 
 

@@ -14,16 +14,18 @@ from . import configs, losses, optimizers, saving
 from . import metrics as metric_functions
 from .callbacks import Callback, CallbackList, History
 from .engine.data import Data, check_array, check_input, check_lengths, check_weights, class_weights
+from .engine.interrupts import Uninterrupted
 from .engine.plan import Plan
 from .engine.runner import Runner
 from .engine.workers import SingleThreadedBlas
 from .layers import Input
-from .layers.base import Shape, check_name, check_positive, check_shape, copy_weights, is_integer
+from .layers.base import Shape, check_name, check_positive, check_shape, copy_weights
 from .ops import OPERATIONS
 from .ops.geometry import Array
 from .ops.random import FORWARD, INITIALIZE, derive_key, generator
 from .progress import Progress, check_verbose
 from .training import Training, evaluate, find_gradients, make_step, means, slices
+from .utils.integers import is_integer
 from .utils.lookup import by_name
 
 EVALUATION_BATCH = 500  # samples; but for rounding, the result does not depend on it
@@ -207,7 +209,8 @@ class Sequential:
 
     def set_weights(self, weights: Sequence[Any]) -> None:
         """Copy the arrays into the parameters, in the order of get_weights. ValueError, and no change, where they do not fit."""
-        copy_weights(list(self.params.items()), list(weights), str(self))
+        with Uninterrupted():
+            copy_weights(list(self.params.items()), list(weights), str(self))
 
     def summary(self) -> None:
         """Print a table of the layers, their output shapes and their parameters."""
@@ -395,7 +398,8 @@ class Sequential:
         Of a custom layer, loss, metric or function it holds the name, and the settings.
 
         Raises OSError where it cannot be written (the file of that name is then as it was), FileExistsError where it is there
-        and overwrite is False, and ValueError where the model is not built, or has settings that JSON cannot hold.
+        and overwrite is False, and ValueError where the model is not built, has more than 1000 layers, or settings that JSON
+        cannot hold.
         """
         self._check_target(filepath, overwrite)
         if len(self.layers) > MOST_LAYERS:
@@ -420,7 +424,8 @@ class Sequential:
         _, arrays = saving.read(filepath, "weights", "model")
         weights = {name: value for name, value in arrays.items() if not name.startswith(saving.SLOTS)}
         try:
-            saving.copy_by_name(self.params, weights, str(self))
+            with Uninterrupted():
+                saving.copy_by_name(self.params, weights, str(self))
         except ValueError as error:
             raise saving.refusal(filepath, f"cannot be loaded: {error}") from error
 
@@ -457,9 +462,15 @@ class Sequential:
             raise ValueError(f"a model's config may hold {MOST_LAYERS} layers, found {len(config['layers'])}.")
         arguments = {key: value for key, value in config.items() if key not in ("layers", "input_shape")}
         model = cls(**arguments)
-        for position, entry in enumerate(config["layers"]):
-            model.add(configs.make(entry, configs.LAYERS, custom_objects, f"layer {position}"))
         shape = config.get("input_shape")
+        for position, entry in enumerate(config["layers"]):
+            layer = configs.make(entry, configs.LAYERS, custom_objects, f"layer {position}")
+            promised = getattr(layer, "input_shape", None)
+            if promised is not None:
+                layer.input_shape = None  # or add would build it, however large
+            if position == 0 and shape is None:
+                shape = promised
+            model.add(layer)
         return model, None if shape is None else check_shape(shape, "input_shape")
 
     def to_json(self, **options: Any) -> str:

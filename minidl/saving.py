@@ -5,6 +5,7 @@ claims is for the caller to check.
 """
 
 import contextlib
+import errno
 import json
 import os
 import re
@@ -17,12 +18,16 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from .initializers import Constant
 from .ops.geometry import Array
+from .utils.arrays import copy_each
+from .utils.integers import is_integer
 
 Path = str | os.PathLike[str]
 
 VERSION = 1  # of the files; a reader refuses what is newer than itself
 CUSTOM = "custom_object"  # how the JSON calls what is not the library's, and has to be given at load
+COUNTERS = ("epochs_trained", "steps_trained")  # of a model
 SLOTS = "/optimizer/"  # before the address of a parameter: the state that the optimizer keeps for it
 KEY = "minidl"  # the only entry of the metadata, so that the same content is always the same bytes
 DTYPES = ("F16", "F32", "F64", "I8", "I16", "I32", "I64", "U8", "U16", "U32", "U64")
@@ -66,6 +71,8 @@ def replace(path: Path, data: bytes) -> None:
     folder = os.path.dirname(target)
     temporary = os.path.join(folder, f".minidl-{secrets.token_hex(8)}.tmp")
     try:
+        if os.path.exists(target) and not os.path.isfile(target) and not os.path.isdir(target):
+            raise OSError(errno.EINVAL, "it is a device, a pipe or a socket, which a file would replace")
         try:
             with open(temporary, "xb") as file:
                 file.write(data)
@@ -93,8 +100,9 @@ def replace(path: Path, data: bytes) -> None:
 def remove_temporaries(folder: Path) -> None:
     """Remove what processes that were killed in the middle of a ``write`` have left behind in this folder."""
     for name in os.listdir(folder):
-        if re.fullmatch(r"\.minidl-[0-9a-f]{16}\.tmp", name):
-            os.remove(os.path.join(folder, name))
+        path = os.path.join(folder, name)
+        if re.fullmatch(r"\.minidl-[0-9a-f]{16}\.tmp", name) and not os.path.isdir(path):
+            os.remove(path)
 
 
 def read(path: Path, *kinds: str) -> tuple[dict[str, Any], dict[str, Array]]:
@@ -138,7 +146,7 @@ def _content(text: str | None, kinds: tuple[str, ...], path: Path) -> dict[str, 
     if not isinstance(content, dict):
         raise refusal(path, f"is damaged: expected an object in its metadata, found {type(content).__name__}.")
     version, kind = content.get("version"), content.get("kind")
-    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+    if not is_integer(version) or version < 1:
         raise refusal(path, f"is damaged: expected a version, an integer from 1, found {version!r}.")
     if version > VERSION:
         raise refusal(
@@ -150,12 +158,17 @@ def _content(text: str | None, kinds: tuple[str, ...], path: Path) -> dict[str, 
 
 
 def to_json(value: Any, **options: Any) -> str:
-    """A JSON text, in which a function is {"custom_object": its name}. options: json.dumps's.
+    """A JSON text, in which a function is {"custom_object": its name}, and an object that can be called has a "config", too.
 
-    Raises ValueError where JSON cannot hold the value; NaN and infinity are among what it cannot.
+    options: json.dumps's.
+
+    Raises ValueError where JSON cannot hold the value: NaN, infinity, or a key that is no text or number. (JSON keeps a number
+    that is a key as a text.)
     """
     try:
         return json.dumps(value, allow_nan=False, default=_encode, **options)
+    except TypeError as error:
+        raise ValueError(f"JSON cannot hold these settings: {error}.") from error
     except RecursionError:
         raise ValueError("these settings are nested too deep for JSON.") from None
 
@@ -167,7 +180,14 @@ def _encode(value: Any) -> Any:
         raise ValueError(
             f"JSON cannot hold {value!r}: settings must be numbers, texts, lists, dictionaries or functions."
         )
-    name = getattr(value, "__name__", type(value).__name__)
+    name = getattr(value, "__name__", None)
+    if name is None:
+        if not hasattr(value, "get_config"):
+            raise ValueError(
+                f"the settings of {value!r} are not known: write its get_config(), or a function with def."
+            )
+        kind = "class_name" if type(value) is Constant else CUSTOM
+        return {kind: type(value).__name__, "config": value.get_config()}
     if not name.isidentifier():
         raise ValueError(
             f"{value!r} has no name to find it by: write it with def, and give it to custom_objects at load."
@@ -207,7 +227,7 @@ def training_state(model: Any) -> tuple[dict[str, int], dict[str, Array]]:
 
     A weight is called "layer/parameter", the optimizer's state "/optimizer/layer/parameter/slot": no layer has an empty name.
     """
-    counters = {"epochs_trained": model.epochs_trained, "steps_trained": model.steps_trained}
+    counters = {name: getattr(model, name) for name in COUNTERS}
     arrays = dict(model.params)
     if model.optimizer is not None:
         counters["iterations"] = model.optimizer.iterations
@@ -225,7 +245,7 @@ def set_training_state(model: Any, counters: Any, arrays: Mapping[str, Array]) -
     optimizer = model.optimizer
     if not isinstance(counters, Mapping):
         raise ValueError(f"the counters must be given by name, found {counters!r}.")
-    for name in ("epochs_trained", "steps_trained", *(() if optimizer is None else ("iterations",))):
+    for name in (*COUNTERS, *(() if optimizer is None else ("iterations",))):
         if not is_count(counters.get(name)):
             raise ValueError(f"{name} must be an integer from 0 to 2⁶³ − 1, found {counters.get(name)!r}.")
     slot_names = () if optimizer is None else optimizer.slot_names
@@ -236,14 +256,15 @@ def set_training_state(model: Any, counters: Any, arrays: Mapping[str, Array]) -
     }
     flat = {f"{SLOTS}{param}/{slot}": value for param, group in slots.items() for slot, value in group.items()}
     copy_by_name({**model.params, **flat}, arrays, str(model))
-    model.epochs_trained, model.steps_trained = counters["epochs_trained"], counters["steps_trained"]
+    for name in COUNTERS:
+        setattr(model, name, counters[name])
     if optimizer is not None:
         optimizer.iterations, optimizer.slots = counters["iterations"], slots
 
 
 def is_count(value: Any) -> bool:
     """Whether it can have counted epochs or steps: an integer from 0, within 64 bits."""
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
+    return is_integer(value) and 0 <= value < 2**63
 
 
 def copy_by_name(targets: Mapping[str, Array], arrays: Mapping[str, Array], owner: str) -> None:
@@ -261,9 +282,7 @@ def copy_by_name(targets: Mapping[str, Array], arrays: Mapping[str, Array], owne
             faults.append(f"{name!r} is {found.dtype}, expected floats")
     if faults:
         raise ValueError(f"it does not fit {owner}: {'; '.join(faults)}.")
-    for name, target in targets.items():
-        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite
-            target[...] = arrays[name]
+    copy_each((target, arrays[name]) for name, target in targets.items())
 
 
 @contextlib.contextmanager

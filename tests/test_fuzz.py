@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from fuzz.targets import MEMORY, TARGETS, Target, change, check, mutate
+from fuzz.targets import MEMORY, TARGETS, Target, change, check, compare_weights, mutate, read_weights, weights_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -110,6 +110,16 @@ def test_errors_that_are_not_documented_are_not_hidden(tmp_path):
         check(Target(list, other_error), b"1234", tmp_path / "input")
     with pytest.raises(IndexError):
         check(Target(list, Path.read_bytes, used_wrongly), b"1234", tmp_path / "input")
+
+
+def test_weights_that_are_not_the_files_are_caught(seeds, tmp_path):
+    def read(path):
+        read_weights(path)
+        weights_of().params["dense/bias"][0] += 1
+        return path
+
+    with pytest.raises(AssertionError, match="Arrays are not equal"):
+        check(Target(list, read, compare_weights), seeds["load_weights"][0], tmp_path / "input")
 
 
 def test_a_change_changes_one_thing():

@@ -91,6 +91,9 @@ def test_constants():
     np.testing.assert_array_equal(draw("ones", (2, 3)), np.ones((2, 3)), strict=True)
     half = initializers.constant(0.5)((3,), np.random.default_rng(0), FLOAT32)
     np.testing.assert_array_equal(half, np.full(3, 0.5, np.float32), strict=True)
+    for bad in ("1", None, True, [1.0]):
+        with pytest.raises(ValueError, match=re.escape(f"Constant value must be a number, received {bad!r}.")):
+            initializers.constant(bad)
 
 
 @every_name

@@ -1,6 +1,7 @@
 """Sequential: building, naming, training and looking inside, held against Keras's rules and computations by hand."""
 
 import re
+import signal
 
 import numpy as np
 import pytest
@@ -317,6 +318,35 @@ def test_set_weights_that_do_not_fit_change_nothing(change, text):
         model.set_weights(change([weight + 1 for weight in before]))
     for old, now in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(old, now)
+
+
+def test_set_weights_too_large_for_the_precision_are_infinite():
+    model = Sequential([Dense(1, input_dim=1)], seed=1)
+    model.set_weights([[[1e300]], [2.0]])
+    assert [weight.item() for weight in model.get_weights()] == [np.inf, 2.0]
+
+
+class Pressing(np.ndarray):
+    """An array that is written to just when Ctrl-C comes."""
+
+    def __setitem__(self, where, value):
+        signal.raise_signal(signal.SIGINT)
+        super().__setitem__(where, value)
+
+
+def test_ctrl_c_leaves_all_weights_or_none(tmp_path):
+    model, other = Sequential([Dense(2, input_dim=3)], seed=1), Sequential([Dense(2, input_dim=3)], seed=2)
+    kernel = model.layers[0].params["kernel"]
+    model.layers[0].params["kernel"] = kernel.view(Pressing)
+    other.save_weights(tmp_path / "weights")
+    for take in (
+        lambda: model.set_weights([weight + 1 for weight in other.get_weights()]),
+        lambda: model.load_weights(tmp_path / "weights"),
+    ):
+        kernel[...] = model.layers[0].params["bias"][...] = 7
+        with pytest.raises(KeyboardInterrupt):
+            take()
+        assert all((weight != 7).all() for weight in model.params.values())
 
 
 @pytest.mark.usefixtures("_plain_console")

@@ -4,6 +4,7 @@ Files are taken apart and forged here with struct and json alone, which share no
 """
 
 import errno
+import functools
 import json
 import os
 import re
@@ -494,6 +495,82 @@ def test_custom_objects_in_from_config_and_json():
         assert twin.to_json() == model.to_json()
 
 
+class Decay:
+    """A learning rate that is an object with settings."""
+
+    def __init__(self, start):
+        self.start = start
+
+    def __call__(self, step):
+        return self.start / (1 + step)
+
+    def get_config(self):
+        return {"start": self.start}
+
+
+class Chain(Bare):
+    """Functions and objects, in a list and a dictionary."""
+
+    def __init__(self, steps):
+        self.steps = steps
+
+
+def test_objects_that_are_called_come_back_with_their_settings(path):
+    steps = [{"a": [schedule, Decay(0.5)], "b": {"class_name": "Dense", "config": {}}}, constant(3.0), 2, None]
+    model = Sequential([Dense(2, kernel_initializer=constant(0.5), input_dim=4), Chain(steps)], seed=1)
+    model.compile(SGD(Decay(0.25)), "mse")
+    model.save(path)
+    given = {kind.__name__: kind for kind in (Chain, Decay, schedule)}
+    for twin in (load_model(path, given), model_from_json(model.to_json(), given)):
+        assert twin.layers[0].kernel_initializer.value == 0.5
+        (found, three, *rest), before = twin.layers[1].steps, steps[0]
+        assert rest == [2, None]
+        assert (type(three), three.value) == (type(constant(3.0)), 3.0)
+        assert (found["a"][0], type(found["a"][1]), found["a"][1].start) == (schedule, Decay, 0.5)
+        assert found["b"] == before["b"]  # of the user's, for whatever it is
+        assert_same(twin.params, {**model.params, "dense/kernel": np.full((4, 2), 0.5, np.float32)})
+    rate = load_model(path, given).optimizer.learning_rate
+    assert (type(rate), rate(1)) == (Decay, 0.125)
+    with pytest.raises(ValueError, match=re.escape("layer 1 is 'Decay', which is not the library's")):
+        load_model(path, {"Chain": Chain, "schedule": schedule})
+
+
+def test_settings_nested_too_deep():
+    config = mlp().get_config()
+    config["layers"][1]["config"]["units"] = functools.reduce(lambda inner, _: [inner], range(10_000), 1)
+    with pytest.raises(ValueError, match=r"^the settings of layer 1 are nested too deep\.$"):
+        Sequential.from_config(config)
+
+
+class Constant(minidl.initializers.Constant):
+    """The user's own of that name."""
+
+
+def test_a_constant_of_the_users_is_not_taken_for_ours(path):
+    Sequential([Dense(2, kernel_initializer=Constant(0.5), input_dim=4)], seed=1).save(path)
+    with pytest.raises(ValueError, match="layer 0 is 'Constant', which is not the library's"):
+        load_model(path)
+    assert type(load_model(path, {"Constant": Constant}).layers[0].kernel_initializer) is Constant
+
+
+class Shaped(Scale):
+    """Its config has the shape of its input, as Keras's layers have."""
+
+    def get_config(self):
+        return {**super().get_config(), "input_shape": self.input_shape}
+
+
+def test_a_layer_may_save_the_shape_of_its_input(path):
+    model = Sequential([Shaped(2, twos, input_shape=(4,)), Dense(3), Shaped(1, twos)], seed=1)
+    model.save(path)
+    loaded = load_model(path, {"Shaped": Shaped, **CUSTOM})
+    assert_same(loaded.params, model.params)
+    assert [layer.input_shape for layer in loaded.layers] == [(4,), (4,), (3,)]
+    config = model.get_config()
+    del config["input_shape"]  # then it is the first layer's
+    assert_same(Sequential.from_config(config, {"Shaped": Shaped, **CUSTOM}).params, model.params)
+
+
 def test_a_class_of_the_same_name_as_ours_is_not_taken_for_it(path):
     class Dense(minidl.layers.Dense):
         pass
@@ -555,11 +632,19 @@ class Arrays(Bare):
             "Out of range float values are not JSON compliant",
         ),
         (
+            lambda: Sequential([Dense(1, input_dim=2), Arrays({(1, 2): 3})]),
+            "JSON cannot hold these settings: keys must be str, int, float, bool or None, not tuple.",
+        ),
+        (
+            lambda: Sequential([Dense(1, input_dim=2, kernel_initializer=functools.partial(twos))]),
+            "are not known: write its get_config(), or a function with def.",
+        ),
+        (
             lambda: Sequential([Dense(1, input_dim=2, kernel_initializer=lambda shape, rng, dtype: np.ones(shape))]),
             "has no name to find it by: write it with def, and give it to custom_objects at load.",
         ),
     ],
-    ids=["attribute", "array", "NaN", "lambda"],
+    ids=["attribute", "array", "NaN", "key", "partial", "lambda"],
 )
 def test_settings_that_cannot_be_saved(path, model, message):
     with pytest.raises(ValueError, match=re.escape(message)):
@@ -669,6 +754,14 @@ SETTINGS = {
         lambda content: layer(content)["config"].update(units=2**40),
         "the settings ask for an array 'dense/kernel' of shape (4, 1099511627776), and the file holds one of (4, 3).",
     ),
+    "units of a thousand billion, in a layer that knows its input": (
+        lambda content: layer(content)["config"].update(units=2**40, input_dim=4),
+        "the settings ask for an array 'dense/kernel' of shape (4, 1099511627776), and the file holds one of (4, 3).",
+    ),
+    "a layer's own input of a thousand billion": (
+        lambda content: [content["model"].pop("input_shape"), layer(content)["config"].update(input_shape=[2**40])],
+        "the settings ask for an array 'dense/kernel' of shape (1099511627776, 3), and the file holds one of (4, 3).",
+    ),
     "an input of a thousand billion": (
         lambda content: content["model"].update(input_shape=[2**40]),
         "the settings ask for an array 'dense/kernel' of shape (1099511627776, 3), and the file holds one of (4, 3).",
@@ -696,6 +789,12 @@ SETTINGS = {
     "no setting of a layer's": (
         lambda content: layer(content)["config"].update(colour="red"),
         "layer 0, Dense, cannot be made: Dense.__init__() got an unexpected keyword argument 'colour'",
+    ),
+    "a constant that is no number": (
+        lambda content: layer(content)["config"].update(
+            kernel_initializer={"class_name": "Constant", "config": {"value": "1"}}
+        ),
+        "layer 0, Constant, cannot be made: Constant value must be a number, received '1'.",
     ),
     "a layer without config": (
         lambda content: layer(content).pop("config"),
@@ -947,6 +1046,34 @@ def test_places_that_cannot_be_written(tmp_path, saved):
         with pytest.raises(error, match=re.escape(text.format(place, why))):
             mlp().save(place)
     assert list(tmp_path.iterdir()) == [saved]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_what_is_no_regular_file_is_not_replaced(tmp_path):
+    pipe, link = tmp_path / "pipe", tmp_path / "link"
+    os.mkfifo(pipe)
+    link.symlink_to(pipe)
+    text = "cannot write '{}': it is a device, a pipe or a socket, which a file would replace."
+    for place in (pipe, link):
+        with pytest.raises(OSError, match=re.escape(text.format(place))):
+            mlp().save(place)
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+    assert sorted(tmp_path.iterdir()) == [link, pipe]
+
+
+def test_only_temporaries_are_removed(tmp_path):
+    names = [
+        ".minidl-0123456789abcdef.tmp",
+        ".minidl-0123456789abcdeg.tmp",
+        "x.minidl-0123456789abcdef.tmp",
+        ".minidl-.tmp",
+    ]
+    for name in names:
+        (tmp_path / name).touch()
+    folder = tmp_path / ".minidl-1111111111111111.tmp"
+    folder.mkdir()
+    saving.remove_temporaries(tmp_path)
+    assert sorted(tmp_path.iterdir()) == sorted([folder, *(tmp_path / name for name in names[1:])])
 
 
 @pytest.mark.skipif(os.name != "posix", reason="POSIX's permissions")

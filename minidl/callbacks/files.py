@@ -6,6 +6,7 @@ import os
 from typing import Any, Literal
 
 from .. import saving
+from ..utils.integers import is_integer
 from .base import Callback, Logs, State, taken
 from .monitor import Monitor
 
@@ -16,9 +17,9 @@ def check_save_freq(value: Any, owner: str) -> int | Literal["epoch"]:
     """ "epoch", or after how many batches."""
     if value == "epoch" and isinstance(value, str):
         return "epoch"
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+    if not is_integer(value) or value < 1:
         raise ValueError(f"{owner} save_freq must be 'epoch' or a number of batches, received {value!r}.")
-    return value
+    return int(value)
 
 
 class ModelCheckpoint(Monitor):
@@ -30,7 +31,8 @@ class ModelCheckpoint(Monitor):
     model.save_weights instead of model.save. save_freq: "epoch", or every so many batches. initial_value_threshold: what the
     first one must be better than.
 
-    A file is replaced whole or not at all. The best value stays from one ``fit`` to the next.
+    A file is replaced whole or not at all; a process that is killed while it writes leaves a ".minidl-….tmp" beside it, which may
+    be removed when no training writes there. The best value stays from one ``fit`` to the next.
     """
 
     def __init__(

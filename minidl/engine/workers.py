@@ -13,9 +13,9 @@ from functools import cache
 from types import TracebackType
 from typing import Any, ClassVar, TypeVar
 
-import numpy as np
 from threadpoolctl import ThreadpoolController
 
+from ..utils.integers import is_integer
 from .interrupts import Uninterrupted
 
 Item = TypeVar("Item")
@@ -50,7 +50,7 @@ def set_num_threads(n: int) -> None:
     Raises ValueError where n is not a positive integer.
     """
     global _num_threads
-    if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
+    if not is_integer(n) or n < 1:
         raise ValueError(f"the number of threads must be a positive integer, received {n!r}.")
     with _lock:
         _num_threads = int(n)

@@ -9,6 +9,8 @@ from ..initializers import name_of
 from ..ops import kernels
 from ..ops.geometry import Array
 from ..ops.random import RandomKey
+from ..utils.arrays import copy_each
+from ..utils.integers import is_integer
 from ..utils.settings import settings
 
 Shape = tuple[int, ...]
@@ -107,16 +109,10 @@ def copy_weights(targets: list[tuple[str, Array]], weights: list[Array], owner: 
             raise ValueError(f"{owner}: the weight {name!r} has shape {target.shape}, received {source.shape}.")
         if source.dtype.kind not in "fiub":
             raise ValueError(f"{owner}: the weight {name!r} is {target.dtype}, received {source.dtype}.")
-    for (_, target), source in zip(targets, sources, strict=True):
-        target[...] = source
+    copy_each((target, source) for (_, target), source in zip(targets, sources, strict=True))
 
 
 # ------------------------------------------------------------------------- checks of arguments, shared by the layers
-
-
-def is_integer(value: object) -> bool:
-    """True for 3 and np.int64(3), not for True or 3.0."""
-    return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
 def check_name(name: object) -> str:
@@ -128,9 +124,9 @@ def check_name(name: object) -> str:
 
 def check_positive(value: object, what: str) -> int:
     """The value as an int; a ValueError that names ``what`` where it is not a positive integer."""
-    if not is_integer(value) or value <= 0:  # type: ignore[operator]
+    if not is_integer(value) or value <= 0:
         raise ValueError(f"{what} must be a positive integer, received {value!r}.")
-    return int(value)  # type: ignore[call-overload, no-any-return]
+    return int(value)
 
 
 def check_shape(value: object, what: str) -> Shape:

@@ -3,6 +3,8 @@
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .integers import is_integer
+
 
 def to_categorical(x: ArrayLike, num_classes: int | None = None) -> NDArray[np.float32]:
     """Encode integer labels as one-hot vectors.
@@ -44,7 +46,7 @@ def to_categorical(x: ArrayLike, num_classes: int | None = None) -> NDArray[np.f
                 f"to_categorical: expected at least one label, received x of shape {labels.shape}. Pass num_classes."
             )
         num_classes = int(labels.max()) + 1
-    elif not isinstance(num_classes, (int, np.integer)) or num_classes < 1:
+    elif not is_integer(num_classes) or num_classes < 1:
         raise ValueError(
             f"to_categorical: expected num_classes to be a positive integer, received {num_classes!r}. "
             "Leave it out to use the largest label + 1."

@@ -346,6 +346,7 @@ def test_save_freq_is_checked():
     for wrong in (0, 2.5, True, "batch", None):
         with pytest.raises(ValueError, match="save_freq must be 'epoch' or a number of batches, received"):
             ModelCheckpoint("x", save_freq=wrong)
+    assert ModelCheckpoint("x", save_freq=np.int64(3)).save_freq == 3
 
 
 # ----------------------------------------------------------------------------------------------------------- CSVLogger

@@ -32,6 +32,7 @@ from minidl.optimizers import SGD
 from minidl.training import Training
 
 WATCHED = ("open", "import", "exec", "compile", "os.", "shutil.", "subprocess.", "socket.", "ctypes.")
+FLOATS = {"F16": "<f2", "F32": "<f4", "F64": "<f8"}
 HARMLESS = ("os.listdir", "os.scandir")
 # JSON's small objects take up to about 60 times their text; an array is there twice, in the file's form and in the model.
 MEMORY_PER_BYTE, MEMORY = 100, 1 << 20
@@ -136,7 +137,7 @@ def weights_of() -> Sequential:
     return mlp()
 
 
-def read_weights(path: Path) -> None:
+def read_weights(path: Path) -> Path:
     """Load into a model; one that refuses has changed nothing."""
     model = weights_of()
     before = model.get_weights()
@@ -145,6 +146,20 @@ def read_weights(path: Path) -> None:
     except ValueError:
         assert all(np.array_equal(a, b, equal_nan=True) for a, b in zip(before, model.get_weights(), strict=True))
         raise
+    return path
+
+
+def compare_weights(path: Path) -> None:
+    """The model has what the file's bytes say, taken apart here."""
+    content = path.read_bytes()
+    size = int.from_bytes(content[:8], "little")
+    header, body = json.loads(content[8 : 8 + size]), content[8 + size :]
+    for name, param in weights_of().params.items():
+        start, end = header[name]["data_offsets"]
+        stored = np.frombuffer(body[start:end], FLOATS[header[name]["dtype"]])
+        with np.errstate(over="ignore"):
+            expected = stored.reshape(header[name]["shape"]).astype(param.dtype)
+        np.testing.assert_array_equal(param, expected, strict=True)
 
 
 def training():
@@ -195,7 +210,7 @@ def go_on(restored: Training) -> None:
 TARGETS = {
     "read_idx": Target(idx_files, read_idx),
     "load_model": Target(lambda: [saved(mlp().save), saved(cnn().save)], read_model, use_model),
-    "load_weights": Target(lambda: [saved(mlp().save_weights), saved(mlp().save)], read_weights),
+    "load_weights": Target(lambda: [saved(mlp().save_weights), saved(mlp().save)], read_weights, compare_weights),
     "backup": Target(backups, read_backup, go_on),
 }
 
@@ -358,7 +373,9 @@ def change(value: Any, rng: random.Random) -> Any:
         other, other_key = rng.choice(places)
         parent[key] = json.loads(json.dumps(other[other_key]))
     elif what == 2 and isinstance(parent, dict):
-        parent[rng.choice([*NAMES, "name", "config", "custom_object", "units", "/a"])] = parent.pop(key)
+        parent[rng.choice([*NAMES, "name", "config", "custom_object", "units", "input_dim", "input_shape", "/a"])] = (
+            parent.pop(key)
+        )
     elif what == 3 and isinstance(parent, list):
         parent.extend(json.loads(json.dumps(parent)) * rng.choice((1, 3, 30)))
     elif what == 4:

@@ -89,7 +89,12 @@ def live(folder: Path, save_freq: str, die_at: int) -> None:
         "own callback": [mean.mean.hex(), mean.last.tobytes().hex()],
         "log": (folder / "log.csv").read_bytes().decode(),
         "checkpoint": (folder / "best" / "model.safetensors").read_bytes().hex(),
-        "files": sorted(path.name for path in folder.iterdir() if path.name != "result"),
+        # beside ModelCheckpoint's file a writer that was killed leaves its temporary
+        "files": sorted(
+            str(path.relative_to(folder))
+            for path in folder.rglob("*")
+            if "result" not in path.parts and path.suffix != ".tmp"
+        ),
     }
     (folder / "result").mkdir(exist_ok=True)
     saving.replace(folder / "result" / "result.json", json.dumps(result).encode())

@@ -102,7 +102,7 @@ def test_refuses_to_guess_the_classes_of_no_labels():
     assert_refused("expected at least one label, received x of shape (0,). Pass num_classes.", [])
 
 
-@pytest.mark.parametrize("num_classes", [0, -1, 10.0, "10"])
+@pytest.mark.parametrize("num_classes", [0, -1, 10.0, "10", True])
 def test_refuses_a_wrong_number_of_classes(num_classes):
     assert_refused(
         f"expected num_classes to be a positive integer, received {num_classes!r}. "

@@ -1,0 +1,14 @@
+"""Copying numbers from arrays into others."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+
+def copy_each(pairs: Iterable[tuple[npt.NDArray[Any], npt.NDArray[Any]]]) -> None:
+    """Copy the second array of each pair into the first. What its precision cannot hold becomes infinite, without a warning."""
+    with np.errstate(over="ignore"):
+        for target, source in pairs:
+            target[...] = source
