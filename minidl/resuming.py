@@ -19,7 +19,6 @@ from .ops.geometry import Array
 Content = Mapping[str, Any]
 
 CALLBACKS = "/callbacks/"  # before the names of their arrays: no layer has an empty name
-COUNTERS = ("epochs_trained", "steps_trained")
 PLACE = ("seed", "learning_rate", "stop_training", "began", "epoch", "batch", "sums", "logs", "callbacks")
 
 
@@ -93,13 +92,13 @@ def take(training: Any, content: Content, arrays: Mapping[str, Array]) -> None:
 
 def beginning(model: Any) -> dict[str, Any]:
     """How the model stands when a fit begins."""
-    return {**{name: getattr(model, name) for name in COUNTERS}, "learning_rate": _learning_rate(model)}
+    return {**{name: getattr(model, name) for name in saving.COUNTERS}, "learning_rate": _learning_rate(model)}
 
 
 def undo_rate(training: Any) -> None:
     """Where no step was made, give back the learning rate of the beginning: the same fit must be able to go on."""
     model, began = training.model, training.began
-    if began["learning_rate"] is not None and all(getattr(model, name) == began[name] for name in COUNTERS):
+    if began["learning_rate"] is not None and all(getattr(model, name) == began[name] for name in saving.COUNTERS):
         model.optimizer.learning_rate = began["learning_rate"]
 
 
@@ -185,15 +184,15 @@ def _check(training: Any, place: dict[str, Any]) -> None:
         raise ValueError(f"it is damaged: the learning rate must be a number ≥ 0, found {rate!r:.200}.")
     if not isinstance(states, list) or [type(state) for state in states] != [dict] * len(training.keeping):
         raise ValueError("it is damaged: expected a state for each callback.")
-    if not isinstance(began, dict) or not all(saving.is_count(began.get(name)) for name in COUNTERS):
+    if not isinstance(began, dict) or not all(saving.is_count(began.get(name)) for name in saving.COUNTERS):
         raise ValueError("it is damaged: expected how the model stood at the beginning.")
     now = beginning(training.model)
-    if any(now[name] < began[name] for name in COUNTERS):
+    if any(now[name] < began[name] for name in saving.COUNTERS):
         raise ValueError(
             f"it was made by a later fit: that one began at step {began['steps_trained']} of the model's life, and now it "
             f"is at step {now['steps_trained']}. Give each fit a folder of its own."
         )
-    if all(now[name] == began[name] for name in COUNTERS):
+    if all(now[name] == began[name] for name in saving.COUNTERS):
         _check_same("learning_rate", now["learning_rate"], began.get("learning_rate"))
 
 
