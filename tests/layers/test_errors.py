@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from minidl.layers import Activation, Conv2D, Dense, Dropout, Flatten, Input, Layer, MaxPooling2D, Rescaling
+from minidl.layers.base import check_shape
 
 FLOAT64 = np.dtype(np.float64)
 NOT_POSITIVE_INTEGERS = [0, -1, 1.5, 3.0, True, "3", None, math.nan, np.float32(3), np.bool_(True)]
@@ -179,6 +180,11 @@ def test_unknown_padding(value):
     text = f"padding must be 'valid' or 'same', received {value!r}."
     assert_refused(f"Conv2D {text}", Conv2D, 2, 3, padding=value)
     assert_refused(f"MaxPooling2D {text}", MaxPooling2D, padding=value)
+
+
+def test_a_sample_may_be_a_single_number():
+    """Its shape has no axes, which is no error by itself."""
+    assert check_shape((), "input_shape") == ()
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "/", 3, b"dense"], ids=repr)
