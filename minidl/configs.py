@@ -37,7 +37,8 @@ def describe_metric(name: str, function: Any) -> Any:
 def make(entry: Any, table: Mapping[str, Any], custom_objects: CustomObjects, what: str) -> Any:
     """The object that ``describe`` has described. what: what messages call it.
 
-    Raises ValueError where there is no such class, or where it cannot be made with these settings.
+    Raises ValueError where there is no such class, or where it cannot be made with these settings, and TypeError where the
+    name of a class is no text.
     """
     if not isinstance(entry, dict) or not isinstance(entry.get("config"), dict):
         raise ValueError(f"{what} must be given as a class and its config, found {entry!r}.")

@@ -502,9 +502,8 @@ class Sequential:
         """x, checked against the model; the first data builds a model that does not know its input yet."""
         if not self.layers:
             raise ValueError(f"{self} has no layers: add some first.")
-        with (
-            _building
-        ):  # or another thread, too, would find it unbuilt, and allocate other weights in the middle of our work
+        # or another thread, too, would find it unbuilt, and allocate other weights in the middle of our work
+        with _building:
             if not self.built:
                 self.build(self.input_shape or tuple(check_array(x, what).shape[1:]))
         return check_input(x, self.input_shape or (), str(self), what)

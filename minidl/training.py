@@ -8,6 +8,7 @@ import numpy as np
 
 from . import resuming
 from .callbacks import BackupAndRestore, Callback, CallbackList, TerminateOnNaN
+from .callbacks.base import Logs
 from .engine.data import Data, Where
 from .engine.interrupts import Uninterrupted
 from .engine.plan import Gradients
@@ -16,7 +17,6 @@ from .metrics import Metric
 from .ops.geometry import Array
 from .ops.random import FORWARD, SHUFFLE, derive_key, generator
 
-Logs = dict[str, Any]
 Metrics = Sequence[tuple[str, Metric]]
 
 

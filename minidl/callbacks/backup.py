@@ -5,8 +5,9 @@ import os
 from typing import Any, Literal
 
 from .. import resuming, saving
+from ..saving import Path
 from .base import Callback, Logs
-from .files import Path, check_save_freq
+from .files import check_save_freq
 
 FILE = "backup.safetensors"
 

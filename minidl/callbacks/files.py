@@ -6,11 +6,10 @@ import os
 from typing import Any, Literal
 
 from .. import saving
+from ..saving import Path
 from ..utils.integers import is_integer
 from .base import Callback, Logs, State, taken
 from .monitor import Monitor
-
-Path = str | os.PathLike[str]
 
 
 def check_save_freq(value: Any, owner: str) -> int | Literal["epoch"]:

@@ -12,6 +12,11 @@ Shape = tuple[int, ...]
 Where = Array | slice  # which samples: their indices, or a run of them
 
 
+def sample_count(where: Where) -> int:
+    """How many samples these are."""
+    return where.stop - where.start if isinstance(where, slice) else len(where)
+
+
 def check_array(value: Any, what: str) -> Any:
     """The value as something with shape, dtype and slices: an array as it is, anything else through np.asarray.
 
@@ -114,7 +119,7 @@ class Data:
 
     def inputs(self, where: Where, dtype: np.dtype[Any], scratch: Workspace) -> Array:
         """These samples in the model's dtype, (n, …). Raises ValueError where one of them is not finite."""
-        n = where.stop - where.start if isinstance(where, slice) else len(where)
+        n = sample_count(where)
         x = scratch.array("x", (n, *self.x.shape[1:]), dtype)
         stored = self.x if isinstance(self.x, np.ndarray) else None
         if stored is not None and not isinstance(where, slice) and stored.flags.c_contiguous and stored.dtype.isnative:

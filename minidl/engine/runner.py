@@ -15,7 +15,7 @@ from ..metrics import Metric
 from ..ops.geometry import Array
 from ..ops.random import RandomKey
 from ..optimizers import Optimizer
-from .data import Data, Where, all_finite
+from .data import Data, Where, all_finite, sample_count
 from .plan import Gradients, Plan, Workspace, layer_key
 from .workers import get_num_threads, run
 
@@ -46,10 +46,6 @@ def shards(n: int) -> list[tuple[int, int]]:
     count = max(-(-n // SHARD), 2 if n >= 16 else 1)
     edges = [n * i // count for i in range(count + 1)]
     return list(itertools.pairwise(edges))
-
-
-def _count(where: Where) -> int:
-    return where.stop - where.start if isinstance(where, slice) else len(where)
 
 
 def _part(where: Where, first: int, last: int) -> Where:
@@ -90,11 +86,11 @@ class Runner:
             out[first:last] = self.plan.predictions(y)
             self._idle.append(scratch)
 
-        run(job, shards(_count(where)))
+        run(job, shards(sample_count(where)))
 
     def evaluate(self, data: Data, where: slice) -> Sums:
         """Loss and metrics of these samples."""
-        return self._add(run(lambda shard: self._shard(data, where, shard, None), shards(_count(where))))
+        return self._add(run(lambda shard: self._shard(data, where, shard, None), shards(sample_count(where))))
 
     def gradients(self, data: Data, where: Where, key: int | None) -> tuple[Sums, list[Gradients]]:
         """The sums of these samples, and each shard's gradients by address, which add up to the batch's.
@@ -103,7 +99,7 @@ class Runner:
 
         Raises FloatingPointError, with the first layer whose output is not finite, where the loss is not.
         """
-        parts = shards(_count(where))
+        parts = shards(sample_count(where))
         while len(self._gradients) < len(parts):
             self._gradients.append(Workspace())
         try:
@@ -180,7 +176,7 @@ class Runner:
         """One shard forward, and backward where there is a (key, workspace for gradients)."""
         first, last = shard
         scratch = self._borrow()
-        n, part = _count(where), _part(where, first, last)
+        n, part = sample_count(where), _part(where, first, last)
         x = data.inputs(part, self.dtype, scratch)
         y_true, weights = data.labels(part)
         rng = None if backward is None or backward[0] is None else RandomKey(backward[0], first)

@@ -139,9 +139,8 @@ def check_shape(value: object, what: str) -> Shape:
             f"received {value!r}."
         )
     shape = tuple(int(size) for size in value)
-    if (
-        len(shape) > 63 or max(shape, default=1) >= 2**63 or math.prod(shape) >= 2**63
-    ):  # the product last: it may be huge
+    # the product last: of huge numbers it would take long
+    if len(shape) > 63 or max(shape, default=1) >= 2**63 or math.prod(shape) >= 2**63:
         raise ValueError(f"{what} must be one that NumPy can hold: 63 axes, less than 2⁶³ numbers, received {value!r}.")
     return shape
 

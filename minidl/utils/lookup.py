@@ -8,13 +8,12 @@ Value = TypeVar("Value")
 
 
 def by_name(table: Mapping[str, Value], name: str, kind: str) -> Value:
-    """table[name], or a ValueError that tells the nearest names and all of them."""
+    """table[name], or a ValueError that tells the nearest names and all of them. Raises TypeError where the name is no text."""
     if not isinstance(name, str):
         raise TypeError(f"a {kind} must be given by its name, received {name!r}.")
     if name in table:
         return table[name]
-    near = difflib.get_close_matches(
-        name[:100].lower(), table, n=2, cutoff=0.5
-    )  # a name from a file may be of any length
+    # a name from a file may be of any length
+    near = difflib.get_close_matches(name[:100].lower(), table, n=2, cutoff=0.5)
     hint = f"Did you mean {' or '.join(map(repr, near))}? " if near else ""
     raise ValueError(f"unknown {kind} {name!r}. {hint}There are: {', '.join(sorted(table))}.")
