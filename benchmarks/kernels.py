@@ -12,7 +12,7 @@ from rich.console import Console
 from threadpoolctl import threadpool_limits
 
 from minidl.ops import kernels, reference
-from minidl.ops.geometry import Array
+from minidl.contracts import Array
 from minidl.ops.random import RandomKey
 
 from . import ladder

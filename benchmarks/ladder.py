@@ -14,7 +14,7 @@ import numpy as np
 from minidl import Sequential
 from minidl.engine.plan import Plan, Workspace
 from minidl.layers import Conv2D, MaxPooling2D
-from minidl.ops.geometry import Array
+from minidl.contracts import Array
 from minidl.ops.kernels.jit import jit
 
 from .tables import Table, number

@@ -19,7 +19,7 @@ from rich.console import Console
 
 from minidl.datasets import mnist
 from minidl.engine import plan, runner
-from minidl.ops.geometry import Array
+from minidl.contracts import Array
 from minidl.ops.kernels import fused
 from minidl.ops.kernels.jit import OPTIONS
 

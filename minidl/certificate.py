@@ -17,11 +17,11 @@ import numpy as np
 
 from . import initializers, losses, optimizers
 from .checking import Report, gradcheck
+from .contracts import Array
 from .layers import Activation, Conv2D, Dense, Dropout, Flatten, MaxPooling2D, Rescaling
 from .layers.activation import ACTIVATIONS
 from .models import Sequential
 from .ops import OPERATIONS
-from .ops.geometry import Array
 
 Shape = tuple[int, ...]
 

@@ -2,34 +2,51 @@
 
 An object of the library is {"class_name": …, "config": …} and is found in the library's own tables. One of the user's is
 {"custom_object": …, "config": …}, a function {"custom_object": …}: those are found in the ``custom_objects`` that the user gives,
-and nowhere else. Among the settings of an object, however deep, may be functions, and objects that can be called.
+and nowhere else. Among the settings of an object, however deep, may be layers, functions, and objects that can be called. A layer
+that is frozen says so beside its settings: "trainable": false.
 """
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from . import layers, losses, metrics, optimizers
+from .contracts import Config, CustomObjects, Metric
 from .initializers import Constant
-from .saving import CUSTOM
+from .layers import Layer, Stack
 from .utils.lookup import by_name
 from .utils.settings import settings
 
-LAYERS = {name: getattr(layers, name) for name in layers.__all__ if name not in ("Input", "Layer")}
+CUSTOM = "custom_object"  # how the JSON calls what is not the library's, and has to be given when it is read
+LAYERS: dict[str, Any] = {name: getattr(layers, name) for name in layers.__all__ if name not in ("Input", "Layer")}
 BUILDS = {layer.build for layer in LAYERS.values()}  # they allocate through their initializers alone
 LOSSES = {loss.__name__: loss for loss in losses.LOSSES.values()}
 OPTIMIZERS = {optimizer.__name__: optimizer for optimizer in optimizers.OPTIMIZERS.values()}
+CALLABLES = {
+    "Constant": Constant
+}  # objects of the library that are called: they may stand among the settings of others
+MOST_LAYERS = 1000  # in a stack; to add a layer takes the longer, the more there are
 
-CustomObjects = Mapping[str, Any]
 
-
-def describe(thing: Any, table: Mapping[str, Any]) -> dict[str, Any]:
+def describe(thing: Any, table: Mapping[str, Any]) -> Config:
     """The class and the settings of an object: what its get_config says, or its attributes where it has no such method."""
     config = thing.get_config() if hasattr(thing, "get_config") else settings(thing)
+    if isinstance(thing, Stack):
+        config = {key: _described(value, table) for key, value in config.items() if key != "input_shape"}
     name = type(thing).__name__
-    return {"class_name" if table.get(name) is type(thing) else CUSTOM: name, "config": config}
+    entry = {"class_name" if table.get(name) is type(thing) else CUSTOM: name, "config": config}
+    return entry if getattr(thing, "trainable", True) else entry | {"trainable": False}
 
 
-def describe_metric(name: str, function: Any) -> Any:
+def _described(value: Any, table: Mapping[str, Any]) -> Any:
+    if isinstance(value, list | tuple):
+        return [_described(item, table) for item in value]
+    return describe(value, table) if isinstance(value, Layer) or hasattr(value, "backward") else value
+
+
+def describe_metric(name: str, function: Metric) -> str | Metric:
     """The metric's name where it is ours, otherwise the function, which to_json names."""
     return name if metrics.METRICS.get(name) is function else function
 
@@ -46,28 +63,56 @@ def make(entry: Any, table: Mapping[str, Any], custom_objects: CustomObjects, wh
         cls = _custom(entry[CUSTOM], custom_objects, what)
     else:
         cls = by_name({**table, **custom_objects}, entry.get("class_name"), what)  # type: ignore[arg-type]
+    config, trainable = entry["config"], entry.get("trainable", True)
+    if not isinstance(trainable, bool):
+        raise ValueError(f"{what}: trainable must be true or false, found {trainable!r}.")
+    if isinstance(cls, type) and issubclass(cls, Stack):
+        config = without_shape(config)
+        check_length(config.get("layers"), what)
     try:
-        config = {key: decode(value, custom_objects, what) for key, value in entry["config"].items()}
+        config = {key: decode(value, custom_objects, what, table) for key, value in config.items()}
     except RecursionError:
         raise ValueError(f"the settings of {what} are nested too deep.") from None
     try:
-        return cls(**config)
+        thing = cls(**config)
     except Exception as error:  # whatever a class says of settings that it cannot take
         raise ValueError(f"{what}, {cls.__name__}, cannot be made: {error}") from error
+    if not trainable:
+        thing.trainable = False
+    return thing
 
 
-def decode(value: Any, custom_objects: CustomObjects, what: str) -> Any:
-    """The value with the functions and objects that it names, as ``to_json`` has written them."""
+def without_shape(config: Config) -> Config:
+    """The settings without the shape of the input: a stack would build a layer that knows it, however large."""
+    return {key: value for key, value in config.items() if key not in ("input_shape", "input_dim")}
+
+
+def check_length(found: Any, what: str) -> None:
+    """Raise a ValueError where a stack is to hold too many layers, or something else than a list of them."""
+    if not isinstance(found, list | tuple):
+        raise ValueError(f"{what} must have a list of layers, found {found!r}.")
+    if len(found) > MOST_LAYERS:
+        raise ValueError(f"{what} may hold {MOST_LAYERS} layers, found {len(found)}.")
+
+
+def decode(value: Any, custom_objects: CustomObjects, what: str, table: Mapping[str, Any] | None = None) -> Any:
+    """The value with the functions and objects that it names, as ``to_json`` has written them.
+
+    table: the classes of the library that it may name, beside those of CALLABLES.
+    """
+    table = {**CALLABLES, **(table or {})}
     if isinstance(value, list):
-        return [decode(item, custom_objects, what) for item in value]
+        return [decode(item, custom_objects, what, table) for item in value]
     if not isinstance(value, dict):
         return value
     if value.keys() == {CUSTOM}:
         return _custom(value[CUSTOM], custom_objects, what)
-    ours = value.keys() == {"class_name", "config"} and value["class_name"] == "Constant"
-    if ours or value.keys() == {CUSTOM, "config"}:
-        return make(value, {"Constant": Constant}, custom_objects, what)
-    return {key: decode(item, custom_objects, what) for key, item in value.items()}
+    kinds = value.keys() - {"config", "trainable"}
+    if "config" in value and (kinds == {CUSTOM} or (kinds == {"class_name"} and value["class_name"] in table)):
+        config = value["config"]
+        inside = {**value, "config": without_shape(config) if isinstance(config, dict) else config}
+        return make(inside, table, custom_objects, what)
+    return {key: decode(item, custom_objects, what, table) for key, item in value.items()}
 
 
 def _custom(name: Any, custom_objects: CustomObjects, what: str) -> Any:
@@ -76,7 +121,7 @@ def _custom(name: Any, custom_objects: CustomObjects, what: str) -> Any:
     return custom_objects[name]
 
 
-def training_arguments(config: Any, custom_objects: CustomObjects) -> dict[str, Any]:
+def training_arguments(config: Any, custom_objects: CustomObjects) -> Config:
     """The arguments of ``compile`` from what a file says of them."""
     if not isinstance(config, dict) or not isinstance(config.get("metrics"), list):
         raise ValueError(f"the training must be given as an optimizer, a loss and metrics, found {config!r}.")
@@ -85,3 +130,62 @@ def training_arguments(config: Any, custom_objects: CustomObjects) -> dict[str, 
         "loss": make(config.get("loss"), LOSSES, custom_objects, "loss"),
         "metrics": [decode(metric, custom_objects, "metric") for metric in config["metrics"]],
     }
+
+
+# ----------------------------------------------------------------------------------------------------------------- JSON
+
+
+def to_json(value: Any, **options: Any) -> str:
+    """A JSON text, in which a function is {"custom_object": its name}, and an object that can be called has a "config", too.
+
+    options: json.dumps's.
+
+    Raises ValueError where JSON cannot hold the value: NaN, infinity, or a key that is no text or number. (JSON keeps a number
+    that is a key as a text.)
+    """
+    try:
+        return json.dumps(value, allow_nan=False, default=_encode, **options)
+    except TypeError as error:
+        raise ValueError(f"JSON cannot hold these settings: {error}.") from error
+    except RecursionError:
+        raise ValueError("these settings are nested too deep for JSON.") from None
+
+
+def _encode(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    if not callable(value):
+        raise ValueError(
+            f"JSON cannot hold {value!r}: settings must be numbers, texts, lists, dictionaries or functions."
+        )
+    name = getattr(value, "__name__", None)
+    if name is None:
+        if not hasattr(value, "get_config"):
+            raise ValueError(
+                f"the settings of {value!r} are not known: write its get_config(), or a function with def."
+            )
+        return describe(value, CALLABLES)
+    if not name.isidentifier():
+        raise ValueError(
+            f"{value!r} has no name to find it by: write it with def, and give it to custom_objects at load."
+        )
+    return {CUSTOM: name}
+
+
+def parse(text: str) -> Any:
+    """The value of a JSON text. Raises ValueError where it is none, names a thing twice, or is nested too deep."""
+    try:
+        return json.loads(text, parse_constant=_no_constant, object_pairs_hook=_once)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"its JSON cannot be read ({error}).") from error
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is no number of JSON's")
+
+
+def _once(pairs: list[tuple[str, Any]]) -> Config:
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        raise ValueError("it names a thing twice")
+    return value

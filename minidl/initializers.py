@@ -1,17 +1,12 @@
 """Where the weights start: random enough to tell the units apart, scaled so that signals neither fade nor explode."""
 
 import math
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
-from .ops.geometry import Array
+from .checks import check_number
+from .contracts import Array, Config, DType, Initializer, Shape
 from .utils.lookup import by_name
-
-Shape = tuple[int, ...]
-# (shape, generator, dtype) → a new array. Any such function is an initializer.
-Initializer = Callable[[Shape, np.random.Generator, np.dtype[Any]], Array]
 
 
 def fans(shape: Shape) -> tuple[int, int]:
@@ -25,32 +20,32 @@ def fans(shape: Shape) -> tuple[int, int]:
     return field * shape[-2], field * shape[-1]
 
 
-def glorot_uniform(shape: Shape, rng: np.random.Generator, dtype: np.dtype[Any]) -> Array:
+def glorot_uniform(shape: Shape, rng: np.random.Generator, dtype: DType) -> Array:
     """Uniform in ±√(6 / (fan_in + fan_out)). Glorot and Bengio 2010: variances stay alike forward and backward."""
     return _uniform(shape, rng, dtype, 6 / sum(fans(shape)))
 
 
-def glorot_normal(shape: Shape, rng: np.random.Generator, dtype: np.dtype[Any]) -> Array:
+def glorot_normal(shape: Shape, rng: np.random.Generator, dtype: DType) -> Array:
     """Normal with variance 2 / (fan_in + fan_out), cut off at two standard deviations. Glorot and Bengio 2010."""
     return _truncated_normal(shape, rng, dtype, 2 / sum(fans(shape)))
 
 
-def he_uniform(shape: Shape, rng: np.random.Generator, dtype: np.dtype[Any]) -> Array:
+def he_uniform(shape: Shape, rng: np.random.Generator, dtype: DType) -> Array:
     """Uniform in ±√(6 / fan_in). He et al. 2015: made for ReLU, which halves the variance."""
     return _uniform(shape, rng, dtype, 6 / fans(shape)[0])
 
 
-def he_normal(shape: Shape, rng: np.random.Generator, dtype: np.dtype[Any]) -> Array:
+def he_normal(shape: Shape, rng: np.random.Generator, dtype: DType) -> Array:
     """Normal with variance 2 / fan_in, cut off at two standard deviations. He et al. 2015."""
     return _truncated_normal(shape, rng, dtype, 2 / fans(shape)[0])
 
 
-def random_normal(shape: Shape, rng: np.random.Generator, dtype: np.dtype[Any]) -> Array:
+def random_normal(shape: Shape, rng: np.random.Generator, dtype: DType) -> Array:
     """Normal with standard deviation 0.05, Keras's "random_normal" (in its older spelling "normal")."""
     return rng.normal(0.0, 0.05, shape).astype(dtype)
 
 
-def zeros(shape: Shape, rng: np.random.Generator, dtype: np.dtype[Any]) -> Array:
+def zeros(shape: Shape, rng: np.random.Generator, dtype: DType) -> Array:
     """All 0: right for biases; as a kernel it would keep all units of a layer alike for ever."""
     return np.zeros(shape, dtype)
 
@@ -59,14 +54,12 @@ class Constant:
     """An initializer that sets every weight to ``value``. A class, so that a file can say the value."""
 
     def __init__(self, value: float) -> None:
-        if isinstance(value, bool) or not isinstance(value, int | float | np.number):
-            raise ValueError(f"Constant value must be a number, received {value!r}.")
-        self.value = float(value)
+        self.value = check_number(value, "Constant value")
 
-    def __call__(self, shape: Shape, rng: np.random.Generator, dtype: np.dtype[Any]) -> Array:
+    def __call__(self, shape: Shape, rng: np.random.Generator, dtype: DType) -> Array:
         return np.full(shape, self.value, dtype)
 
-    def get_config(self) -> dict[str, float]:
+    def get_config(self) -> Config:
         """The argument that makes it again."""
         return {"value": self.value}
 
@@ -102,7 +95,7 @@ def name_of(initializer: Initializer) -> str | Initializer:
     return next((name for name, function in INITIALIZERS.items() if function is initializer), initializer)
 
 
-def allocate(initializer: Initializer, shape: Shape, rng: np.random.Generator, dtype: np.dtype[Any]) -> Array:
+def allocate(initializer: Initializer, shape: Shape, rng: np.random.Generator, dtype: DType) -> Array:
     """A new array, C-contiguous and of this dtype, whatever the function returns; a ValueError where its shape is another."""
     values = np.array(initializer(shape, rng, dtype), dtype, order="C")
     if values.shape != shape:
@@ -111,12 +104,12 @@ def allocate(initializer: Initializer, shape: Shape, rng: np.random.Generator, d
     return values
 
 
-def _uniform(shape: Shape, rng: np.random.Generator, dtype: np.dtype[Any], limit_squared: float) -> Array:
+def _uniform(shape: Shape, rng: np.random.Generator, dtype: DType, limit_squared: float) -> Array:
     limit = math.sqrt(limit_squared)
     return rng.uniform(-limit, limit, shape).astype(dtype)
 
 
-def _truncated_normal(shape: Shape, rng: np.random.Generator, dtype: np.dtype[Any], variance: float) -> Array:
+def _truncated_normal(shape: Shape, rng: np.random.Generator, dtype: DType, variance: float) -> Array:
     """Draw again what falls outside two standard deviations; 0.8796… is what the cut leaves of a standard deviation of 1."""
     values = rng.standard_normal(shape)
     while (outside := np.abs(values) > 2).any():

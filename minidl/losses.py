@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .ops.geometry import Array
+from .contracts import Array
 from .utils.lookup import by_name
 from .utils.settings import settings
 

@@ -4,14 +4,10 @@ A metric is a function ``metric(y_true, y_pred)`` → (total, count), sums over 
 add up; what is shown is total / count.
 """
 
-from collections.abc import Callable
-
 import numpy as np
 
-from .ops.geometry import Array
+from .contracts import Array, Metric
 from .utils.lookup import by_name
-
-Metric = Callable[[Array, Array], tuple[float, int]]
 
 
 def accuracy(y_true: Array, y_pred: Array) -> tuple[float, int]:

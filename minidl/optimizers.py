@@ -6,12 +6,13 @@ used alone; ``prepare`` and ``update`` are its two halves, so that an engine may
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
+from .checks import check_number
+from .contracts import Array, Config, Operations
+from .home import Home
 from .ops import reference
-from .ops.geometry import Array
 from .utils.lookup import by_name
 from .utils.settings import settings
 
@@ -34,12 +35,12 @@ class Optimizer:
         self, learning_rate: LearningRate, weight_decay: float | None = None, clipnorm: float | None = None
     ) -> None:
         self.learning_rate = learning_rate
-        self.weight_decay = None if weight_decay is None else _number(weight_decay, "weight_decay", 0, math.inf)
-        self.clipnorm = None if clipnorm is None else _number(clipnorm, "clipnorm", 0, math.inf)
+        self.weight_decay = None if weight_decay is None else check_number(weight_decay, "weight_decay", 0)
+        self.clipnorm = None if clipnorm is None else check_number(clipnorm, "clipnorm", 0)
         if self.clipnorm == 0:
             raise ValueError("clipnorm must be above 0; None turns clipping off.")
         self.iterations = 0
-        self.in_model = False  # whether a model has it: the state belongs to that one's parameters
+        self.home: Home[object] | None = None  # the model whose parameters the state belongs to
         self.slots: dict[str, dict[str, Array]] = {}
 
     @property
@@ -49,21 +50,22 @@ class Optimizer:
 
     @learning_rate.setter
     def learning_rate(self, value: LearningRate) -> None:
-        self._learning_rate = value if callable(value) else _number(value, "learning_rate", 0, math.inf)
+        self._learning_rate = value if callable(value) else check_number(value, "learning_rate", 0)
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> Config:
         """The arguments that make this optimizer again, by name, without its state."""
         return settings(self)
 
     def current_learning_rate(self) -> float:
         """η of the next step, as a number."""
         rate = self._learning_rate
-        return _number(rate(self.iterations), "learning_rate(step)", 0, math.inf) if callable(rate) else float(rate)
+        return check_number(rate(self.iterations), "learning_rate(step)", 0) if callable(rate) else float(rate)
 
     def build(self, params: dict[str, Array]) -> None:
         """Make the state for these parameters, all zeros; what is there already stays."""
         for name, param in params.items():
-            if name not in self.slots or any(slot.shape != param.shape for slot in self.slots[name].values()):
+            kept = self.slots.get(name)
+            if kept is None or any(kept[slot].shape != param.shape for slot in self.slot_names):
                 self.slots[name] = {slot: np.zeros(param.shape, param.dtype) for slot in self.slot_names}
 
     def step(self, params: dict[str, Array], grads: dict[str, Array]) -> None:
@@ -81,20 +83,20 @@ class Optimizer:
         rate = self.current_learning_rate()
         if self.clipnorm is not None:
             for grad in grads.values():
-                norm = float(np.linalg.norm(grad.astype(np.float64, copy=False)))  # the squares may be beyond float32
+                norm = math.sqrt(_sum_of_squares(grad.reshape(-1)))
                 if norm > self.clipnorm:
                     grad *= self.clipnorm / norm
         self.iterations += 1
         return rate
 
-    def update(self, param: Array, grad: Array, slots: dict[str, Array], learning_rate: float, ops: Any) -> None:
+    def update(self, param: Array, grad: Array, slots: dict[str, Array], learning_rate: float, ops: Operations) -> None:
         """Change a parameter and its state in place; or the same piece of each, because every rule is elementwise."""
         if self.weight_decay:
             param *= 1 - learning_rate * self.weight_decay
         self.apply_gradient(param, grad, slots, learning_rate, ops)
 
     def apply_gradient(
-        self, param: Array, grad: Array, slots: dict[str, Array], learning_rate: float, ops: Any
+        self, param: Array, grad: Array, slots: dict[str, Array], learning_rate: float, ops: Operations
     ) -> None:
         """The optimizer's own rule."""
         raise NotImplementedError
@@ -117,12 +119,12 @@ class SGD(Optimizer):
         clipnorm: float | None = None,
     ) -> None:
         super().__init__(learning_rate, weight_decay, clipnorm)
-        self.momentum = _number(momentum, "momentum", 0, 1)
+        self.momentum = check_number(momentum, "momentum", 0, 1)
         self.nesterov = bool(nesterov)
         self.slot_names = ("velocity",) if self.momentum else ()
 
     def apply_gradient(
-        self, param: Array, grad: Array, slots: dict[str, Array], learning_rate: float, ops: Any
+        self, param: Array, grad: Array, slots: dict[str, Array], learning_rate: float, ops: Operations
     ) -> None:
         if self.momentum:
             ops.momentum_update(param, grad, slots["velocity"], learning_rate, self.momentum, self.nesterov)
@@ -148,11 +150,11 @@ class RMSprop(Optimizer):
         clipnorm: float | None = None,
     ) -> None:
         super().__init__(learning_rate, weight_decay, clipnorm)
-        self.rho = _number(rho, "rho", 0, 1)
-        self.epsilon = _number(epsilon, "epsilon", 0, math.inf)
+        self.rho = check_number(rho, "rho", 0, 1)
+        self.epsilon = check_number(epsilon, "epsilon", 0)
 
     def apply_gradient(
-        self, param: Array, grad: Array, slots: dict[str, Array], learning_rate: float, ops: Any
+        self, param: Array, grad: Array, slots: dict[str, Array], learning_rate: float, ops: Operations
     ) -> None:
         ops.rmsprop_update(param, grad, slots["mean_square"], learning_rate, self.rho, self.epsilon)
 
@@ -177,12 +179,12 @@ class Adam(Optimizer):
         clipnorm: float | None = None,
     ) -> None:
         super().__init__(learning_rate, weight_decay, clipnorm)
-        self.beta_1 = _number(beta_1, "beta_1", 0, 1)
-        self.beta_2 = _number(beta_2, "beta_2", 0, 1)
-        self.epsilon = _number(epsilon, "epsilon", 0, math.inf)
+        self.beta_1 = check_number(beta_1, "beta_1", 0, 1)
+        self.beta_2 = check_number(beta_2, "beta_2", 0, 1)
+        self.epsilon = check_number(epsilon, "epsilon", 0)
 
     def apply_gradient(
-        self, param: Array, grad: Array, slots: dict[str, Array], learning_rate: float, ops: Any
+        self, param: Array, grad: Array, slots: dict[str, Array], learning_rate: float, ops: Operations
     ) -> None:
         correction = math.sqrt(1 - self.beta_2**self.iterations) / (1 - self.beta_1**self.iterations)
         ops.adam_update(
@@ -211,10 +213,17 @@ def get(optimizer: str | Optimizer) -> Optimizer:
     return optimizer
 
 
-def _number(value: Any, what: str, low: float, below: float) -> float:
-    """The value as a float, where it is a number in [low, below)."""
-    if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not low <= value < below:
-        raise ValueError(
-            f"{what} must be a number in [{low}, {'∞' if below == math.inf else below}), received {value!r}."
-        )
-    return float(value)
+BLOCK = 2**16  # numbers
+
+
+def _sum_of_squares(vector: Array) -> float:
+    """Σ vector², in float64, because the squares may be beyond float32; over blocks of fixed size, added in one fixed tree.
+
+    So it does not depend on who computes which blocks. The tree: the left half has the larger half of the blocks.
+    """
+    blocks = -(-vector.size // BLOCK)
+    if blocks > 1:
+        middle = -(-blocks // 2) * BLOCK
+        return _sum_of_squares(vector[:middle]) + _sum_of_squares(vector[middle:])
+    wide = vector.astype(np.float64, copy=False)
+    return float(wide @ wide)

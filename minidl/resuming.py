@@ -6,35 +6,38 @@ and a JSON text with the place in the training and what the callbacks remember.
 
 import json
 import math
+import os
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
-from . import configs, saving
+from . import configs, saving, state
+from .checks import is_integer
+from .contracts import Array, Config, Path
 from .engine.interrupts import Uninterrupted
-from .engine.runner import Sums
-from .ops.geometry import Array
+from .engine.runner import Sums, shards
+from .state import is_count
 
-Content = Mapping[str, Any]
+Backup: TypeAlias = tuple[Config, dict[str, Array]]  # content and arrays of a file
 
 CALLBACKS = "/callbacks/"  # before the names of their arrays: no layer has an empty name
 PLACE = ("seed", "learning_rate", "stop_training", "began", "epoch", "batch", "sums", "logs", "callbacks")
 
 
-def get_state(training: Any) -> tuple[Content, dict[str, Array]]:
-    """(content, arrays) for ``saving.write``. The arrays are the model's own, not copies."""
+def get_state(training: Any) -> Backup:
+    """(content, arrays) of a training, to be written down. The arrays are the model's own, not copies."""
     model = training.model
-    counters, arrays = saving.training_state(model)
+    counters, arrays = state.get_state(model)
     over = bool(model.stop_training)  # then the other batches of the epoch will not be trained
-    states = [callback.get_state() for callback in training.keeping]
-    for i, state in enumerate(states):
-        if not isinstance(state, dict):
-            name = type(training.keeping[i]).__name__
-            raise TypeError(f"{name}: get_state must return a dictionary, received {state!r}.")
-        own = {name: value for name, value in state.items() if isinstance(value, np.ndarray)}
+    states = [callback.get_state() for callback in training.stateful]
+    for i, found in enumerate(states):
+        if not isinstance(found, dict):
+            name = type(training.stateful[i]).__name__
+            raise TypeError(f"{name}: get_state must return a dictionary, received {found!r}.")
+        own = {name: value for name, value in found.items() if isinstance(value, np.ndarray)}
         arrays |= {f"{CALLBACKS}{i}/{name}": value for name, value in own.items()}
-        states[i] = {name: value for name, value in state.items() if name not in own}
+        states[i] = {name: value for name, value in found.items() if name not in own}
     place = {
         "seed": model.seed,
         "learning_rate": _learning_rate(model),
@@ -53,52 +56,75 @@ def get_state(training: Any) -> tuple[Content, dict[str, Array]]:
             f"a backup cannot hold what a callback has put into its state or into the logs: {error}. These may hold arrays, "
             "and what JSON can hold, with texts or numbers as keys."
         ) from error
-    return {"state": counters, "fit": _settings(training), "training": text}, arrays
+    own = _settings(training) | {"frozen": _frozen(training), "shards": _cuts(training)}
+    return {"state": counters, "fit": own, "training": text}, arrays
 
 
-def set_state(training: Any, content: Content, arrays: Mapping[str, Array]) -> None:
+def set_state(training: Any, content: Config, arrays: Mapping[str, Array]) -> None:
     """Go on from what get_state gave.
 
     Raises ValueError, and leaves the model as it was, where that is of another training, or no such thing at all.
     """
     theirs = content.get("fit")
+    theirs = theirs if isinstance(theirs, dict) else {}
     for name, value in _settings(training).items():
-        _check_same(name, value, theirs.get(name) if isinstance(theirs, dict) else None)
+        _check_same(name, value, theirs.get(name))
+    # what the first version did not write down: it knew neither, and cut every batch by its size alone
+    _check_same("the frozen layers", _frozen(training), theirs.get("frozen", []))
+    _check_cuts(_cuts(training), theirs.get("shards", _cuts_of_first_version(training)))
     _check(training, _parsed(content.get("training")))
-    take(training, content, arrays)
+    put_back(training, content, arrays)
     training.backup = content, arrays
 
 
-def take(training: Any, content: Content, arrays: Mapping[str, Array]) -> None:
+def put_back(training: Any, content: Config, arrays: Mapping[str, Array]) -> None:
     """Put everything where a state says that has been checked. The callbacks first: they may find fault with theirs."""
     model, place = training.model, _parsed(content["training"])
-    for i, callback in enumerate(training.keeping):
+    for i, callback in enumerate(training.stateful):
         prefix = f"{CALLBACKS}{i}/"
         kept = {name.removeprefix(prefix): a.copy() for name, a in arrays.items() if name.startswith(prefix)}
         callback.set_state(place["callbacks"][i] | kept)
     own = {name: value for name, value in arrays.items() if not name.startswith(CALLBACKS)}
     with Uninterrupted():
-        saving.set_training_state(model, content.get("state"), own)
+        state.set_state(model, content.get("state"), own)
         model.seed, model.stop_training = place["seed"], place["stop_training"]
         if place["learning_rate"] is not None:
             model.optimizer.learning_rate = place["learning_rate"]
         training.epoch, training.batch = place["epoch"], place["batch"]
         # a callback has ended it, and more epochs do not change that
         if place["stop_training"] and training.batch == 0:
-            training.epoch = training.last
+            training.epoch = training.epochs
         training.sums, training.logs = _sums(place["sums"], len(model.metrics)), place["logs"]
         training.began = place["began"]
 
 
+def save(training: Any, path: Path) -> None:
+    """Write the state of a training to a file."""
+    saving.write(path, "backup", *get_state(training))
+
+
+def restore(training: Any, path: Path) -> None:
+    """Let the training go on from the backup in this file. Raises ValueError, and leaves the model as it was, where it cannot."""
+    try:
+        if os.path.islink(path) or not os.path.isfile(path):
+            raise ValueError("it is no ordinary file.")
+        set_state(training, *saving.read(path, "backup"))
+    except ValueError as error:
+        raise ValueError(
+            f"BackupAndRestore cannot go on from '{os.fsdecode(path)}': {str(error)[: saving.LONGEST]} "
+            "To train from the beginning, delete that file; to go on, call fit as it was called then."
+        ) from error
+
+
 def beginning(model: Any) -> dict[str, Any]:
     """How the model stands when a fit begins."""
-    return {**{name: getattr(model, name) for name in saving.COUNTERS}, "learning_rate": _learning_rate(model)}
+    return {**{name: getattr(model, name) for name in state.COUNTERS}, "learning_rate": _learning_rate(model)}
 
 
 def undo_rate(training: Any) -> None:
     """Where no step was made, give back the learning rate of the beginning: the same fit must be able to go on."""
     model, began = training.model, training.began
-    if began["learning_rate"] is not None and all(getattr(model, name) == began[name] for name in saving.COUNTERS):
+    if began["learning_rate"] is not None and all(getattr(model, name) == began[name] for name in state.COUNTERS):
         model.optimizer.learning_rate = began["learning_rate"]
 
 
@@ -127,16 +153,52 @@ def _settings(training: Any) -> dict[str, Any]:
         "the number of validation samples": len(training.validation or ()),
         "batch_size": training.batch_size,
         "shuffle": bool(training.shuffle),
-        "initial_epoch": training.first,
-        "the callbacks with a state": [type(callback).__name__ for callback in training.keeping],
+        "initial_epoch": training.initial_epoch,
+        "the callbacks with a state": [type(callback).__name__ for callback in training.stateful],
     }
+
+
+def _frozen(training: Any) -> list[str]:
+    """The layers that training does not change."""
+    frozen = training.model.frozen()
+    return [address for address, layer in training.model.leaves() if id(layer) in frozen]
+
+
+def _cuts(training: Any) -> list[list[int]]:
+    """[samples, shards] of a batch, and of the last one of an epoch: how gradients are summed decides their last bits."""
+    work = training.stepper.runner.work
+    return [[n, len(shards(n, work))] for n in _sizes(training)]
+
+
+def _cuts_of_first_version(training: Any) -> list[list[int]]:
+    """The same as version 0.1.0 cut them; what it cut into more than three it summed in another order."""
+    counts = [(n, max(-(-n // 100), 2 if n >= 16 else 1)) for n in _sizes(training)]
+    return [[n, count if count <= 3 else -count] for n, count in counts]
+
+
+def _sizes(training: Any) -> list[int]:
+    n, size = len(training.data), training.batch_size
+    return sorted({min(n, size), n % size or size})
+
+
+def _check_cuts(ours: list[list[int]], theirs: Any) -> None:
+    if ours == theirs:
+        return
+    if isinstance(theirs, list) and len(theirs) == len(ours) and all(isinstance(cut, list) for cut in theirs):
+        for (n, now), then in zip(ours, theirs, strict=True):
+            if then != [n, now] and len(then) == 2 and is_integer(then[1]):
+                raise ValueError(
+                    f"the version of minidl that wrote it cut a batch of {n} samples into {abs(then[1])} shards, and this one "
+                    f"cuts it into {now}, or adds them up in another order: the numbers would not be the same."
+                )
+    raise ValueError(f"it is damaged: the shards of a batch cannot be {theirs!r:.200}.")
 
 
 def _described(thing: Any) -> Any:
     """The class and the settings; the class alone, where JSON cannot hold these."""
     name = type(thing).__name__
     try:
-        return json.loads(saving.to_json({"class": name, **configs.describe(thing, {})["config"]}))
+        return json.loads(configs.to_json({"class": name, **configs.describe(thing, {})["config"]}))
     except ValueError:
         return name
 
@@ -167,14 +229,14 @@ def _check(training: Any, place: dict[str, Any]) -> None:
     if missing:
         raise ValueError(f"it is damaged: {missing[0]} is missing.")
     seed, rate, stop, began, epoch, batch, found, logs, states = (place[name] for name in PLACE)
-    if not saving.is_count(epoch) or epoch < training.first:
+    if not is_count(epoch) or epoch < training.initial_epoch:
         raise ValueError(f"it is damaged: the epoch cannot be {epoch!r:.200}.")
     sums = _sums(found, len(training.model.metrics))
-    if not saving.is_count(batch) or batch > training.steps or (sums is None) != (batch == 0):
+    if not is_count(batch) or batch > training.steps or (sums is None) != (batch == 0):
         raise ValueError(f"it is damaged: the batch cannot be {batch!r:.200}.")
-    come = epoch + (batch > 0)
-    if come > max(training.first, training.last):
-        raise ValueError(f"it has come to epoch {come}, and epochs is {training.last} now.")
+    begun = epoch + (batch > 0)
+    if begun > max(training.initial_epoch, training.epochs):
+        raise ValueError(f"it has come to epoch {begun}, and epochs is {training.epochs} now.")
     if not isinstance(logs, dict) or not isinstance(stop, bool):
         raise ValueError("it is damaged: expected logs, and whether to stop.")
     if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
@@ -182,17 +244,17 @@ def _check(training: Any, place: dict[str, Any]) -> None:
     by_function = rate is None and _learning_rate(training.model) is None
     if not by_function and not (_is_number(rate) and 0 <= rate < math.inf):
         raise ValueError(f"it is damaged: the learning rate must be a number ≥ 0, found {rate!r:.200}.")
-    if not isinstance(states, list) or [type(state) for state in states] != [dict] * len(training.keeping):
+    if not isinstance(states, list) or [type(state) for state in states] != [dict] * len(training.stateful):
         raise ValueError("it is damaged: expected a state for each callback.")
-    if not isinstance(began, dict) or not all(saving.is_count(began.get(name)) for name in saving.COUNTERS):
+    if not isinstance(began, dict) or not all(is_count(began.get(name)) for name in state.COUNTERS):
         raise ValueError("it is damaged: expected how the model stood at the beginning.")
     now = beginning(training.model)
-    if any(now[name] < began[name] for name in saving.COUNTERS):
+    if any(now[name] < began[name] for name in state.COUNTERS):
         raise ValueError(
             f"it was made by a later fit: that one began at step {began['steps_trained']} of the model's life, and now it "
             f"is at step {now['steps_trained']}. Give each fit a folder of its own."
         )
-    if all(now[name] == began[name] for name in saving.COUNTERS):
+    if all(now[name] == began[name] for name in state.COUNTERS):
         _check_same("learning_rate", now["learning_rate"], began.get("learning_rate"))
 
 
@@ -218,7 +280,7 @@ def _sums(found: Any, metrics: int) -> Sums | None:
     except (TypeError, ValueError):
         raise ValueError(f"it is damaged: the sums of an epoch cannot be {found!r:.200}.") from None
     numbers = [loss, samples, *(number for pair in pairs for number in pair)]
-    if not saving.is_count(samples) or samples == 0 or len(pairs) != metrics or not all(map(_is_number, numbers)):
+    if not is_count(samples) or samples == 0 or len(pairs) != metrics or not all(map(_is_number, numbers)):
         raise ValueError(f"it is damaged: the sums of an epoch cannot be {found!r:.200}.")
     return Sums(loss, samples, pairs)
 

@@ -6,29 +6,22 @@ claims is for the caller to check.
 
 import contextlib
 import errno
-import json
 import os
 import re
 import secrets
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from .initializers import Constant
-from .ops.geometry import Array
-from .utils.arrays import copy_each
-from .utils.integers import is_integer
-
-Path = str | os.PathLike[str]
+from .checks import is_integer
+from .configs import parse, to_json
+from .contracts import Array, Config, Path
 
 VERSION = 1  # of the files; a reader refuses what is newer than itself
-CUSTOM = "custom_object"  # how the JSON calls what is not the library's, and has to be given at load
-COUNTERS = ("epochs_trained", "steps_trained")  # of a model
-SLOTS = "/optimizer/"  # before the address of a parameter: the state that the optimizer keeps for it
 KEY = "minidl"  # the only entry of the metadata, so that the same content is always the same bytes
 DTYPES = ("F16", "F32", "F64", "I8", "I16", "I32", "I64", "U8", "U16", "U32", "U64")
 LONGEST = 2000  # characters of a message
@@ -105,7 +98,7 @@ def remove_temporaries(folder: Path) -> None:
             os.remove(path)
 
 
-def read(path: Path, *kinds: str) -> tuple[dict[str, Any], dict[str, Array]]:
+def read(path: Path, *kinds: str) -> tuple[Config, dict[str, Array]]:
     """(content, arrays) of a file that ``write`` has written; content["kind"] is one of kinds.
 
     The arrays are new, writable and together no larger than the file.
@@ -135,7 +128,7 @@ def read(path: Path, *kinds: str) -> tuple[dict[str, Any], dict[str, Array]]:
     return content, arrays
 
 
-def _content(text: str | None, kinds: tuple[str, ...], path: Path) -> dict[str, Any]:
+def _content(text: str | None, kinds: tuple[str, ...], path: Path) -> Config:
     """The JSON of the metadata, where it is of one of the kinds and of a version that is known."""
     if text is None:
         raise refusal(path, f"is a safetensors file, but not one of minidl's: its metadata has no {KEY!r}.")
@@ -157,160 +150,6 @@ def _content(text: str | None, kinds: tuple[str, ...], path: Path) -> dict[str, 
     return content
 
 
-def to_json(value: Any, **options: Any) -> str:
-    """A JSON text, in which a function is {"custom_object": its name}, and an object that can be called has a "config", too.
-
-    options: json.dumps's.
-
-    Raises ValueError where JSON cannot hold the value: NaN, infinity, or a key that is no text or number. (JSON keeps a number
-    that is a key as a text.)
-    """
-    try:
-        return json.dumps(value, allow_nan=False, default=_encode, **options)
-    except TypeError as error:
-        raise ValueError(f"JSON cannot hold these settings: {error}.") from error
-    except RecursionError:
-        raise ValueError("these settings are nested too deep for JSON.") from None
-
-
-def _encode(value: Any) -> Any:
-    if isinstance(value, np.generic):
-        return value.item()
-    if not callable(value):
-        raise ValueError(
-            f"JSON cannot hold {value!r}: settings must be numbers, texts, lists, dictionaries or functions."
-        )
-    name = getattr(value, "__name__", None)
-    if name is None:
-        if not hasattr(value, "get_config"):
-            raise ValueError(
-                f"the settings of {value!r} are not known: write its get_config(), or a function with def."
-            )
-        kind = "class_name" if type(value) is Constant else CUSTOM
-        return {kind: type(value).__name__, "config": value.get_config()}
-    if not name.isidentifier():
-        raise ValueError(
-            f"{value!r} has no name to find it by: write it with def, and give it to custom_objects at load."
-        )
-    return {CUSTOM: name}
-
-
-def parse(text: str) -> Any:
-    """The value of a JSON text. Raises ValueError where it is none, names a thing twice, or is nested too deep."""
-    try:
-        return json.loads(text, parse_constant=_no_constant, object_pairs_hook=_once)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"its JSON cannot be read ({error}).") from error
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is no number of JSON's")
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    value = dict(pairs)
-    if len(value) < len(pairs):
-        raise ValueError("it names a thing twice")
-    return value
-
-
 def refusal(path: Path, reason: str) -> ValueError:
     """The error that says why a file is refused: cut, because the reason may quote the file, which may go on for ever."""
     return ValueError(f"'{os.fsdecode(path)}' {reason if len(reason) <= LONGEST else reason[:LONGEST] + ' …'}")
-
-
-# ------------------------------------------------------------------------------------------------ the state of a model
-
-
-def training_state(model: Any) -> tuple[dict[str, int], dict[str, Array]]:
-    """(counters, arrays): all that training changes in a model. The arrays are the model's own, not copies.
-
-    A weight is called "layer/parameter", the optimizer's state "/optimizer/layer/parameter/slot": no layer has an empty name.
-    """
-    counters = {name: getattr(model, name) for name in COUNTERS}
-    arrays = dict(model.params)
-    if model.optimizer is not None:
-        counters["iterations"] = model.optimizer.iterations
-        for param in model.params:
-            slots = model.optimizer.slots.get(param, {})
-            arrays |= {f"{SLOTS}{param}/{slot}": value for slot, value in slots.items()}
-    return counters, arrays
-
-
-def set_training_state(model: Any, counters: Any, arrays: Mapping[str, Array]) -> None:
-    """Copy what ``training_state`` gave into a model of the same layers and optimizer.
-
-    Raises ValueError, and changes nothing, where anything is missing, unexpected, or not what this model needs.
-    """
-    optimizer = model.optimizer
-    if not isinstance(counters, Mapping):
-        raise ValueError(f"the counters must be given by name, found {counters!r}.")
-    for name in (*COUNTERS, *(() if optimizer is None else ("iterations",))):
-        if not is_count(counters.get(name)):
-            raise ValueError(f"{name} must be an integer from 0 to 2⁶³ − 1, found {counters.get(name)!r}.")
-    slot_names = () if optimizer is None else optimizer.slot_names
-    slots = {
-        param: {slot: np.empty_like(value) for slot in slot_names}
-        for param, value in model.params.items()
-        if any(f"{SLOTS}{param}/{slot}" in arrays for slot in slot_names)  # before its first step it has none
-    }
-    flat = {f"{SLOTS}{param}/{slot}": value for param, group in slots.items() for slot, value in group.items()}
-    copy_by_name({**model.params, **flat}, arrays, str(model))
-    for name in COUNTERS:
-        setattr(model, name, counters[name])
-    if optimizer is not None:
-        optimizer.iterations, optimizer.slots = counters["iterations"], slots
-
-
-def is_count(value: Any) -> bool:
-    """Whether it can have counted epochs or steps: an integer from 0, within 64 bits."""
-    return is_integer(value) and 0 <= value < 2**63
-
-
-def copy_by_name(targets: Mapping[str, Array], arrays: Mapping[str, Array], owner: str) -> None:
-    """Copy each array into the target of its name.
-
-    Raises ValueError, and changes nothing, where they do not fit: it lists what is missing, unexpected or of another shape.
-    """
-    faults = [f"missing {name!r}, {value.shape}" for name, value in targets.items() if name not in arrays]
-    faults += [f"unexpected {name!r}, {value.shape}" for name, value in arrays.items() if name not in targets]
-    for name, target in targets.items():
-        found = arrays.get(name, target)
-        if found.shape != target.shape:
-            faults.append(f"{name!r} has shape {found.shape}, expected {target.shape}")
-        if found.dtype.kind != "f":
-            faults.append(f"{name!r} is {found.dtype}, expected floats")
-    if faults:
-        raise ValueError(f"it does not fit {owner}: {'; '.join(faults)}.")
-    copy_each((target, arrays[name]) for name, target in targets.items())
-
-
-@contextlib.contextmanager
-def initialized_with(layers: Sequence[Any], arrays: Mapping[str, Array]) -> Iterator[None]:
-    """Meanwhile, ``kernel_initializer`` gives "layer/kernel" and so on: build allocates nothing that the file does not hold.
-
-    A file may claim a layer of 2⁴⁰ units. Its initializer is asked for an array of that shape, and raises a ValueError.
-    """
-    before = [
-        (layer, key, value) for layer in layers for key, value in vars(layer).items() if key.endswith("_initializer")
-    ]
-
-    def stored(address: str) -> Callable[..., Array]:
-        def give(shape: tuple[int, ...], *_: Any) -> Array:
-            if address not in arrays or arrays[address].shape != shape:
-                found = f"one of {arrays[address].shape}" if address in arrays else "none"
-                raise ValueError(
-                    f"the settings ask for an array {address!r} of shape {shape}, and the file holds {found}."
-                )
-            return arrays[address]
-
-        return give
-
-    for layer, key, _ in before:
-        setattr(layer, key, stored(f"{layer.name}/{key.removesuffix('_initializer')}"))
-    try:
-        with np.errstate(over="ignore"):
-            yield
-    finally:
-        for layer, key, value in before:
-            setattr(layer, key, value)

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .checking import gradcheck
+from .contracts import Array
 from .layers import Activation, Conv2D, Dense, Dropout, Flatten, MaxPooling2D, Rescaling
 from .layers.activation import ACTIVATIONS
-from .ops.geometry import Array
 from .ops.random import RandomKey
 
 if TYPE_CHECKING:

@@ -7,30 +7,59 @@ from typing import Any
 import numpy as np
 
 from . import resuming
-from .callbacks import BackupAndRestore, Callback, CallbackList, TerminateOnNaN
-from .callbacks.base import Logs
+from .callbacks import Callback, CallbackList
+from .callbacks.base import TrainingCallback
+from .contracts import Array, Logs, Metric, Path
 from .engine.data import Data, Where
+from .engine.engine import Engine
 from .engine.interrupts import Uninterrupted
-from .engine.plan import Gradients
-from .engine.runner import Runner, Sums
-from .metrics import Metric
-from .ops.geometry import Array
+from .engine.runner import NotFinite, Runner, Sums
+from .engine.update import update
+from .engine.vector import Gradient
 from .ops.random import FORWARD, SHUFFLE, derive_key, generator
 
 Metrics = Sequence[tuple[str, Metric]]
+
+
+class Stepper:
+    """Makes the training steps of a model. What is frozen when it is made stays so in all of its steps.
+
+    Raises ValueError where another model trains the layers.
+    """
+
+    def __init__(self, model: Any, engine: Engine) -> None:
+        self.model, self.engine = model, engine
+        self.parameters = engine.train(model)
+        self.runner = engine.runner(model)
+        frozen = model.frozen()
+        self.ranges = self.parameters.layout.ranges(frozen)
+        self.lowest = self.runner.plan.lowest_trained(frozen)
+
+    def gradients(self, data: Data, where: Where) -> tuple[Sums, list[Gradient]]:
+        """The sums of one batch in training, and the gradient of its loss, for ``step``."""
+        key = derive_key(self.model.seed, FORWARD, self.model.steps_trained)
+        return self.runner.gradients(data, where, key, self.lowest, self.ranges)
+
+    def step(self, gradients: list[Gradient]) -> None:
+        """Let the optimizer step; all of it, and its count in the model's life, or nothing."""
+        model = self.model
+        with Uninterrupted():
+            slots = self.engine.slots(model)
+            update(self.parameters, gradients, self.ranges, model.optimizer, slots, model.ops)
+            model.steps_trained += 1
+        self.runner.release(gradients)
 
 
 class Training:
     """One ``fit``.
 
     Attributes: epoch: the one at work, from 0. batch: how many of its batches are done. sums: what these add up to, None before
-    the first. logs: those of the last epoch that is done. keeping: the callbacks that have a state to keep in a backup.
+    the first. logs: those of the last epoch that is done. stateful: the callbacks whose state belongs into a backup.
     """
 
     def __init__(
         self,
-        model: Any,
-        runner: Runner,
+        stepper: Stepper,
         data: Data,
         validation: Data | None,
         batch_size: int,
@@ -39,21 +68,30 @@ class Training:
         callbacks: Sequence[Callback],
         verbose: int,
     ) -> None:
-        self.model, self.runner, self.data, self.validation = model, runner, data, validation
+        self.stepper, self.model = stepper, stepper.model
+        self.data, self.validation = data, validation
         self.batch_size, self.shuffle = batch_size, shuffle
-        self.first, self.last = epochs
+        self.initial_epoch, self.epochs = epochs
         self.steps = -(-len(data) // batch_size)
-        # a backup comes after all others, because it keeps what they have made of the moment
-        callbacks = sorted(callbacks, key=lambda callback: isinstance(callback, BackupAndRestore))
-        self.hooks = CallbackList(callbacks, model, {"epochs": self.last, "steps": self.steps, "verbose": verbose})
-        self.backups = [each for each in callbacks if isinstance(each, BackupAndRestore)]
-        self.keeping = [each for each in callbacks if type(each).get_state is not Callback.get_state]
-        self.epoch = self.first
+        callbacks = sorted(callbacks, key=lambda callback: isinstance(callback, TrainingCallback))
+        settings = {"epochs": self.epochs, "steps": self.steps, "verbose": verbose}
+        self.hooks = CallbackList(callbacks, self.model, settings)
+        self.backups = [each for each in callbacks if isinstance(each, TrainingCallback)]
+        self.stateful = [each for each in callbacks if type(each).get_state is not Callback.get_state]
+        self.epoch = self.initial_epoch
         self.batch = 0
         self.sums: Sums | None = None
         self.logs: Logs = {}
-        self.began = resuming.beginning(model)
-        self.backup: tuple[Any, Any] | None = None  # what the training goes on from
+        self.began = resuming.beginning(self.model)
+        self.backup: resuming.Backup | None = None  # what the training goes on from
+
+    def save(self, path: Path) -> None:
+        """Write the state of the training to a file."""
+        resuming.save(self, path)
+
+    def restore(self, path: Path) -> None:
+        """Go on from the state in a file. Raises ValueError, and leaves the model as it was, where it does not fit."""
+        resuming.restore(self, path)
 
     def run(self) -> None:
         """Train to the end. A Ctrl-C is told where it stopped the training."""
@@ -62,7 +100,7 @@ class Training:
             callback.training = self
         try:
             self.hooks.on_train_begin()
-            while self.epoch < self.last:
+            while self.epoch < self.epochs:
                 self._epoch()
                 if self.model.stop_training:
                     break
@@ -82,7 +120,7 @@ class Training:
         self.hooks.on_epoch_begin(epoch)
         backup, self.backup = self.backup, None
         if backup is not None and self.batch > 0:
-            resuming.take(self, *backup)  # once more: what is in it has seen this epoch begin already
+            resuming.put_back(self, *backup)  # once more: what is in it has seen this epoch begin already
         order = np.arange(len(self.data))
         if self.shuffle:
             order = generator(model.seed, SHUFFLE, model.epochs_trained).permutation(len(self.data))
@@ -94,7 +132,7 @@ class Training:
                 break
         self.logs = means(model.metrics, self.sums)
         if self.validation is not None:
-            held_out = evaluate(self.runner, self.validation, self.batch_size, model.metrics, self.hooks)
+            held_out = evaluate(self.stepper.runner, self.validation, self.batch_size, model.metrics, self.hooks)
             self.logs |= {f"val_{name}": value for name, value in held_out.items()}
         with Uninterrupted():
             model.epochs_trained += 1
@@ -104,39 +142,27 @@ class Training:
     def _batch(self, where: Array) -> None:
         """One batch: its step, and its part in the epoch's sums."""
         model = self.model
-        gradients: list[Gradients] | None = None
+        gradients: list[Gradient] | None = None
         try:
-            sums, gradients = find_gradients(model, self.runner, self.data, where)
-        except FloatingPointError as error:
-            if not any(isinstance(callback, TerminateOnNaN) for callback in self.hooks.callbacks):
-                raise FloatingPointError(f"in epoch {self.epoch + 1}, batch {self.batch + 1}: {error}") from None
+            sums, gradients = self.stepper.gradients(self.data, where)
+        except NotFinite as error:
+            if not any(callback.accepts_nan for callback in self.hooks.callbacks):
+                raise NotFinite(f"in epoch {self.epoch + 1}, batch {self.batch + 1}: {error}") from None
             sums = Sums(math.nan, len(where), [(0.0, 0) for _ in model.metrics])
         with Uninterrupted():
             if gradients is not None:
-                make_step(model, self.runner, gradients)
+                self.stepper.step(gradients)
             self.sums = sums if self.sums is None else self.sums.plus(sums)
             self.batch += 1
 
     def _where_it_stopped(self) -> str:
         place = "after its last epoch"
-        if self.epoch < self.last:
-            place = f"in epoch {self.epoch + 1} of {self.last}, after {self.batch} of {self.steps} batches"
+        if self.epoch < self.epochs:
+            place = f"in epoch {self.epoch + 1} of {self.epochs}, after {self.batch} of {self.steps} batches"
         return (
             f"fit was stopped {place}. {self.model} is as step {self.model.steps_trained} of its life has left it; "
             "model.history holds the epochs that are done."
         )
-
-
-def find_gradients(model: Any, runner: Runner, data: Data, where: Where) -> tuple[Sums, list[Gradients]]:
-    """The sums of one batch in training, and the gradients of its shards."""
-    return runner.gradients(data, where, derive_key(model.seed, FORWARD, model.steps_trained))
-
-
-def make_step(model: Any, runner: Runner, gradients: list[Gradients]) -> None:
-    """Let the optimizer step; all of it, and its count in the model's life, or nothing."""
-    with Uninterrupted():
-        runner.step(gradients, model.params, model.optimizer, model.ops)
-        model.steps_trained += 1
 
 
 def evaluate(runner: Runner, data: Data, batch_size: int, metrics: Metrics, hooks: CallbackList) -> Logs:

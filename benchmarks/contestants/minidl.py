@@ -2,7 +2,7 @@
 
 import minidl
 from minidl import layers as keras_named
-from minidl.ops.geometry import Array
+from minidl.contracts import Array
 
 from ..models import IMAGE, LEARNING_RATE, Conv, Dense, Dropout, Flatten, Layer, Model, Pool, Rescaling
 

@@ -1,9 +1,11 @@
 """Callbacks: code of yours that runs at certain moments of a training, with Keras's names for the moments; and ready ones."""
 
+from ..contracts import Logs
 from .backup import BackupAndRestore
-from .base import HOOKS, Callback, CallbackList, LambdaCallback, Logs, State
+from .base import HOOKS, Callback, CallbackList, LambdaCallback, State, one_by_one
 from .files import CSVLogger, ModelCheckpoint
 from .history import History
+from .progress import Progress, check_verbose
 from .rates import LearningRateScheduler, ReduceLROnPlateau
 from .stopping import EarlyStopping, TerminateOnNaN
 
@@ -19,7 +21,10 @@ __all__ = [
     "LearningRateScheduler",
     "Logs",
     "ModelCheckpoint",
+    "Progress",
     "ReduceLROnPlateau",
     "State",
     "TerminateOnNaN",
+    "check_verbose",
+    "one_by_one",
 ]

@@ -2,17 +2,17 @@
 
 import contextlib
 import os
-from typing import Any, Literal
+from typing import Literal
 
-from .. import resuming, saving
-from ..saving import Path
-from .base import Callback, Logs
+from .. import saving
+from ..contracts import Logs, Path
+from .base import TrainingCallback
 from .files import check_save_freq
 
 FILE = "backup.safetensors"
 
 
-class BackupAndRestore(Callback):
+class BackupAndRestore(TrainingCallback):
     """Keep the whole state of the training in a folder; where ``fit`` finds one there, it goes on from it.
 
     Run the same program again after a kill, a power cut or a Ctrl-C: the weights and the history become the same bits as if it
@@ -31,8 +31,6 @@ class BackupAndRestore(Callback):
     callbacks' on_train_begin and on_epoch_begin are called once more, and then each gets its state back.
     """
 
-    training: Any = None  # set by fit: the state to keep
-
     def __init__(
         self, backup_dir: Path, save_freq: int | Literal["epoch"] = "epoch", delete_checkpoint: bool = True
     ) -> None:
@@ -44,10 +42,11 @@ class BackupAndRestore(Callback):
         self.path = os.path.join(self.backup_dir, FILE)
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
+        assert self.training is not None
         if os.path.isdir(self.backup_dir):
             saving.remove_temporaries(self.backup_dir)
         if os.path.lexists(self.path):
-            restore(self.training, self.path)
+            self.training.restore(self.path)
         else:
             self._save()
 
@@ -67,18 +66,6 @@ class BackupAndRestore(Callback):
                 os.rmdir(self.backup_dir)
 
     def _save(self) -> None:
+        assert self.training is not None
         os.makedirs(self.backup_dir, exist_ok=True)
-        saving.write(self.path, "backup", *resuming.get_state(self.training))
-
-
-def restore(training: Any, path: str) -> None:
-    """Let the training go on from the backup in this file. Raises ValueError, and leaves the model as it was, where it cannot."""
-    try:
-        if os.path.islink(path) or not os.path.isfile(path):
-            raise ValueError("it is no ordinary file.")
-        resuming.set_state(training, *saving.read(path, "backup"))
-    except ValueError as error:
-        raise ValueError(
-            f"BackupAndRestore cannot go on from '{path}': {str(error)[: saving.LONGEST]} "
-            "To train from the beginning, delete that file; to go on, call fit as it was called then."
-        ) from error
+        self.training.save(self.path)

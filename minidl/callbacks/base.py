@@ -1,10 +1,11 @@
 """What a callback is: hooks with Keras's names, and a state that a backup can keep."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol, TypeAlias
 
-Logs = dict[str, Any]  # name → float; a callback may add what it likes
-State = dict[str, Any]
+from ..contracts import Logs, Path
+
+State: TypeAlias = dict[str, Any]  # name → array, or whatever JSON can hold
 
 
 class Callback:
@@ -18,6 +19,7 @@ class Callback:
 
     model: Any = None
     params: dict[str, Any]
+    accepts_nan = False  # whether a training with this callback goes on where a loss is not finite, to let it decide
 
     def get_state(self) -> State:
         """What this callback remembers of the training, for BackupAndRestore: name → array, or whatever JSON can hold.
@@ -92,6 +94,23 @@ class Callback:
         """A batch of ``predict`` ends."""
 
 
+class Resumable(Protocol):
+    """A training, as a callback sees it that keeps all of it."""
+
+    def save(self, path: Path) -> None:
+        """Write the state of the training, of which it can go on, to this file."""
+
+    def restore(self, path: Path) -> None:
+        """Go on from the state in this file."""
+
+
+class TrainingCallback(Callback):
+    """A callback that is given the training itself. Its hooks come after those of all others, so that it finds what they have
+    made of the moment."""
+
+    training: Resumable | None = None  # set by fit
+
+
 class CallbackList(Callback):
     """Several callbacks as one: every hook is passed on, in order."""
 
@@ -119,6 +138,12 @@ def _pass_on(hook: str) -> Callable[..., None]:
 HOOKS = tuple(name for name in vars(Callback) if name.startswith("on_"))
 for _hook in HOOKS:
     setattr(CallbackList, _hook, _pass_on(_hook))
+
+
+def one_by_one(callbacks: Sequence[Callback] | Callback | None) -> list[Callback]:
+    """A list of them, those of a CallbackList among them: each may have a state to keep."""
+    given = [callbacks] if isinstance(callbacks, Callback) else list(callbacks or [])
+    return [each for one in given for each in (one_by_one(one.callbacks) if type(one) is CallbackList else [one])]
 
 
 class LambdaCallback(Callback):

@@ -6,9 +6,9 @@ import os
 from typing import Any, Literal
 
 from .. import saving
-from ..saving import Path
-from ..utils.integers import is_integer
-from .base import Callback, Logs, State, taken
+from ..checks import is_integer
+from ..contracts import Logs, Path
+from .base import Callback, State, taken
 from .monitor import Monitor
 
 

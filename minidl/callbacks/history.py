@@ -2,7 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
-from .base import Callback, Logs, State, taken
+from ..contracts import Logs
+from .base import Callback, State, taken
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -2,7 +2,8 @@
 
 import warnings
 
-from .base import Callback, Logs
+from ..contracts import Logs
+from .base import Callback
 
 DIRECTIONS = {"loss": "min", "accuracy": "max", "acc": "max"}
 

@@ -3,7 +3,8 @@
 import inspect
 from collections.abc import Callable
 
-from .base import Callback, Logs, State, taken
+from ..contracts import Logs
+from .base import Callback, State, taken
 from .monitor import Monitor
 
 

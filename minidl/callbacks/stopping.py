@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from .base import Callback, Logs, State, taken
+from ..contracts import Logs
+from .base import Callback, State, taken
 from .monitor import Monitor
 
 
@@ -100,6 +101,8 @@ class TerminateOnNaN(Callback):
     The batch makes no step, so the model keeps the weights from before it; the epoch's loss in the history is NaN. The epoch's
     validation and the remaining hooks still run. raise_error: True raises RuntimeError instead.
     """
+
+    accepts_nan = True
 
     def __init__(self, raise_error: bool = False) -> None:
         self.raise_error = raise_error

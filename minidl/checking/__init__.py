@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..ops.geometry import Array
+from ..contracts import Array
 from .behaviour import compare_form
 from .differences import Line, judge
 from .hints import likely_mistake

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..ops.geometry import Array
+from ..contracts import Array
 from .report import Fault, Report
 
 CHANGES_DY = "backward changes its argument dy: it must work on a copy."

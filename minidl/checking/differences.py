@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from ..ops.geometry import Array
+from ..contracts import Array
 from .subjects import Subject
 
 NOISE = 16 * float(np.finfo(np.float64).eps)  # rounding of a difference, relative to what was subtracted

@@ -4,7 +4,7 @@ from itertools import combinations
 
 import numpy as np
 
-from ..ops.geometry import Array
+from ..contracts import Array
 
 
 def likely_mistake(gradient: Array, judged: list[tuple[tuple[int, ...], float, float]], samples: int) -> str:

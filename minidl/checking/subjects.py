@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..ops.geometry import Array
+from ..contracts import Array
 from ..ops.random import RandomKey
 from .behaviour import (
     CHANGES_CACHE,

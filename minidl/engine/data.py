@@ -1,20 +1,151 @@
-"""The user's data: checked once for what can be known at once, then handed out batch by batch, so that it may lie on disk."""
+"""The one door for the user's data: checked for all that can be known at once, split as ranges, and handed out batch by batch,
+so that it may lie on disk."""
 
 import math
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
-from ..ops.geometry import Array
-from .plan import Workspace
+from ..checks import is_number
+from ..contracts import Array, DType, Shape
+from ..utils.forks import fork_safe
 
-Shape = tuple[int, ...]
 Where = Array | slice  # which samples: their indices, or a run of them
+
+_reading = fork_safe()  # what is no array may seek in a file, which two threads must not do at once
 
 
 def sample_count(where: Where) -> int:
     """How many samples these are."""
     return where.stop - where.start if isinstance(where, slice) else len(where)
+
+
+def part(where: Where, start: int, stop: int) -> Where:
+    """Of those samples the ones from start to stop."""
+    return slice(where.start + start, where.start + stop) if isinstance(where, slice) else where[start:stop]
+
+
+class Data:
+    """Samples, labels and weights of one ``fit``, ``evaluate`` or ``predict``: those from start to stop.
+
+    x: any array, or anything with shape, dtype and slices. y: as the loss prepared it, or None. weights: (n,) float64 or
+    None. Nothing is copied: a batch is read when it is needed. what: what messages call x.
+    """
+
+    def __init__(
+        self,
+        x: Any,
+        y: Array | None = None,
+        weights: Array | None = None,
+        what: str = "x",
+        start: int = 0,
+        stop: int | None = None,
+    ) -> None:
+        self.x, self.y, self.weights, self.what = x, y, weights, what
+        self.start, self.stop = start, x.shape[0] if stop is None else stop
+
+    def __len__(self) -> int:
+        return int(self.stop - self.start)
+
+    def inputs(self, where: Where, dtype: DType) -> Array:
+        """These samples in the model's dtype, (n, …): an array of the caller's, or a view that must not be written to.
+
+        Raises ValueError where one of them is not finite.
+        """
+        n, place = sample_count(where), self._place(where)
+        x: Array
+        if not isinstance(self.x, np.ndarray):
+            with _reading:
+                read = self._read(place)
+        elif isinstance(place, slice):
+            read = self.x[place]
+        elif self.x.flags.c_contiguous and self.x.dtype.isnative:
+            read = np.empty((n, *self.x.shape[1:]), self.x.dtype)
+            # "clip" lets NumPy write to out directly; no index is out of range
+            np.take(self.x, place, axis=0, out=read, mode="clip")
+        else:  # take would copy all samples first
+            read = self.x[place]
+        with np.errstate(over="ignore"):  # what the model's dtype cannot hold becomes infinite, and is found below
+            x = np.ascontiguousarray(read, dtype)
+        if np.dtype(self.x.dtype).kind == "f" and not all_finite(x):
+            bad = int(np.flatnonzero(~np.isfinite(x).reshape(n, -1).all(axis=1))[0])
+            sample = where.start + bad if isinstance(where, slice) else where[bad]
+            raise ValueError(
+                f"{self.what} holds NaN or infinity (as {dtype}), first found in sample {sample}. "
+                "Remove or replace such samples."
+            )
+        return x
+
+    def labels(self, where: Where) -> tuple[Array, Array | None]:
+        """(labels, weights or None) of these samples."""
+        if self.y is None:
+            raise ValueError("y is missing: expected a label for each sample.")
+        place = self._place(where)
+        return self.y[place], None if self.weights is None else self.weights[place]
+
+    def _place(self, where: Where) -> Where:
+        """Where these samples stand in the whole arrays."""
+        if isinstance(where, slice):
+            return slice(self.start + where.start, self.start + where.stop)
+        return where + self.start if self.start else where
+
+    def _read(self, place: Where) -> Array:
+        """These samples of an array-like, which may want indices that rise (h5py's do) or know no more than slices."""
+        if isinstance(place, slice):
+            return np.asarray(self.x[place])
+        order = np.argsort(place)
+        try:
+            rising = np.asarray(self.x[place[order]])
+        except (TypeError, IndexError):
+            return np.concatenate([np.asarray(self.x[i : i + 1]) for i in place])
+        return rising[np.argsort(order)]
+
+
+# --------------------------------------------------------------------------------------- from the user's arguments to Data
+
+
+def collect(
+    x: Any,
+    y: Any,
+    sample_weight: Any = None,
+    class_weight: Mapping[int, float] | None = None,
+    *,
+    prepare: Callable[[Array], Array],
+    what: str = "x",
+    validation_split: Any = 0.0,
+) -> tuple[Data, Data | None]:
+    """(samples to train on, samples to validate on or None), from arguments of ``fit``; x is checked already.
+
+    prepare: brings all labels into the loss's form, or finds fault with them. validation_split: the share of the samples, the
+    last ones, to validate on.
+    """
+    if y is None:
+        raise ValueError("y is missing: expected a label for each sample.")
+    n = int(x.shape[0])
+    y = check_array(y, "y")
+    check_lengths(x=x, y=y)
+    y = np.asarray(y)
+    if y.dtype.kind == "f" and not np.isfinite(y).all():
+        raise ValueError("y holds NaN or infinity. Remove or replace such samples.")
+    weights = held_out = check_weights(sample_weight, n)
+    if class_weight is not None:
+        by_class = class_weights(class_weight, y)
+        weights = by_class if weights is None else weights * by_class
+    cut = _cut(n, validation_split)
+    y = prepare(y)
+    validation = Data(x, y, held_out, "the validation split's x", cut) if cut < n else None
+    return Data(x, y, weights, what, 0, cut), validation
+
+
+def _cut(n: int, share: Any) -> int:
+    """How many of n samples are left to train on."""
+    if not is_number(share) or not 0 <= share < 1:
+        raise ValueError(f"validation_split must be a number in [0, 1), received {share!r}.")
+    cut = math.floor(n * (1 - share))
+    if share and not 0 < cut < n:
+        raise ValueError(f"validation_split={share} of {n} samples leaves none to train on or none to validate on.")
+    return cut
 
 
 def check_array(value: Any, what: str) -> Any:
@@ -38,10 +169,10 @@ def check_array(value: Any, what: str) -> Any:
     return value
 
 
-def _is_numpys(dtype: Any) -> bool:
+def _is_numpys(dtype: object) -> bool:
     """Whether NumPy knows this dtype; another library's array has its own and goes through np.asarray."""
     try:
-        return dtype is not None and np.dtype(dtype) is not None
+        return dtype is not None and np.dtype(dtype) is not None  # type: ignore[call-overload]
     except TypeError:
         return False
 
@@ -61,7 +192,7 @@ def check_input(x: Any, expected: Shape, model: str, what: str = "x") -> Any:
         message += f" The data looks channels-first: use np.moveaxis({what}, 1, -1)."
     elif tuple(x.shape) == expected:
         message += f" For a single sample use {what}[None]."
-    elif np.prod(received) == np.prod(expected):
+    elif math.prod(received) == math.prod(expected):
         message += f" Use {what}.reshape({', '.join(map(str, (-1, *expected)))})."
     raise ValueError(message)
 
@@ -84,79 +215,17 @@ def check_weights(sample_weight: Any, n: int) -> Array | None:
     return weights
 
 
-def class_weights(class_weight: dict[int, float], y: Array) -> Array:
+def class_weights(class_weight: Mapping[int, float], y: Array) -> Array:
     """The weight of each sample's class, (n,); a class that is not named weighs 1. y: (n,), (n, 1) or one-hot (n, K)."""
     if y.ndim > 2:
         raise ValueError(f"class_weight expects labels of shape (n,), (n, 1) or (n, classes), received {y.shape}.")
     classes = np.asarray(y).argmax(axis=1) if y.ndim == 2 and y.shape[1] > 1 else np.asarray(y).reshape(len(y))
     weights = np.ones(len(y))
-    for label, weight in class_weight.items():
+    for label, weight in dict(class_weight).items():
         if not math.isfinite(weight) or weight < 0:
             raise ValueError(f"class_weight must be finite and not negative, received {weight} for class {label}.")
         weights[classes == label] = weight
     return weights
-
-
-def all_finite(array: Array) -> bool:
-    """Whether a contiguous array holds neither NaN nor infinity."""
-    # The square is the quick test, one pass that writes nothing; it can overflow where no number does.
-    with np.errstate(all="ignore"):
-        return bool(np.isfinite(np.vdot(array, array)) or np.isfinite(array).all())
-
-
-class Data:
-    """Samples, labels and weights of one ``fit``, ``evaluate`` or ``predict``.
-
-    x: any array, or anything with shape, dtype and slices. y: as the loss prepared it, or None. weights: (n,) float64 or
-    None. The arrays are not copied: a batch is read when it is needed. what: what messages call x.
-    """
-
-    def __init__(self, x: Any, y: Array | None = None, weights: Array | None = None, what: str = "x") -> None:
-        self.x, self.y, self.weights, self.what = x, y, weights, what
-
-    def __len__(self) -> int:
-        return int(self.x.shape[0])
-
-    def inputs(self, where: Where, dtype: np.dtype[Any], scratch: Workspace) -> Array:
-        """These samples in the model's dtype, (n, …). Raises ValueError where one of them is not finite."""
-        n = sample_count(where)
-        x = scratch.array("x", (n, *self.x.shape[1:]), dtype)
-        stored = self.x if isinstance(self.x, np.ndarray) else None
-        if stored is not None and not isinstance(where, slice) and stored.flags.c_contiguous and stored.dtype.isnative:
-            # in other layouts take would copy all samples first
-            read = x if stored.dtype == dtype else scratch.array("read", x.shape, stored.dtype)
-            # "clip" lets NumPy write to out directly; no index is out of range
-            np.take(stored, where, axis=0, out=read, mode="clip")
-        elif stored is not None or isinstance(where, slice):
-            read = self.x[where]
-        else:
-            read = self._gather(where)
-        if read is not x:
-            with np.errstate(over="ignore"):  # what the model's dtype cannot hold becomes infinite, and is found below
-                x[...] = read
-        if np.dtype(self.x.dtype).kind == "f" and not all_finite(x):
-            bad = int(np.flatnonzero(~np.isfinite(x).reshape(n, -1).all(axis=1))[0])
-            sample = where.start + bad if isinstance(where, slice) else where[bad]
-            raise ValueError(
-                f"{self.what} holds NaN or infinity (as {dtype}), first found in sample {sample}. "
-                "Remove or replace such samples."
-            )
-        return x
-
-    def _gather(self, where: Array) -> Array:
-        """These samples of an array-like, which may want indices that rise (h5py's do) or know no more than slices."""
-        order = np.argsort(where)
-        try:
-            rising = np.asarray(self.x[where[order]])
-        except (TypeError, IndexError):
-            return np.concatenate([np.asarray(self.x[i : i + 1]) for i in where])
-        return rising[np.argsort(order)]
-
-    def labels(self, where: Where) -> tuple[Array, Array | None]:
-        """(labels, weights or None) of these samples."""
-        if self.y is None:
-            raise ValueError("y is missing: expected a label for each sample.")
-        return self.y[where], None if self.weights is None else self.weights[where]
 
 
 def check_lengths(**arrays: Any) -> None:
@@ -165,3 +234,10 @@ def check_lengths(**arrays: Any) -> None:
     if len(set(lengths.values())) > 1:
         parts = ", ".join(f"{name} has {length}" for name, length in lengths.items())
         raise ValueError(f"x and y must hold the same number of samples, received different ones: {parts}.")
+
+
+def all_finite(array: Array) -> bool:
+    """Whether a contiguous array holds neither NaN nor infinity."""
+    # The square is the quick test, one pass that writes nothing; it can overflow where no number does.
+    with np.errstate(all="ignore"):
+        return bool(np.isfinite(np.vdot(array, array)) or np.isfinite(array).all())

@@ -1,28 +1,37 @@
-"""One batch, as it runs: cut into shards, each a job for a thread; their gradients summed in order; one optimizer step.
+"""One batch, as it runs: cut into shards, each a job for a thread; what they find is summed in a fixed tree.
 
-The shards follow from the batch size alone, and their results are added in their order. So the same seed gives the same bits
-with one thread or with many.
+Into how many shards follows from the batch size and the model's work alone. So the same seed gives the same bits with one
+thread or with many.
 """
 
+import functools
 import itertools
 import math
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
-from ..metrics import Metric
-from ..ops.geometry import Array
+from .. import backprop
+from ..contracts import Array, Cache, DType, Metric
+from ..layers import Stack
 from ..ops.random import RandomKey
-from ..optimizers import Optimizer
-from .data import Data, Where, all_finite, sample_count
-from .plan import Gradients, Plan, Workspace, layer_key
-from .workers import get_num_threads, run
+from ..tracing import Recorder
+from .data import Data, Where, all_finite, part, sample_count
+from .plan import Plan
+from .tree import Tree
+from .vector import Gradient, Layout, Range
+from .workers import run
 
 SHARD = 100  # samples: fewer make matrix products slow, more leave threads idle
-PIECE = 64 * 1024  # parameters: an array with more of them is updated by several threads
+MOST_SHARDS = 64  # of large batches, whose sums would take long
+WORTH_A_THREAD = 2**23  # multiplications forward: for fewer, to wake a thread costs more than it saves
 
 NO_STEP = "Try a smaller learning rate, and inputs scaled to about [0, 1]. This batch made no step."
+
+
+class NotFinite(FloatingPointError):
+    """A loss or a gradient is not finite."""
 
 
 class Sums(NamedTuple):
@@ -41,188 +50,147 @@ class Sums(NamedTuple):
         return Sums(self.loss + other.loss, self.samples + other.samples, metrics)
 
 
-def shards(n: int) -> list[tuple[int, int]]:
-    """Cut n samples into (first, last + 1), as equal as can be: at least two for 16 samples or more, none above SHARD."""
-    count = max(-(-n // SHARD), 2 if n >= 16 else 1)
+Result: TypeAlias = tuple[
+    Sums, Gradient | None
+]  # of a shard, or of several; without a gradient where a loss is not finite
+
+
+def work(stack: Stack) -> int:
+    """About how many multiplications forward takes for one sample: each parameter is used once at every place of the output."""
+    total = 0
+    for _, layer in stack.leaves():
+        shape = layer.output_shape or ()
+        total += math.prod(shape[:-1]) * sum(value.size for value in layer.params.values()) + math.prod(shape)
+    return total
+
+
+def shards(n: int, sample_work: int) -> list[tuple[int, int]]:
+    """Cut n samples into runs (start, stop), as equal as can be.
+
+    At least two from 16 samples on, and none above SHARD samples; but not so many that one of them would have less work than
+    is worth a thread, and no more than MOST_SHARDS.
+    """
+    wanted = max(-(-n // SHARD), 2 if n >= 16 else 1)
+    count = max(1, min(wanted, MOST_SHARDS, n * sample_work // WORTH_A_THREAD))
     edges = [n * i // count for i in range(count + 1)]
     return list(itertools.pairwise(edges))
 
 
-def _part(where: Where, first: int, last: int) -> Where:
-    """Samples first … last − 1 of those."""
-    return slice(where.start + first, where.start + last) if isinstance(where, slice) else where[first:last]
-
-
-def _check_finite(gradients: Gradients) -> None:
-    for name, gradient in gradients.items():
-        if not all_finite(gradient):
-            raise FloatingPointError(f"the gradient of {name!r} is not finite. {NO_STEP}")
-
-
 class Runner:
-    """Runs batches through a plan. Keeps the workers' arrays, so that a batch needs no fresh ones.
+    """Runs batches through a plan.
 
-    Arguments: plan: the model's steps and loss. layers: the model's, to name the one at fault. metrics: functions of
-    (y_true, y_pred). dtype: the model's.
+    Arguments: stack: the model's layers, built. plan: their steps and loss. metrics: functions of (y_true, y_pred). dtype: the
+    model's.
     """
 
-    def __init__(self, plan: Plan, layers: Sequence[Any], metrics: Sequence[Metric], dtype: np.dtype[Any]) -> None:
-        self.plan = plan
-        self.layers = layers
-        self.metrics = metrics
-        self.dtype = dtype
-        # append and pop are atomic; a queue's lock could be held for ever in a forked child
-        self._idle: list[Workspace] = []
-        self._gradients: list[Workspace] = []
+    def __init__(self, stack: Stack, plan: Plan, metrics: Sequence[Metric], dtype: DType) -> None:
+        self.stack, self.plan, self.metrics, self.dtype = stack, plan, metrics, dtype
+        self.layout = Layout(stack)
+        self.work = work(stack)
+        self._free: list[Gradient] = []  # to be used again; append and pop are atomic
 
     def predict(self, data: Data, where: slice, out: Array) -> None:
         """Write the predictions for these samples, (n, …), to out."""
 
         def job(shard: tuple[int, int]) -> None:
-            first, last = shard
-            scratch = self._borrow()
-            x = data.inputs(slice(where.start + first, where.start + last), self.dtype, scratch)
-            y, _ = self.plan.forward(x, False, None, scratch)
-            out[first:last] = self.plan.predictions(y)
-            self._idle.append(scratch)
+            start, stop = shard
+            y, _ = self.plan.forward(data.inputs(part(where, start, stop), self.dtype), False, None)
+            out[start:stop] = self.plan.predictions(y)
 
-        run(job, shards(sample_count(where)))
+        run(job, shards(sample_count(where), self.work))
 
     def evaluate(self, data: Data, where: slice) -> Sums:
         """Loss and metrics of these samples."""
-        return self._add(run(lambda shard: self._shard(data, where, shard, None), shards(sample_count(where))))
+        cuts = shards(sample_count(where), self.work)
+        tree: Tree[Sums] = Tree(len(cuts), Sums.plus)
+        run(lambda i: tree.put(i, self._forward(data, where, cuts[i], None)[0]), range(len(cuts)))
+        return functools.reduce(Sums.plus, tree.roots)
 
-    def gradients(self, data: Data, where: Where, key: int | None) -> tuple[Sums, list[Gradients]]:
-        """The sums of these samples, and each shard's gradients by address, which add up to the batch's.
+    def gradients(
+        self, data: Data, where: Where, key: int | None, lowest: int, ranges: Sequence[Range]
+    ) -> tuple[Sums, list[Gradient]]:
+        """The sums of these samples, and the gradient of their loss: one, or two to be added.
 
-        key: the batch's, from which dropout's masks follow; None turns the training mode off.
+        key: the batch's, from which dropout's masks follow; None turns the training mode off. lowest: the first step whose
+        gradients are wanted. ranges: the parts of the vector that are wanted. Whoever has done with the gradients gives them to
+        ``release``.
 
-        Raises FloatingPointError, with the first layer whose output is not finite, where the loss is not.
+        Raises NotFinite, with the first layer whose output is not finite, where the loss is not.
         """
-        parts = shards(sample_count(where))
-        while len(self._gradients) < len(parts):
-            self._gradients.append(Workspace())
-        try:
-            results = run(
-                lambda i: self._shard(data, where, parts[i], (key, self._gradients[i])),
-                range(len(parts)),
-            )
-        except KeyboardInterrupt:  # by force, perhaps: then a thread may still be writing into them
-            self._gradients = []
-            raise
-        sums = self._add(results)
+        cuts = shards(sample_count(where), self.work)
+
+        def add(left: Result, right: Result) -> Result:
+            sums, gradient, other = left[0].plus(right[0]), left[1], right[1]
+            if gradient is None or other is None:
+                return sums, None
+            for start, stop in ranges:
+                gradient.vector[start:stop] += other.vector[start:stop]
+            self.release([other])
+            return sums, gradient
+
+        def job(i: int) -> None:
+            sums, loss_cache, caches = self._forward(data, where, cuts[i], key)
+            finite = math.isfinite(sums.loss)
+            tree.put(i, (sums, self._backward(loss_cache, caches, lowest, ranges) if finite else None))
+
+        tree: Tree[Result] = Tree(len(cuts), add)
+        run(job, range(len(cuts)))
+        sums = functools.reduce(Sums.plus, [sums for sums, _ in tree.roots])
         if not math.isfinite(sums.loss):
-            raise FloatingPointError(self._explain(sums.loss, data, where, parts, key))
-        return sums, [gradients for _, gradients in results]
+            raise NotFinite(self._explain(sums.loss, data, where, cuts, key))
+        return sums, [gradient for _, gradient in tree.roots if gradient is not None]
 
-    def step(self, gradients: list[Gradients], params: dict[str, Array], optimizer: Optimizer, ops: Any) -> None:
-        """Sum the shards' gradients in their order and let the optimizer step.
+    def release(self, gradients: Sequence[Gradient]) -> None:
+        """Their arrays may be used again: fresh ones would cost a page fault for every 4 kB."""
+        self._free.extend(gradients)
 
-        A large parameter is cut into a piece for each thread. Every number is updated on its own, so the bits do not depend on
-        the pieces. For small parameters alone no other thread is woken: that would cost more than it saves.
-        """
-        for name, param in params.items():
-            if not param.flags.c_contiguous:
-                raise ValueError(
-                    f"{name} is changed in place and must be C-contiguous, received strides {param.strides}. "
-                    "Use np.ascontiguousarray(…)."
-                )
-        optimizer.build(params)
-        flat = {name: [np.ravel(part[name]) for part in gradients] for name in params}
-        threads = get_num_threads()
-        pieces = [
-            (name, slice(param.size * i // count, param.size * (i + 1) // count))
-            for name, param in params.items()
-            for count in [threads if param.size > PIECE else 1]
-            for i in range(count)
-        ]
-
-        def add(piece: tuple[str, slice]) -> None:
-            name, where = piece
-            for other in flat[name][1:]:
-                flat[name][0][where] += other[where]
-
-        def update(piece: tuple[str, slice]) -> None:
-            name, where = piece
-            slots = {slot: value.reshape(-1)[where] for slot, value in optimizer.slots[name].items()}
-            optimizer.update(params[name].reshape(-1)[where], flat[name][0][where], slots, rate, ops)
-
-        def add_and_update(piece: tuple[str, slice]) -> None:
-            add(piece)
-            update(piece)
-
-        def each(work: Callable[[tuple[str, slice]], None]) -> None:
-            if len(pieces) > len(params):
-                run(work, pieces)
-            else:
-                for piece in pieces:
-                    work(piece)
-
-        if optimizer.clipnorm is None:
-            rate = optimizer.prepare({})
-            each(add_and_update)
-        else:  # the norm of a gradient is known only when all of it is summed
-            each(add)
-            rate = optimizer.prepare({name: parts[0] for name, parts in flat.items()})
-            each(update)
-
-    def _shard(
-        self,
-        data: Data,
-        where: Where,
-        shard: tuple[int, int],
-        backward: tuple[int | None, Workspace] | None,
-    ) -> tuple[Sums, Gradients]:
-        """One shard forward, and backward where there is a (key, workspace for gradients)."""
-        first, last = shard
-        scratch = self._borrow()
-        n, part = sample_count(where), _part(where, first, last)
-        x = data.inputs(part, self.dtype, scratch)
-        y_true, weights = data.labels(part)
-        rng = None if backward is None or backward[0] is None else RandomKey(backward[0], first)
-        gradients: Gradients = {}
+    def _forward(
+        self, data: Data, where: Where, shard: tuple[int, int], key: int | None
+    ) -> tuple[Sums, Cache, list[Cache]]:
+        """One shard through the plan and the loss: its sums, and the caches of the loss and of the steps."""
+        start, stop = shard
+        n, own = sample_count(where), part(where, start, stop)
+        x = data.inputs(own, self.dtype)
+        y_true, weights = data.labels(own)
+        rng = None if key is None else RandomKey(key, start)
         with np.errstate(all="ignore"):  # what is not finite is looked for, and reported with its layer
-            y, caches = self.plan.forward(x, rng is not None, rng, scratch)
+            y, caches = self.plan.forward(x, rng is not None, rng)
+            assert self.plan.loss is not None
             value, cache = self.plan.loss.forward(y_true, y, sample_weight=weights, n=n)
             predicted = self.plan.predictions(y) if self.metrics else y
             found = [metric(y_true, predicted) for metric in self.metrics]
-            # Python's numbers, because a backup gives back no others: NumPy's would be rounded in another way
-            sums = Sums(float(value) * n, last - first, [(float(total), float(count)) for total, count in found])
-            if backward is not None and math.isfinite(value):
-                dy = np.array(self.plan.loss.backward(cache), y.dtype, order="C")  # a copy: a loss may keep its own
-                gradients = self.plan.backward(dy, caches, scratch, backward[1])
-                _check_finite(gradients)
-        self._idle.append(scratch)
-        return sums, gradients
+        # Python's numbers, because a backup gives back no others: NumPy's would be rounded in another way
+        metrics = [(float(total), float(count)) for total, count in found]
+        return Sums(float(value) * n, stop - start, metrics), cache, caches
 
-    def _borrow(self) -> Workspace:
-        """A workspace that no other thread uses."""
+    def _backward(self, loss_cache: Cache, caches: list[Cache], lowest: int, ranges: Sequence[Range]) -> Gradient:
+        """One shard's gradient. Raises NotFinite, with the parameter's address, where it is not finite."""
         try:
-            return self._idle.pop()
+            gradient = self._free.pop()
         except IndexError:
-            return Workspace()
+            gradient = Gradient(self.layout, self.dtype)
+        assert self.plan.loss is not None
+        with np.errstate(all="ignore"):
+            dy = np.array(self.plan.loss.backward(loss_cache), self.dtype, order="C")  # a copy: a loss may keep its own
+            self.plan.backward(dy, caches, gradient.named, lowest)
+            gradient.add_tied()
+        if not all(all_finite(gradient.vector[start:stop]) for start, stop in ranges):
+            bad = next(address for address, value in gradient.named.items() if not np.isfinite(value).all())
+            raise NotFinite(f"the gradient of {bad!r} is not finite. {NO_STEP}")
+        return gradient
 
-    @staticmethod
-    def _add(results: list[tuple[Sums, Gradients]]) -> Sums:
-        total = results[0][0]
-        for sums, _ in results[1:]:
-            total = total.plus(sums)
-        return total
-
-    def _explain(self, loss: float, data: Data, where: Where, parts: list[tuple[int, int]], key: int | None) -> str:
+    def _explain(self, loss: float, data: Data, where: Where, cuts: list[tuple[int, int]], key: int | None) -> str:
         """Go through the batch once more, layer by layer, to the first output that is not finite."""
-        found = len(self.layers)
-        for first, last in parts:
-            scratch = Workspace()
-            y = data.inputs(_part(where, first, last), self.dtype, scratch)
-            for position, layer in enumerate(self.layers):
-                rng = None if key is None else RandomKey(layer_key(key, position), first)
-                with np.errstate(all="ignore"):
-                    y, _ = layer.forward(y, training=key is not None, rng=rng)
-                if not np.isfinite(y).all():
-                    found = min(found, position)
-                    break
-        if found == len(self.layers):
+        found: list[tuple[int, str]] = []
+        for start, stop in cuts:
+            layers = [Recorder(layer, layer.name) for layer in self.stack.layers]
+            rng = None if key is None else RandomKey(key, start)
+            with np.errstate(all="ignore"):
+                backprop.forward(
+                    layers, data.inputs(part(where, start, stop), self.dtype), training=key is not None, rng=rng
+                )
+            outputs = [output for layer in layers for output in layer.outputs()]
+            found += [(i, name) for i, (name, y) in enumerate(outputs) if not np.isfinite(y).all()][:1]
+        if not found:
             return f"the loss is {loss}, although every layer's output is finite. {NO_STEP}"
-        name = self.layers[found].name
-        return f"the loss is {loss}; the first layer whose output is not finite is {name!r}. {NO_STEP}"
+        return f"the loss is {loss}; the first layer whose output is not finite is {min(found)[1]!r}. {NO_STEP}"

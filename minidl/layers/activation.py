@@ -1,11 +1,11 @@
 """Activations: the nonlinear functions, as layers of their own and as the ``activation=`` of other layers."""
 
-from typing import Any
+from typing import Unpack
 
-from ..ops.geometry import Array
+from ..contracts import Array, Gradients, Operations
 from ..ops.random import RandomKey
 from ..utils.lookup import by_name
-from .base import Layer, Shape
+from .base import Layer, LayerSettings
 
 # Each name stands for the operations <name>_forward(x) → y and <name>_backward(dy, y) → dx; linear needs none.
 ACTIVATIONS = {name: name for name in ("linear", "relu", "leaky_relu", "sigmoid", "tanh", "softmax")}
@@ -23,12 +23,12 @@ def check_activation(activation: str | None, what: str) -> str:
     return by_name(ACTIVATIONS, activation, "activation")
 
 
-def activate(ops: Any, activation: str, x: Array) -> Array:
+def activate(ops: Operations, activation: str, x: Array) -> Array:
     """y = activation(x)."""
     return x if activation == "linear" else getattr(ops, f"{activation}_forward")(x)
 
 
-def activate_backward(ops: Any, activation: str, dy: Array, y: Array) -> Array:
+def activate_backward(ops: Operations, activation: str, dy: Array, y: Array) -> Array:
     """dx from dy and from y, the activation's output."""
     return dy if activation == "linear" else getattr(ops, f"{activation}_backward")(dy, y)
 
@@ -42,15 +42,15 @@ class Activation(Layer):
     Input shape: any. Output shape: the same.
     """
 
-    def __init__(self, activation: str | None, *, name: str | None = None, input_shape: Shape | None = None) -> None:
-        super().__init__(name=name, input_shape=input_shape)
+    def __init__(self, activation: str | None, **common: Unpack[LayerSettings]) -> None:
+        super().__init__(**common)
         self.activation = check_activation(activation, f"{self} activation")
 
     def forward(self, x: Array, *, training: bool = False, rng: RandomKey | None = None) -> tuple[Array, Array]:
         y = x.copy() if self.activation == "linear" else activate(self.ops, self.activation, x)
         return y, y
 
-    def backward(self, dy: Array, cache: Array) -> tuple[Array, dict[str, Array]]:
+    def backward(self, dy: Array, cache: Array) -> tuple[Array, Gradients]:
         if self.activation == "linear":
             return dy.copy(), {}
         return activate_backward(self.ops, self.activation, dy, cache), {}

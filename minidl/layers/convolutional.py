@@ -1,15 +1,17 @@
 """The layers that slide a window over images: Conv2D and MaxPooling2D. Images are (height, width, channels), as in Keras."""
 
-from typing import Any
+from typing import Unpack
 
 import numpy as np
 
 from .. import initializers
-from ..initializers import Initializer, allocate
-from ..ops.geometry import Array, Pair, window_output
+from ..checks import check_choice, check_pair, check_positive
+from ..contracts import Array, DType, Gradients, Initializer, Pair, Shape
+from ..initializers import allocate
+from ..ops.geometry import window_output
 from ..ops.random import RandomKey
 from .activation import activate, activate_backward, check_activation
-from .base import Layer, Shape, check_choice, check_pair, check_positive
+from .base import Layer, LayerSettings
 
 PADDINGS = ("valid", "same")
 
@@ -59,10 +61,9 @@ class Conv2D(Layer):
         use_bias: bool = True,
         kernel_initializer: str | Initializer = "glorot_uniform",
         bias_initializer: str | Initializer = "zeros",
-        name: str | None = None,
-        input_shape: Shape | None = None,
+        **common: Unpack[LayerSettings],
     ) -> None:
-        super().__init__(name=name, input_shape=input_shape)
+        super().__init__(**common)
         self.filters = check_positive(filters, f"{self} filters")
         self.kernel_size = check_pair(kernel_size, f"{self} kernel_size")
         self.strides = check_pair(strides, f"{self} strides")
@@ -72,7 +73,7 @@ class Conv2D(Layer):
         self.kernel_initializer = initializers.get(kernel_initializer)
         self.bias_initializer = initializers.get(bias_initializer)
 
-    def build(self, input_shape: Shape, rng: np.random.Generator, dtype: np.dtype[Any]) -> Shape:
+    def build(self, input_shape: Shape, rng: np.random.Generator, dtype: DType) -> Shape:
         _check_images(self, input_shape, self.kernel_size, self.padding)
         shape = (*self.kernel_size, input_shape[2], self.filters)
         self.params = {"kernel": allocate(self.kernel_initializer, shape, rng, dtype)}
@@ -89,7 +90,7 @@ class Conv2D(Layer):
         y = activate(self.ops, self.activation, z)
         return y, (x, y)
 
-    def backward(self, dy: Array, cache: tuple[Array, Array]) -> tuple[Array, dict[str, Array]]:
+    def backward(self, dy: Array, cache: tuple[Array, Array]) -> tuple[Array, Gradients]:
         x, y = cache
         dz = activate_backward(self.ops, self.activation, dy, y)
         dx, dkernel, dbias = self.ops.conv2d_backward(dz, x, self.params["kernel"], self.strides, self.padding)
@@ -113,16 +114,14 @@ class MaxPooling2D(Layer):
         pool_size: int | Pair = (2, 2),
         strides: int | Pair | None = None,
         padding: str = "valid",
-        *,
-        name: str | None = None,
-        input_shape: Shape | None = None,
+        **common: Unpack[LayerSettings],
     ) -> None:
-        super().__init__(name=name, input_shape=input_shape)
+        super().__init__(**common)
         self.pool_size = check_pair(pool_size, f"{self} pool_size")
         self.strides = self.pool_size if strides is None else check_pair(strides, f"{self} strides")
         self.padding = check_choice(padding, PADDINGS, f"{self} padding")
 
-    def build(self, input_shape: Shape, rng: np.random.Generator, dtype: np.dtype[Any]) -> Shape:
+    def build(self, input_shape: Shape, rng: np.random.Generator, dtype: DType) -> Shape:
         _check_images(self, input_shape, self.pool_size, self.padding)
         rows = window_output(input_shape[0], self.pool_size[0], self.strides[0], self.padding)[0]
         columns = window_output(input_shape[1], self.pool_size[1], self.strides[1], self.padding)[0]
@@ -138,7 +137,7 @@ class MaxPooling2D(Layer):
         y, index = self.ops.max_pool2d_forward(x, self.pool_size, self.strides, self.padding)
         return y, (index, x.shape)
 
-    def backward(self, dy: Array, cache: tuple[Array, tuple[int, ...]]) -> tuple[Array, dict[str, Array]]:
+    def backward(self, dy: Array, cache: tuple[Array, tuple[int, ...]]) -> tuple[Array, Gradients]:
         index, x_shape = cache
         dx = self.ops.max_pool2d_backward(dy, index, x_shape, self.pool_size, self.strides, self.padding)
         return dx, {}

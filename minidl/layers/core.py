@@ -1,16 +1,17 @@
 """The layers that are not about images: Input, Dense, Flatten, Rescaling."""
 
 import math
-from typing import Any
+from typing import Unpack
 
 import numpy as np
 
 from .. import initializers
-from ..initializers import Initializer, allocate
-from ..ops.geometry import Array
+from ..checks import check_number, check_positive, check_shape
+from ..contracts import Array, DType, Gradients, Initializer, Shape
+from ..initializers import allocate
 from ..ops.random import RandomKey
 from .activation import activate, activate_backward, check_activation
-from .base import Layer, Shape, check_positive, check_shape
+from .base import Layer, LayerSettings
 
 
 class Input(Layer):
@@ -40,20 +41,23 @@ class Dense(Layer):
         kernel_initializer: str | Initializer = "glorot_uniform",
         bias_initializer: str | Initializer = "zeros",
         *,
-        name: str | None = None,
-        input_shape: Shape | None = None,
         input_dim: int | None = None,
+        **common: Unpack[LayerSettings],
     ) -> None:
-        if input_dim is not None and input_shape is not None:
-            raise ValueError(f"Dense takes input_dim or input_shape, received both: {input_dim!r} and {input_shape!r}.")
-        super().__init__(name=name, input_shape=(input_dim,) if input_dim is not None else input_shape)
+        if input_dim is not None:
+            if common.get("input_shape") is not None:
+                raise ValueError(
+                    f"Dense takes input_dim or input_shape, received both: {input_dim!r} and {common['input_shape']!r}."
+                )
+            common["input_shape"] = (input_dim,)
+        super().__init__(**common)
         self.units = check_positive(units, f"{self} units")
         self.activation = check_activation(activation, f"{self} activation")
         self.use_bias = bool(use_bias)
         self.kernel_initializer = initializers.get(kernel_initializer)
         self.bias_initializer = initializers.get(bias_initializer)
 
-    def build(self, input_shape: Shape, rng: np.random.Generator, dtype: np.dtype[Any]) -> Shape:
+    def build(self, input_shape: Shape, rng: np.random.Generator, dtype: DType) -> Shape:
         if len(input_shape) != 1:
             raise ValueError(
                 f"{self} expects input (features,), received {input_shape}. Add Flatten() before it to turn each sample "
@@ -71,7 +75,7 @@ class Dense(Layer):
         y = activate(self.ops, self.activation, z)
         return y, (x, y)
 
-    def backward(self, dy: Array, cache: tuple[Array, Array]) -> tuple[Array, dict[str, Array]]:
+    def backward(self, dy: Array, cache: tuple[Array, Array]) -> tuple[Array, Gradients]:
         x, y = cache
         dz = activate_backward(self.ops, self.activation, dy, y)
         dx, dkernel, dbias = self.ops.dense_backward(dz, x, self.params["kernel"])
@@ -86,7 +90,7 @@ class Flatten(Layer):
     Input shape: any, e.g. (H, W, C). Output shape: (H · W · C,).
     """
 
-    def build(self, input_shape: Shape, rng: np.random.Generator, dtype: np.dtype[Any]) -> Shape:
+    def build(self, input_shape: Shape, rng: np.random.Generator, dtype: DType) -> Shape:
         return (math.prod(input_shape),)
 
     def forward(
@@ -94,7 +98,7 @@ class Flatten(Layer):
     ) -> tuple[Array, tuple[int, ...]]:
         return x.reshape(len(x), math.prod(x.shape[1:])).copy(), x.shape
 
-    def backward(self, dy: Array, cache: tuple[int, ...]) -> tuple[Array, dict[str, Array]]:
+    def backward(self, dy: Array, cache: tuple[int, ...]) -> tuple[Array, Gradients]:
         return dy.reshape(cache).copy(), {}
 
 
@@ -106,18 +110,13 @@ class Rescaling(Layer):
     Input shape: any. Output shape: the same.
     """
 
-    def __init__(
-        self, scale: float, offset: float = 0.0, *, name: str | None = None, input_shape: Shape | None = None
-    ) -> None:
-        super().__init__(name=name, input_shape=input_shape)
-        for value, what in ((scale, "scale"), (offset, "offset")):
-            if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not math.isfinite(value):
-                raise ValueError(f"{self} {what} must be a finite number, received {value!r}.")
-        self.scale = float(scale)
-        self.offset = float(offset)
+    def __init__(self, scale: float, offset: float = 0.0, **common: Unpack[LayerSettings]) -> None:
+        super().__init__(**common)
+        self.scale = check_number(scale, f"{self} scale")
+        self.offset = check_number(offset, f"{self} offset")
 
     def forward(self, x: Array, *, training: bool = False, rng: RandomKey | None = None) -> tuple[Array, None]:
         return x * self.scale + self.offset, None
 
-    def backward(self, dy: Array, cache: None) -> tuple[Array, dict[str, Array]]:
+    def backward(self, dy: Array, cache: None) -> tuple[Array, Gradients]:
         return dy * self.scale, {}

@@ -1,10 +1,11 @@
 """Dropout: noise that keeps units from relying on each other."""
 
-import numpy as np
+from typing import Unpack
 
-from ..ops.geometry import Array
+from ..checks import check_number
+from ..contracts import Array, Gradients
 from ..ops.random import RandomKey
-from .base import Layer, Shape
+from .base import Layer, LayerSettings
 
 
 class Dropout(Layer):
@@ -16,11 +17,9 @@ class Dropout(Layer):
     Input shape: any. Output shape: the same.
     """
 
-    def __init__(self, rate: float, *, name: str | None = None, input_shape: Shape | None = None) -> None:
-        super().__init__(name=name, input_shape=input_shape)
-        if isinstance(rate, bool) or not isinstance(rate, int | float | np.number) or not 0 <= rate < 1:
-            raise ValueError(f"{self} rate must be a number in [0, 1), the share to drop, received {rate!r}.")
-        self.rate = float(rate)
+    def __init__(self, rate: float, **common: Unpack[LayerSettings]) -> None:
+        super().__init__(**common)
+        self.rate = check_number(rate, f"{self} rate", 0, 1, "the share to drop")
 
     def forward(
         self, x: Array, *, training: bool = False, rng: RandomKey | None = None
@@ -31,5 +30,5 @@ class Dropout(Layer):
             raise ValueError(f"{self}: in training, forward needs rng=RandomKey(key, first_sample) to draw its mask.")
         return self.ops.dropout(x, self.rate, rng), rng
 
-    def backward(self, dy: Array, cache: RandomKey | None) -> tuple[Array, dict[str, Array]]:
+    def backward(self, dy: Array, cache: RandomKey | None) -> tuple[Array, Gradients]:
         return (dy.copy() if cache is None else self.ops.dropout(dy, self.rate, cache)), {}

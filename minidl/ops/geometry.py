@@ -1,16 +1,8 @@
-"""Where a sliding window lands: output sizes and padding, the same arithmetic for convolution and pooling.
-
-Axis letters, here and in every module of ``ops`` and ``layers``: N samples, H height, W width, C channels, F filters,
-KH and KW the window's height and width, SH and SW the strides, OH and OW the output's height and width.
-"""
-
-from typing import Any
+"""Where a sliding window lands: output sizes and padding, the same arithmetic for convolution and pooling."""
 
 import numpy as np
-import numpy.typing as npt
 
-Array = npt.NDArray[Any]
-Pair = tuple[int, int]
+from ..contracts import Array, Pair
 
 
 def window_output(size: int, window: int, stride: int, padding: str) -> tuple[int, int, int]:

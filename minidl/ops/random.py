@@ -1,5 +1,6 @@
 """Randomness as values: every random number follows from the model's seed and from what it is for, never from a global state."""
 
+import hashlib
 from typing import NamedTuple
 
 import numpy as np
@@ -11,13 +12,24 @@ INITIALIZE, SHUFFLE, FORWARD = 0, 1, 2
 class RandomKey(NamedTuple):
     """What a layer gets as ``rng``: the same key gives the same numbers, always and everywhere.
 
-    key: a 64-bit integer made of (seed, purpose, the model's lifetime step, the layer's position in the model).
-    first_sample: the position in its batch of the first sample that the layer is given. A layer whose numbers depend on
-        ``first_sample + i`` for sample i draws the same ones however the batch is cut into shards.
+    key: a 64-bit integer made of (seed, purpose, the model's lifetime step) and the path to the layer. first_sample: the
+    position in its batch of the first sample that the layer is given. A layer whose numbers depend on ``first_sample + i``
+    for sample i draws the same ones however the batch is cut into shards. depth: how many stacks the layer stands in; 0 for
+    the key of a whole batch.
     """
 
     key: int
     first_sample: int
+    depth: int = 0
+
+    def layer(self, place: int) -> "RandomKey":
+        """The key of the layer at this place of the stack whose key this is."""
+        if self.depth == 0:
+            key = (self.key + place * 0x9E3779B97F4A7C15) % 2**64  # as far from its neighbours' as 64 bits allow
+        else:  # a hash, because of sums along a path several would be equal
+            text = f"{self.key % 2**64}/{place}".encode()
+            key = int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little")
+        return RandomKey(key, self.first_sample, self.depth + 1)
 
 
 def derive_key(seed: int, purpose: int, *counters: int) -> int:

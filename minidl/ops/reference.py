@@ -10,7 +10,8 @@ strides, OH and OW the output's height and width, D features of a sample, U unit
 
 import numpy as np
 
-from .geometry import Array, Pair, pad_images
+from ..contracts import Array, Pair
+from .geometry import pad_images
 from .random import RandomKey
 
 # --------------------------------------------------------------------------------------------------------------- dense

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ..geometry import Array, Pair, pad_images
+from ...contracts import Array, Pair
+from ..geometry import pad_images
 from .jit import jit
 
 # Floats of a tile's columns: 1 MB in float32, half of the L2 cache of most of today's server cores.

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..geometry import Array
+from ...contracts import Array
 from ..random import RandomKey
 from .jit import jit
 

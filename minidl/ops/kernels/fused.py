@@ -10,7 +10,7 @@ Axis letters as in ``ops.reference``, and G: the filters F, filled up with zeros
 
 import numpy as np
 
-from ..geometry import Array
+from ...contracts import Array
 from .jit import jit
 from .vector import (
     HALF,
@@ -32,9 +32,6 @@ from .vector import (
 )
 
 BLOCK = 2 * LANES  # filters at a time: with the 4 pixels of a pool's window that makes 8 sums
-ABREAST = (
-    2 if LANES == 16 else 1
-)  # windows at a time: AVX-512 has 32 registers, enough for 16 sums to hide the adder's latency
 DOWN = HALF  # an index into the pool's window is row · DOWN + column, which is a lane of ``pair``
 CUT = LANES  # in the place of an index: the ReLU was at 0
 TAPS = 5  # the widest window of conv_pool_dkernel_narrow: one sum each
@@ -69,24 +66,23 @@ def _pool(v0, v1, v2, v3, relu):
 def conv_pool_forward(x, kernel, bias, relu, y, index):
     """y = 2×2 max-pool of relu(x ∗ kernel + bias), index = where in its window (row · DOWN + column), or CUT.
 
-    x (N, H, W, C), kernel (KH, KW · C, G), bias (G,) → y (N, OH, OW, F), index (N, OH, OW, G) uint8; OW ≥ ABREAST. Adding
-    the bias and cutting at 0 keep the order of numbers, so the ReLU may follow the maximum.
+    x (N, H, W, C), kernel (KH, KW · C, G), bias (G,) → y (N, OH, OW, F), index (N, OH, OW, G) uint8. Adding the bias
+    and cutting at 0 keep the order of numbers, so the ReLU may follow the maximum.
     """
     samples, rows, columns, filters = y.shape
     height, width, channels = x.shape[1:]
     window, run, padded = kernel.shape
     pixels, weights, pooled, where = x.reshape(-1), kernel.reshape(-1), y.reshape(-1), index.reshape(-1)
     right, down = channels, width * channels
-    best = np.empty(2 * padded, y.dtype)
+    best = np.empty(padded, y.dtype)
     for n in range(samples):
         for i in range(rows):
-            for step in range(0, columns, ABREAST):
-                j = min(step, columns - ABREAST)  # where the last would stand over, the one before it is done again
+            for j in range(columns):
                 corner = ((n * height + 2 * i) * width + 2 * j) * channels
                 out = (n * rows + i) * columns + j
                 for f in range(0, padded, BLOCK):
-                    a0 = a1 = a2 = a3 = a4 = a5 = a6 = a7 = load(bias, f)
-                    b0 = b1 = b2 = b3 = b4 = b5 = b6 = b7 = load(bias, f + LANES)
+                    a0 = a1 = a2 = a3 = load(bias, f)
+                    b0 = b1 = b2 = b3 = load(bias, f + LANES)
                     for k in range(window):
                         pixel, weight = corner + k * down, k * run * padded + f
                         for _ in range(run):
@@ -99,15 +95,6 @@ def conv_pool_forward(x, kernel, bias, relu, y, index):
                             a2, b2 = multiply_add(value, a, a2), multiply_add(value, b, b2)
                             value = spread(pixels, pixel + down + right)
                             a3, b3 = multiply_add(value, a, a3), multiply_add(value, b, b3)
-                            if ABREAST == 2:
-                                value = spread(pixels, pixel + 2 * right)
-                                a4, b4 = multiply_add(value, a, a4), multiply_add(value, b, b4)
-                                value = spread(pixels, pixel + 3 * right)
-                                a5, b5 = multiply_add(value, a, a5), multiply_add(value, b, b5)
-                                value = spread(pixels, pixel + down + 2 * right)
-                                a6, b6 = multiply_add(value, a, a6), multiply_add(value, b, b6)
-                                value = spread(pixels, pixel + down + 3 * right)
-                                a7, b7 = multiply_add(value, a, a7), multiply_add(value, b, b7)
                             pixel += 1
                             weight += padded
                     a, place = _pool(a0, a1, a2, a3, relu)
@@ -116,16 +103,7 @@ def conv_pool_forward(x, kernel, bias, relu, y, index):
                     b, place = _pool(b0, b1, b2, b3, relu)
                     store(best, f + LANES, b)
                     store(where, out * padded + f + LANES, place)
-                    if ABREAST == 2:
-                        a, place = _pool(a4, a5, a6, a7, relu)
-                        store(best, padded + f, a)
-                        store(where, (out + 1) * padded + f, place)
-                        b, place = _pool(b4, b5, b6, b7, relu)
-                        store(best, padded + f + LANES, b)
-                        store(where, (out + 1) * padded + f + LANES, place)
                 copy(best, 0, pooled, out * filters, filters)
-                if ABREAST == 2:
-                    copy(best, padded, pooled, (out + 1) * filters, filters)
 
 
 @jit

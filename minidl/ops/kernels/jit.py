@@ -13,6 +13,8 @@ import numba
 from numba.core.caching import CompileResultCacheImpl, FunctionCache
 from numba.core.compiler_lock import global_compiler_lock
 
+from ...utils.forks import fork_safe
+
 OPTIONS: dict[str, Any] = {
     # Shards run in Python threads, so a kernel must let go of the interpreter's lock; it is itself serial.
     "nogil": True,
@@ -24,13 +26,7 @@ OPTIONS: dict[str, Any] = {
 
 _noticed = False
 
-if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
-    # A child forked while another thread compiles would find the lock taken by a thread that it does not have.
-    os.register_at_fork(
-        before=global_compiler_lock.acquire,
-        after_in_parent=global_compiler_lock.release,
-        after_in_child=global_compiler_lock.release,
-    )
+fork_safe(global_compiler_lock)  # another thread may be compiling
 
 
 def jit(function: Callable[..., Any]) -> Any:

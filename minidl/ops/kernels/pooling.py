@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from ..geometry import Array, Pair, window_output
+from ...contracts import Array, Pair
+from ..geometry import window_output
 from .jit import jit
 
 

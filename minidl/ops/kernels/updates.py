@@ -5,7 +5,7 @@ The rules are those of ``ops.reference``; the arrays may have any shape but must
 
 import numpy as np
 
-from ..geometry import Array
+from ...contracts import Array
 from .jit import jit
 
 

@@ -16,7 +16,7 @@ from numba.core import cgutils
 from numba.core.registry import cpu_target
 from numba.extending import lower_builtin, models, register_model, type_callable
 
-from ..geometry import Array
+from ...contracts import Array
 
 # As many as a register holds: 16 with AVX-512, 8 with AVX2. Elsewhere LLVM takes several registers. The processor is the one
 # that Numba compiles for, and keeps compiled kernels apart by.

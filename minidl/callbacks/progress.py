@@ -4,7 +4,8 @@ import sys
 import time
 from typing import Any
 
-from .callbacks import Callback, Logs
+from ..contracts import Logs
+from .base import Callback
 
 
 def check_verbose(verbose: Any) -> int:

@@ -1,0 +1,84 @@
+"""Checks of arguments: each returns the value in the form that the library uses, or says what was expected and received."""
+
+import math
+from typing import Any, TypeGuard
+
+import numpy as np
+
+from .contracts import Pair, Shape
+
+
+def is_integer(value: object) -> TypeGuard[int]:
+    """True for 3 and np.int64(3), not for True or 3.0."""
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """True for Python's and NumPy's integers and floats, not for True or an array."""
+    return isinstance(value, int | float | np.number) and not isinstance(value, bool)
+
+
+def check_number(value: object, what: str, low: float = -math.inf, below: float = math.inf, note: str = "") -> float:
+    """The value as a float, where it is a number in [low, below), which leaves out NaN and infinity.
+
+    note: what the number means, for the message.
+    """
+    if not is_number(value) or not (low <= value < below) or value == -math.inf:
+        bounds = f"a number in [{low}, {'∞' if below == math.inf else below})"
+        allowed = "a finite number" if low == -math.inf else bounds
+        raise ValueError(f"{what} must be {allowed}{note and ', ' + note}, received {value!r}.")
+    return float(value)
+
+
+def check_positive(value: object, what: str) -> int:
+    """The value as an int, where it is a positive integer."""
+    if not is_integer(value) or value <= 0:
+        raise ValueError(f"{what} must be a positive integer, received {value!r}.")
+    return int(value)
+
+
+def check_count(value: object, what: str) -> int:
+    """The value as an int, where it is an integer ≥ 0."""
+    if not is_integer(value) or value < 0:
+        raise ValueError(f"{what} must be an integer ≥ 0, received {value!r}.")
+    return int(value)
+
+
+def check_name(name: object) -> str:
+    """The name of a layer: a text without the "/" that addresses its parameters."""
+    if not isinstance(name, str) or not name or "/" in name:
+        raise ValueError(f"a layer's name must be a text without '/', received {name!r}.")
+    return name
+
+
+def check_shape(value: Any, what: str) -> Shape:
+    """The value as a tuple of positive integers; a bare integer n counts as (n,)."""
+    if is_integer(value):
+        value = (value,)
+    if not isinstance(value, tuple | list) or not all(is_integer(size) and size > 0 for size in value):
+        raise ValueError(
+            f"{what} must be a tuple of positive integers, the shape of one sample without the batch axis, "
+            f"received {value!r}."
+        )
+    shape = tuple(int(size) for size in value)
+    # the product last: of huge numbers it would take long
+    if len(shape) > 63 or max(shape, default=1) >= 2**63 or math.prod(shape) >= 2**63:
+        raise ValueError(f"{what} must be one that NumPy can hold: 63 axes, less than 2⁶³ numbers, received {value!r}.")
+    return shape
+
+
+def check_pair(value: object, what: str) -> Pair:
+    """A window or stride: a positive integer for both axes, or a pair (height, width)."""
+    pair = tuple(value) if isinstance(value, tuple | list) else (value, value)
+    if len(pair) != 2 or not all(is_integer(size) and size > 0 for size in pair):
+        raise ValueError(f"{what} must be a positive integer or a pair of them, received {value!r}.")
+    if int(pair[0]) * int(pair[1]) >= 2**31:  # the place in a pool's window is kept as an int32
+        raise ValueError(f"{what} must be less than 2³¹ cells in all, received {value!r}.")
+    return int(pair[0]), int(pair[1])
+
+
+def check_choice(value: object, choices: tuple[str, ...], what: str) -> str:
+    """The value in lower case, where it is one of the choices."""
+    if not isinstance(value, str) or value.lower() not in choices:
+        raise ValueError(f"{what} must be {' or '.join(map(repr, choices))}, received {value!r}.")
+    return value.lower()

@@ -1,0 +1,83 @@
+"""BLAS, kept single-threaded while our own threads work: two kinds of threads would wait for each other by spinning."""
+
+import threading
+from functools import cache
+from types import TracebackType
+from typing import Any, ClassVar
+
+from threadpoolctl import ThreadpoolController
+
+from ..utils.forks import fork_safe
+from .interrupts import Uninterrupted
+
+
+@cache
+def _blas() -> list[Any]:
+    """The BLAS libraries of this process. Looking for them takes long, so it is done once."""
+    return list(ThreadpoolController().select(user_api="blas").lib_controllers)
+
+
+def _set_blas_threads(counts: list[int]) -> None:
+    """Set the number of threads of each library, from whichever thread we are in."""
+    for library, count in zip(_blas(), counts, strict=True):
+        # threadpoolctl 3.8 and newer let one thread at a time set them, and ignore all others without a word. Our blocks are
+        # counted, so they know what they do.
+        release = getattr(library, "clear_controlling_thread", lambda force: None)
+        release(force=True)
+        library.set_num_threads(count)
+        release(force=True)
+
+
+def limit_this_thread() -> None:
+    """An OpenBLAS on top of OpenMP has a limit for each thread, so a worker sets its own, once and for all."""
+    for library in _blas():
+        if getattr(library, "threading_layer", None) == "openmp":
+            library.set_num_threads(1)
+
+
+class SingleThreadedBlas:
+    """``with SingleThreadedBlas():`` BLAS uses one thread, in the whole process.
+
+    The limit is global, so two overlapping blocks would each restore what they found, and leave it wrong: the blocks are
+    counted, and only the last to end restores.
+    """
+
+    _inside: ClassVar[list[int]] = []  # the threads that are in a block, once for each block
+    _before: ClassVar[list[int]] = []
+    _counted = False  # whether this block is among them
+
+    def __enter__(self) -> None:
+        try:
+            with Uninterrupted(), _lock:
+                if not SingleThreadedBlas._inside:
+                    SingleThreadedBlas._before = [library.num_threads for library in _blas()]
+                    _set_blas_threads([1] * len(_blas()))
+                SingleThreadedBlas._inside.append(threading.get_ident())
+                self._counted = True
+        except BaseException:  # Ctrl-C: the block will not be entered, so nothing else would leave it
+            self._end()
+            raise
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._end()
+
+    def _end(self) -> None:
+        with Uninterrupted(), _lock:
+            if self._counted:
+                self._counted = False
+                SingleThreadedBlas._inside.remove(threading.get_ident())
+                if not SingleThreadedBlas._inside:
+                    _set_blas_threads(SingleThreadedBlas._before)
+
+
+def _only_this_thread() -> None:
+    """A forked child has one thread, the one that forked: nobody else would leave the blocks of its parent's others."""
+    inside = [thread for thread in SingleThreadedBlas._inside if thread == threading.get_ident()]
+    if SingleThreadedBlas._inside and not inside:
+        _set_blas_threads(SingleThreadedBlas._before)
+    SingleThreadedBlas._inside = inside
+
+
+_lock = fork_safe(after_in_child=_only_this_thread)

@@ -1,0 +1,56 @@
+"""A sum in one fixed binary tree: the same bits, whoever adds and in whatever order the terms arrive."""
+
+import threading
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+Value = TypeVar("Value")
+Node = tuple[int, int]  # the leaves from … to …
+
+
+def halves(node: Node) -> tuple[Node, Node]:
+    """Both parts of a node; the left one has the larger half of its leaves."""
+    middle = (node[0] + node[1] + 1) // 2
+    return (node[0], middle), (middle, node[1])
+
+
+class Tree(Generic[Value]):
+    """Adds up the values of n leaves, any two sums that belong together as soon as both are there.
+
+    So, where the leaves come roughly in order, no more than about log₂ n sums are waiting at a time. add: (left, right) →
+    their sum; it may change left. The last sum of all is not made: ``roots`` are the two that it would add.
+    """
+
+    def __init__(self, n: int, add: Callable[[Value, Value], Value]) -> None:
+        self.n, self.add = n, add
+        self._waiting: dict[Node, Value] = {}
+        self._lock = threading.Lock()
+
+    def put(self, leaf: int, value: Value) -> None:
+        """The value of this leaf; from any thread."""
+        node = (leaf, leaf + 1)
+        for parent in reversed(self._path(leaf)[1:]):  # from the nearest node above it to a child of the root
+            left, right = halves(parent)
+            with self._lock:
+                other = self._waiting.pop(right if node == left else left, None)
+                if other is None:
+                    self._waiting[node] = value
+                    return
+            value = self.add(value, other) if node == left else self.add(other, value)
+            node = parent
+        with self._lock:
+            self._waiting[node] = value
+
+    def _path(self, leaf: int) -> list[Node]:
+        """The nodes above a leaf, from the root on."""
+        path, node = [], (0, self.n)
+        while node[1] - node[0] > 1:
+            path.append(node)
+            left, right = halves(node)
+            node = left if leaf < left[1] else right
+        return path
+
+    @property
+    def roots(self) -> list[Value]:
+        """The sums of the left and of the right half of all leaves; the value itself of a single leaf."""
+        return [self._waiting[node] for node in sorted(self._waiting)]

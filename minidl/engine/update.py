@@ -1,0 +1,64 @@
+"""The end of a training step, as pure functions of vectors: the last sum of the shards' gradients, and the optimizer's step."""
+
+from collections.abc import Sequence
+
+from ..contracts import Array, Operations
+from ..optimizers import Optimizer
+from .vector import Gradient, Parameters, Range, Slots
+from .workers import get_num_threads, run
+
+PIECE = 64 * 1024  # numbers: where there are more, several threads share them
+
+
+def update(
+    parameters: Parameters,
+    gradients: Sequence[Gradient],
+    ranges: Sequence[Range],
+    optimizer: Optimizer,
+    slots: Slots,
+    ops: Operations,
+) -> None:
+    """One step of the optimizer.
+
+    gradients: one, or two whose sum it is; the first one is changed. ranges: what is trained. Every number is updated on its
+    own, so the bits do not depend on the pieces that the threads take.
+    """
+    gradient, *others = (each.vector for each in gradients)
+    params, state = parameters.vector, slots.vectors
+
+    def add(piece: slice) -> None:
+        for other in others:
+            gradient[piece] += other[piece]
+
+    def step(piece: slice) -> None:
+        own = {slot: vector[piece] for slot, vector in state.items()}
+        optimizer.update(params[piece], gradient[piece], own, rate, ops)
+
+    def add_and_step(piece: slice) -> None:
+        add(piece)
+        step(piece)
+
+    parts = pieces(ranges)
+    if optimizer.clipnorm is None:
+        rate = optimizer.prepare({})
+        run(add_and_step, parts)
+    else:  # the norm of a gradient is known only when all of it is summed
+        run(add, parts)
+        rate = optimizer.prepare(_trained(gradients[0], parameters, ranges))
+        run(step, parts)
+
+
+def pieces(ranges: Sequence[Range]) -> list[slice]:
+    """The ranges, cut so that each thread gets a part of many numbers; of few, only the calling thread gets any."""
+    total = sum(stop - start for start, stop in ranges)
+    size = max(-(-total // get_num_threads()), PIECE)
+    return [slice(i, min(i + size, stop)) for start, stop in ranges for i in range(start, stop, size)]
+
+
+def _trained(gradient: Gradient, parameters: Parameters, ranges: Sequence[Range]) -> dict[str, Array]:
+    """The gradients by address of what is trained."""
+    return {
+        address: gradient.named[address]
+        for address, place in parameters.layout.places.items()
+        if any(start <= place.start and place.stop <= stop for start, stop in ranges)
+    }

@@ -1,0 +1,158 @@
+"""All parameters of a model in one vector, and so its gradients and its optimizer's state; what layers hold are named views."""
+
+from collections.abc import Collection, Mapping
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..contracts import Array, DType, LayerLike, Shape
+from ..layers.stack import Stack
+from ..optimizers import Optimizer
+
+Range = tuple[int, int]  # of a vector: from …, to …
+
+
+class Place(NamedTuple):
+    """Where a parameter lies in the vector. owners: the ids of the layers that have it; several, where it is tied."""
+
+    start: int
+    stop: int
+    shape: Shape
+    owners: tuple[int, ...]
+
+
+class Layout:
+    """The places of all parameters of a stack, in order, by address. One that is tied has one place and several addresses.
+
+    Raises ValueError where two parameters share memory in another way than being the same array.
+    """
+
+    def __init__(self, stack: Stack) -> None:
+        self.ties = stack.ties()
+        self.places: dict[str, Place] = {}
+        self.size = 0
+        owners: dict[str, list[int]] = {}
+        for address, layer in stack.leaves():
+            for name in layer.params:
+                own = f"{address}/{name}"
+                owners.setdefault(self.ties.get(own, own), []).append(id(layer))
+        params = stack.params
+        _check_apart(params)
+        for address, value in params.items():
+            self.places[address] = Place(self.size, self.size + value.size, value.shape, tuple(owners[address]))
+            self.size += value.size
+
+    def views(self, vector: Array) -> dict[str, Array]:
+        """The parts of a vector by address, in the parameters' shapes."""
+        return {
+            address: vector[place.start : place.stop].reshape(place.shape) for address, place in self.places.items()
+        }
+
+    def ranges(self, frozen: Collection[int]) -> list[Range]:
+        """What a training step changes: all but the parameters of these layers."""
+        found: list[Range] = []
+        for place in self.places.values():
+            if not any(owner in frozen for owner in place.owners):
+                if found and found[-1][1] == place.start:
+                    found[-1] = (found[-1][0], place.stop)
+                else:
+                    found.append((place.start, place.stop))
+        return found
+
+
+def _check_apart(params: Mapping[str, Array]) -> None:
+    """Raise a ValueError where two of the arrays overlap."""
+    bounds = sorted((*_bounds(value), address) for address, value in params.items() if value.size)
+    for (_, end, one), (start, _, other) in pairwise(bounds):
+        if start < end and np.shares_memory(params[one], params[other]):
+            raise ValueError(
+                f"the parameters {one!r} and {other!r} share memory, but are not the same array, as when one is a part or a "
+                "transpose of the other. To tie them, give both layers the very same array, and transpose it in forward: "
+                "x @ self.params['kernel'].T; otherwise give one of them a .copy()."
+            )
+
+
+def _bounds(array: Array) -> tuple[int, int]:
+    """The addresses in memory of its first byte, and behind its last one."""
+    start = array.__array_interface__["data"][0]
+    spans = [(size - 1) * stride for size, stride in zip(array.shape, array.strides, strict=True)]
+    return start + sum(min(span, 0) for span in spans), start + sum(max(span, 0) for span in spans) + array.itemsize
+
+
+class Parameters:
+    """The vector of a stack's parameters. From here on the layers' ``params`` are views into it.
+
+    Raises what Layout does.
+    """
+
+    def __init__(self, stack: Stack, dtype: DType) -> None:
+        self.layout = Layout(stack)
+        self.vector = np.zeros(self.layout.size, dtype)
+        self._views: list[tuple[LayerLike, str, Array]] = []
+        views = self.layout.views(self.vector)
+        for address, layer in stack.leaves():
+            for name in list(layer.params):
+                own = f"{address}/{name}"
+                self._views.append((layer, name, views[self.layout.ties.get(own, own)]))
+        for layer, name, view in self._views:
+            _put(layer, name, view)
+
+    def hold(self) -> bool:
+        """Take over what the layers have in the place of a view, as when a layer has set its params anew; False where these are
+        no longer of the same names and shapes."""
+        for layer, name, view in self._views:
+            value = layer.params.get(name)
+            if value is not view:
+                if value is None or np.shape(value) != view.shape:
+                    return False
+                _put(layer, name, view)
+        return True
+
+
+def _put(layer: Any, name: str, view: Array) -> None:
+    """Copy a parameter into the view, and let the layer have that instead, under every name by which it knows the array."""
+    value = layer.params[name]
+    view[...] = value
+    layer.params = {**layer.params, name: view}
+    for key, other in list(vars(layer).items()):
+        if other is value:
+            setattr(layer, key, view)
+
+
+class Gradient:
+    """One gradient of all parameters: a vector, and its parts by address. Each tied parameter's further owners have an array of
+    their own, which ``add_tied`` adds to the first one's."""
+
+    def __init__(self, layout: Layout, dtype: DType) -> None:
+        self.vector = np.zeros(layout.size, dtype)
+        self.named = layout.views(self.vector)
+        self._ties = layout.ties
+        self.named |= {address: np.zeros_like(self.named[first]) for address, first in layout.ties.items()}
+
+    def add_tied(self) -> None:
+        """Make the gradient of each tied parameter the sum of its owners'."""
+        for address, first in self._ties.items():
+            self.named[first] += self.named[address]
+
+
+class Slots:
+    """The optimizer's state, one vector for each of its kinds; ``optimizer.slots`` are views into them.
+
+    What the optimizer holds for a parameter of the same name and shape is kept.
+    """
+
+    def __init__(self, optimizer: Optimizer, layout: Layout, dtype: DType) -> None:
+        self.vectors = {slot: np.zeros(layout.size, dtype) for slot in optimizer.slot_names}
+        by_slot = {slot: layout.views(vector) for slot, vector in self.vectors.items()}
+        self.views = {address: {slot: by_slot[slot][address] for slot in by_slot} for address in layout.places}
+        for address, own in self.views.items():
+            for slot, view in own.items():
+                value = optimizer.slots.get(address, {}).get(slot)
+                if value is not None and value.shape == view.shape:
+                    view[...] = value
+        optimizer.slots = self.views
+
+    def hold(self, optimizer: Optimizer) -> bool:
+        """Whether this is the state that the optimizer still works with."""
+        return optimizer.slots is self.views and optimizer.slot_names == tuple(self.vectors)

@@ -1,0 +1,88 @@
+"""Residual: layers whose input is added to their output, so that they have to learn the difference alone."""
+
+from collections.abc import Sequence
+from typing import Any, Unpack
+
+import numpy as np
+
+from .. import backprop
+from ..contracts import Array, Cache, Config, DType, Gradients, Shape
+from ..ops.random import RandomKey
+from .base import LayerSettings
+from .stack import Stack, build_layer
+
+
+class Residual(Stack):
+    """y = x + f(x), where f is the layers in order; or y = projection(x) + f(x), where f changes the shape (He et al. 2016).
+
+    Forward:  y = projection(x) + f(x); without a projection, y = x + f(x).
+    Backward: dy goes into both branches, and what comes out of them adds up to dx; without a projection, dx = dy + df.
+
+    Arguments: layers: those of f. projection: a layer that brings x to the shape of f(x), e.g. Conv2D(64, 1, strides=2).
+
+    Input shape: what f takes. Output shape: what f gives. ``layers`` holds those of f, and then the projection.
+    """
+
+    def __init__(self, layers: Sequence[Any], projection: Any = None, **common: Unpack[LayerSettings]) -> None:
+        self.projected = False
+        super().__init__(layers, **common)
+        if not self.layers:
+            raise ValueError(f"{self} needs layers, e.g. Residual([Dense(64, activation='relu'), Dense(64)]).")
+        if projection is not None:
+            self.projected = True
+            self.add(projection)
+        self._count = len(self.layers)
+
+    def branches(self) -> tuple[list[Any], Any]:
+        """The layers of f, and the projection or None."""
+        if len(self.layers) != self._count:
+            raise ValueError(f"{self} cannot take or lose layers once it is made: make a new one.")
+        return (self.layers[:-1], self.layers[-1]) if self.projected else (self.layers, None)
+
+    def forward(self, x: Array, *, training: bool = False, rng: RandomKey | None = None) -> tuple[Array, Cache]:
+        layers, projection = self.branches()
+        y, caches = backprop.forward(layers, x, training=training, rng=rng)
+        if projection is None:
+            return x + y, (caches, None)
+        skip, cache = projection.forward(x, training=training, rng=None if rng is None else rng.layer(len(layers)))
+        return skip + y, (caches, cache)
+
+    def backward(self, dy: Array, cache: Cache) -> tuple[Array, Gradients]:
+        (layers, projection), (caches, skip) = self.branches(), cache
+        dx, gradients = backprop.backward(layers, dy, caches)
+        if projection is None:
+            return self._with_ties(dx + dy, gradients)
+        dskip, own = projection.backward(dy, skip)
+        return self._with_ties(
+            dx + dskip, gradients | {f"{projection.name}/{name}": value for name, value in own.items()}
+        )
+
+    def get_config(self) -> Config:
+        layers, projection = self.branches()
+        return {"layers": layers, "projection": projection, "name": self.name}
+
+    def _next_input_shape(self) -> Shape | None:
+        return self.input_shape if self.projected else self.output_shape
+
+    def _build_layers(self, shape: Shape, generators: Sequence[np.random.Generator], dtype: DType) -> Shape:
+        layers, projection = self.branches()
+        output = skip = shape
+        for layer, rng in zip(layers, generators, strict=False):
+            output = build_layer(layer, output, rng, dtype)
+        if projection is not None:
+            skip = build_layer(projection, shape, generators[-1], dtype)
+        if skip != output:
+            given = f"the projection turns that into {skip}" if projection is not None else _projection(shape, output)
+            raise ValueError(f"{self}: its layers turn {shape} into {output}, which cannot be added to x; {given}.")
+        return output
+
+
+def _projection(shape: Shape, output: Shape) -> str:
+    """What to write where x and f(x) differ in shape."""
+    if len(shape) == len(output) == 1:
+        return f"use projection=Dense({output[0]})"
+    if len(shape) == len(output) == 3:
+        strides = tuple(-(-before // after) for before, after in zip(shape[:2], output[:2], strict=True))
+        if tuple((size - 1) // stride + 1 for size, stride in zip(shape[:2], strides, strict=True)) == output[:2]:
+            return f"use projection=Conv2D({output[2]}, 1, strides={strides})"
+    return f"use padding='same' in the layers, or give a projection, a layer that turns {shape} into {output}"

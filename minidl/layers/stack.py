@@ -1,0 +1,387 @@
+"""A stack: layers in order, and a layer itself, so that a stack can stand in a stack."""
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any, Unpack
+
+import numpy as np
+
+from .. import backprop
+from ..checks import check_name, check_shape
+from ..contracts import Array, Cache, DType, Gradients, Operations, Shape
+from ..home import Home
+from ..ops.random import RandomKey
+from ..utils.lookup import by_name
+from .base import Layer, LayerSettings, copy_weights
+from .core import Input
+
+
+class Stack(Layer):
+    """Layers in order: what one gives, the next one takes.
+
+    Its parameters and its state are those of its layers, by address, "layer/parameter"; what is set on it, ``trainable`` or
+    ``ops``, is set on all layers within.
+    """
+
+    def __init__(self, layers: Sequence[Any] = (), **common: Unpack[LayerSettings]) -> None:
+        self.layers: list[Any] = []
+        super().__init__(**common)
+        if not isinstance(layers, Sequence):
+            raise TypeError(f"{self} layers must be a list of layers, received {layers!r}.")
+        for layer in layers:
+            self.add(layer)
+
+    # ------------------------------------------------------------------------------------------------------ the layer
+
+    def forward(self, x: Array, *, training: bool = False, rng: RandomKey | None = None) -> tuple[Array, Cache]:
+        """x (N, *input_shape) → y (N, *output_shape), and the caches of the layers."""
+        return backprop.forward(self.layers, x, training=training, rng=rng)
+
+    def backward(self, dy: Array, cache: Cache) -> tuple[Array, Gradients]:
+        """dy (N, *output_shape) → dx (N, *input_shape), and the gradients by address; those of tied parameters added up."""
+        return self._with_ties(*backprop.backward(self.layers, dy, cache))
+
+    def _with_ties(self, dx: Array, gradients: Gradients) -> tuple[Array, Gradients]:
+        """The same, with one gradient for each array, however many layers have it as their parameter."""
+        for address, first in self.ties().items():
+            gradients[first] = gradients[first] + gradients.pop(address)
+        return dx, gradients
+
+    def build(self, input_shape: Shape, rng: np.random.Generator | None = None, dtype: DType | None = None) -> Shape:
+        """Allocate the weights of all layers that have none yet, for samples of this shape; returns the output's shape.
+
+        input_shape: without the batch axis; a None in front, which stands for it in Keras, is left out. rng: each layer gets
+        a generator of its own from it. dtype: None means float32. Raises ValueError where a layer does not fit; the stack is
+        then as it was.
+        """
+        given = tuple(input_shape) if isinstance(input_shape, Sequence) else input_shape
+        first = check_shape(given[1:] if given and given[0] is None else given, f"{self} input_shape")
+        if not self.layers:
+            raise ValueError(f"{self} has no layers: add some first.")
+        before = [(layer, layer.params, layer.input_shape, layer.output_shape) for _, layer in self.leaves()]
+        try:
+            shape = self._build_layers(first, self._generators(rng), np.dtype(np.float32) if dtype is None else dtype)
+        except Exception:
+            for layer, params, promised, output in before:
+                layer.params, layer.input_shape, layer.output_shape = params, promised, output
+            raise
+        self.input_shape = first
+        return shape
+
+    def _build_layers(self, shape: Shape, generators: Sequence[np.random.Generator], dtype: DType) -> Shape:
+        for layer, rng in zip(self.layers, generators, strict=True):
+            shape = build_layer(layer, shape, rng, dtype)
+        return shape
+
+    def _generators(self, rng: np.random.Generator | None) -> Sequence[np.random.Generator]:
+        """One for each layer, which depends on its place and not on how much others draw."""
+        return (np.random.default_rng() if rng is None else rng).spawn(len(self.layers))
+
+    @property
+    def built(self) -> bool:
+        """Whether the weights are allocated."""
+        return bool(self.layers) and all(is_built(layer) for layer in self.layers)
+
+    @property
+    def output_shape(self) -> Shape | None:
+        """The shape of one sample of the output; None before the stack is built."""
+        return self.layers[-1].output_shape if self.layers else None
+
+    @output_shape.setter
+    def output_shape(self, shape: Shape | None) -> None:
+        """It follows from the layers."""
+
+    # --------------------------------------------------------------------------------------------------------- adding
+
+    def add(self, layer: Any) -> None:
+        """Put a layer on top: one of ours, a stack, or any object with params, build, forward and backward.
+
+        A layer that is built keeps its weights. Raises TypeError for something else, ValueError where it does not fit the
+        layers below or its name is taken; the stack is then as it was.
+        """
+        missing = [part for part in ("params", "build", "forward", "backward") if not hasattr(layer, part)]
+        if isinstance(layer, type) or missing:
+            raise TypeError(
+                f"{self} add expects a layer, an object with params, build, forward and backward, received {layer!r}"
+                + (", a class: create the layer with (…)." if isinstance(layer, type) else f", without {missing[0]}.")
+            )
+        if isinstance(layer, Input):
+            if self.layers or self.input_shape:
+                raise ValueError(
+                    f"{self}: Input must come first and once, received it after {len(self.layers)} layers."
+                )
+            self.input_shape = layer.input_shape
+            return
+        if layer is self or (isinstance(layer, Stack) and any(inner is self for inner in layer.stacks())):
+            raise ValueError(f"{self} cannot hold itself.")
+        if any(layer is other for other in self.layers):
+            raise ValueError(f"{self} already holds the layer {layer.name!r}: create a new one to add it twice.")
+        given = layer.given_name if isinstance(layer, Stack) else getattr(layer, "name", None)
+        name = check_name(given) if given else self._numbered(layer)
+        if any(name == other.name for other in self.layers):
+            raise ValueError(f"{self} already has a layer named {name!r}: every layer needs a name of its own.")
+        promised = getattr(layer, "input_shape", None)
+        shape = self._next_input_shape() if self.layers else self.input_shape or promised
+        if promised is not None and shape is not None and tuple(promised) != tuple(shape):
+            raise ValueError(f"layer {name!r}: input_shape={promised} contradicts what comes before it, {shape}.")
+        before = getattr(layer, "name", None)
+        layer.name = name
+        if home(layer) is None:
+            layer.ops = self.ops
+        if not is_built(layer):
+            layer.output_shape = None
+            if shape is not None:
+                try:
+                    self._build_next(layer, shape)
+                except Exception:
+                    layer.name = before
+                    raise
+        if not self.layers and shape is not None:
+            self.input_shape = shape
+        if home(layer) is None:
+            layer.home = Home(self)
+        self.layers.append(layer)
+
+    def _next_input_shape(self) -> Shape | None:
+        """Of one sample, as the layer that is added next will see it; None where that is not known yet."""
+        return self.output_shape
+
+    def _build_next(self, layer: Any, shape: Shape) -> None:
+        """Build the layer that is about to be added; here, it waits for the whole stack to be built."""
+
+    @property
+    def given_name(self) -> str | None:
+        """The name, where the user gave one, and not the library."""
+        return self.name
+
+    def _numbered(self, layer: Any) -> str:
+        """max_pooling2d, max_pooling2d_1, max_pooling2d_2, …"""
+        base = re.sub("(?<=.)([A-Z][a-z]|(?<=[a-z])[A-Z])", r"_\1", type(layer).__name__).lower()
+        names = {other.name for other in self.layers}
+        count = sum(type(other) is type(layer) for other in self.layers)
+        while (name := f"{base}_{count}" if count else base) in names:
+            count += 1
+        return name
+
+    # ----------------------------------------------------------------------------------------------- what stands in it
+
+    def leaves(self, above: str = "") -> Iterator[tuple[str, Any]]:
+        """(address, layer) of every layer within, however deep, but for the stacks themselves."""
+        for layer in self.layers:
+            if isinstance(layer, Stack):
+                yield from layer.leaves(f"{above}{layer.name}/")
+            else:
+                yield f"{above}{layer.name}", layer
+
+    def stacks(self) -> Iterator["Stack"]:
+        """This stack, and every one within it."""
+        yield self
+        for layer in self.layers:
+            if isinstance(layer, Stack):
+                yield from layer.stacks()
+
+    def get_layer(self, name: str | None = None, index: int | None = None) -> Any:
+        """The layer of that name, or at that index. Raises ValueError where there is none."""
+        if (name is None) == (index is None):
+            raise ValueError("get_layer expects either a name or an index.")
+        if index is not None:
+            if not -len(self.layers) <= index < len(self.layers):
+                raise ValueError(f"{self} has {len(self.layers)} layers, received index {index}.")
+            return self.layers[index]
+        return by_name({layer.name: layer for layer in self.layers}, str(name), f"layer in {self}")
+
+    @property
+    def params(self) -> dict[str, Array]:
+        """All parameters by address, "layer/parameter": the arrays themselves, not copies. One that is tied comes once."""
+        ties = self.ties()
+        return {address: value for address, value in self._every("params") if address not in ties}
+
+    @params.setter
+    def params(self, params: dict[str, Array]) -> None:
+        tied = {address: params[first] for address, first in self.ties().items() if first in params}
+        self._hand_out("params", {**params, **tied})
+
+    @property
+    def state(self) -> dict[str, Array]:
+        """All that training changes and gradients do not, by address: the arrays themselves."""
+        return dict(self._every("state"))
+
+    @state.setter
+    def state(self, state: dict[str, Array]) -> None:
+        self._hand_out("state", state)
+
+    def _hand_out(self, kind: str, arrays: dict[str, Array]) -> None:
+        for layer in self.layers:
+            start = f"{layer.name}/"
+            own = {name.removeprefix(start): value for name, value in arrays.items() if name.startswith(start)}
+            if own:
+                setattr(layer, kind, {**getattr(layer, kind), **own})
+
+    def _every(self, *kinds: str) -> Iterator[tuple[str, Array]]:
+        """(address, array) layer by layer, of a layer those of each kind in turn."""
+        for address, layer in self.leaves():
+            for kind in kinds:
+                for name, value in (getattr(layer, kind, None) or {}).items():
+                    yield f"{address}/{name}", value
+
+    def ties(self) -> dict[str, str]:
+        """Tied parameters: the address of every one but the first of those that are the same memory → the first's."""
+        first: dict[object, str] = {}
+        found = {address: first.setdefault(memory(value), address) for address, value in self._every("params")}
+        return {address: one for address, one in found.items() if address != one}
+
+    @property
+    def weights(self) -> dict[str, Array]:
+        """Parameters and state by address, layer by layer: a layer's parameters, and then its state. One that is tied comes
+        once."""
+        ties = self.ties()
+        return {address: value for address, value in self._every("params", "state") if address not in ties}
+
+    def get_weights(self) -> list[Array]:
+        """Copies of all weights, layer by layer: a layer's parameters, and then its state."""
+        return [value.copy() for value in self.weights.values()]
+
+    def set_weights(self, weights: Sequence[Any]) -> None:
+        """Copy the arrays into the weights, in the order of get_weights. ValueError, and no change, where they do not fit."""
+        copy_weights(list(self.weights.items()), list(weights), str(self))
+
+    def count_params(self) -> int:
+        """How many numbers its weights hold."""
+        return sum(value.size for value in self.weights.values())
+
+    @property
+    def trainable(self) -> bool:
+        """False freezes all layers within. Setting it sets it on each of them."""
+        return self._trainable
+
+    @trainable.setter
+    def trainable(self, trainable: bool) -> None:
+        self._trainable = bool(trainable)
+        for layer in self.layers:
+            layer.trainable = self._trainable
+
+    def frozen(self) -> set[int]:
+        """The ids of the layers within that no training step changes: they, or a stack that they stand in, are frozen."""
+        if not self.trainable:
+            return {id(layer) for _, layer in self.leaves()}
+        found = set()
+        for layer in self.layers:
+            if isinstance(layer, Stack):
+                found |= layer.frozen()
+            elif not getattr(layer, "trainable", True):  # a layer without the switch is trained
+                found.add(id(layer))
+        return found
+
+    @property
+    def ops(self) -> Operations:
+        """The set of operations that the layers call."""
+        return self._ops
+
+    @ops.setter
+    def ops(self, ops: Operations) -> None:
+        self._ops = ops
+        for layer in self.layers:
+            layer.ops = ops
+
+    def tie(self, ties: Any) -> None:
+        """Tie parameters to others: address → that of the one whose array it shares, as ``ties`` gives them.
+
+        Raises ValueError where there are no such parameters, or where they differ in shape.
+        """
+        holders = {f"{address}/{name}": (layer, name) for address, layer in self.leaves() for name in layer.params}
+        if not isinstance(ties, dict) or not all(one in holders and first in holders for one, first in ties.items()):
+            raise ValueError(f"ties must be given as two addresses of parameters of {self} each, found {ties!r}.")
+        for address, first in ties.items():
+            (layer, name), (other, its) = holders[address], holders[first]
+            if layer.params[name].shape != other.params[its].shape:
+                raise ValueError(f"the parameters {address!r} and {first!r} cannot be tied: their shapes differ.")
+            layer.params = {**layer.params, name: other.params[its]}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_tied": self.ties()}  # not every pickler knows two references to one array
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """What copy and pickle call. The layers of a deep copy are its own; those of a shallow one stay where they are."""
+        ties = state.pop("_tied")
+        vars(self).update(state)
+        if all(home(layer) is None for layer in self.layers):
+            self.tie(ties)
+            for layer in self.layers:
+                layer.home = Home(self)
+
+
+def build_layer(layer: Any, shape: Shape, rng: np.random.Generator, dtype: DType) -> Shape:
+    """Build a layer for samples of this shape, where it is not built yet; returns the shape of its output.
+
+    Parameters that it has already, because the user has built it or set them, keep their values.
+    """
+    if is_built(layer):
+        if tuple(layer.input_shape) != tuple(shape):
+            raise ValueError(
+                f"layer {layer.name!r} is built for input_shape={layer.input_shape}, and what comes before it gives {shape}."
+            )
+        others = {value.dtype for value in layer.params.values()} - {dtype}
+        if others:
+            raise ValueError(
+                f"layer {layer.name!r} is built in {others.pop()}, and its model computes in {dtype}: make the model with "
+                f"dtype='{layer_dtype(layer)}', or a new layer, and copy the weights with set_weights(layer.get_weights())."
+            )
+        return layer.output_shape
+    if isinstance(layer, Stack):
+        return layer.build(shape, rng, dtype)
+    before = dict(layer.params)
+    output = check_shape(layer.build(shape, rng, dtype), f"layer {layer.name!r}: what build returns")
+    params = {name: conforming(value, dtype) for name, value in layer.params.items()}
+    for name, value in params.items():
+        if name in before and before[name] is not layer.params[name] and np.shape(before[name]) == value.shape:
+            value[...] = before[name]
+    both = params.keys() & state_of(layer).keys()
+    if both:
+        raise ValueError(
+            f"layer {layer.name!r}: {both.pop()!r} is the name of a parameter and of an array of its state."
+        )
+    layer.params = params
+    layer.input_shape, layer.output_shape = shape, output
+    return output
+
+
+def conforming(value: Any, dtype: DType) -> Array:
+    """The array as the engine changes it in place: floats of the model's, contiguous, writable.
+
+    A view that is none of these is left as it is: whether it is a part of another parameter, the model has to find out.
+    """
+    view = isinstance(value, np.ndarray) and value.base is not None and value.dtype == dtype
+    return value if view else np.require(value, dtype, ["C", "W"])
+
+
+def is_built(layer: Any) -> bool:
+    """Whether a stack has built the layer; in a stack, all layers."""
+    return layer.built if isinstance(layer, Stack) else getattr(layer, "output_shape", None) is not None
+
+
+def state_of(layer: Any) -> dict[str, Array]:
+    """The layer's state; a layer need not have any."""
+    return getattr(layer, "state", None) or {}
+
+
+def memory(array: Array) -> object:
+    """Equal for two arrays that are the same memory, read in the same way."""
+    return (array.__array_interface__["data"][0], array.shape, array.strides) if array.size else id(array)
+
+
+def home(layer: Any) -> Stack | None:
+    """The stack that the layer stands in."""
+    place = getattr(layer, "home", None)
+    return None if place is None else place.owner
+
+
+def outermost(layer: Any) -> Any:
+    """The stack that holds all stacks that the layer stands in; the layer itself where it stands in none."""
+    while (above := home(layer)) is not None:
+        layer = above
+    return layer
+
+
+def layer_dtype(layer: Any) -> DType | None:
+    """Of the layer's parameters; None where it has none."""
+    return next((value.dtype for value in layer.params.values()), None)

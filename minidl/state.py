@@ -1,0 +1,116 @@
+"""The state of a model as arrays and counters: all that training changes, to be written down and put back."""
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from .checks import is_integer
+from .configs import BUILDS
+from .contracts import Array, Shape
+from .layers import Stack
+from .utils.arrays import copy_each
+
+COUNTERS = ("epochs_trained", "steps_trained")  # of a model
+SLOTS = "/optimizer/"  # before the address of a parameter: the state that the optimizer keeps for it
+
+
+def get_state(model: Any) -> tuple[dict[str, int], dict[str, Array]]:
+    """(counters, arrays). The arrays are the model's own, not copies.
+
+    A weight is called "layer/parameter", the optimizer's state "/optimizer/layer/parameter/slot": no layer has an empty name.
+    """
+    counters = {name: getattr(model, name) for name in COUNTERS}
+    arrays = dict(model.weights)
+    if model.optimizer is not None:
+        counters["iterations"] = model.optimizer.iterations
+        for param in model.params:
+            slots = model.optimizer.slots.get(param, {})
+            arrays |= {f"{SLOTS}{param}/{slot}": value for slot, value in slots.items()}
+    return counters, arrays
+
+
+def set_state(model: Any, counters: Any, arrays: Mapping[str, Array]) -> None:
+    """Copy what ``get_state`` gave into a model of the same layers and optimizer.
+
+    Raises ValueError, and changes nothing, where anything is missing, unexpected, or not what this model needs.
+    """
+    optimizer = model.optimizer
+    if not isinstance(counters, Mapping):
+        raise ValueError(f"the counters must be given by name, found {counters!r}.")
+    for name in (*COUNTERS, *(() if optimizer is None else ("iterations",))):
+        if not is_count(counters.get(name)):
+            raise ValueError(f"{name} must be an integer from 0 to 2⁶³ − 1, found {counters.get(name)!r}.")
+    slot_names = () if optimizer is None else optimizer.slot_names
+    slots = {
+        param: {slot: np.empty_like(value) for slot in slot_names}
+        for param, value in model.params.items()
+        if any(f"{SLOTS}{param}/{slot}" in arrays for slot in slot_names)  # before its first step it has none
+    }
+    flat = {f"{SLOTS}{param}/{slot}": value for param, group in slots.items() for slot, value in group.items()}
+    copy_by_name({**model.weights, **flat}, arrays, str(model))
+    for name in COUNTERS:
+        setattr(model, name, counters[name])
+    if optimizer is not None:
+        optimizer.iterations, optimizer.slots = counters["iterations"], slots
+
+
+def is_count(value: Any) -> bool:
+    """Whether it can have counted epochs or steps: an integer from 0, within 64 bits."""
+    return is_integer(value) and 0 <= value < 2**63
+
+
+def copy_by_name(targets: Mapping[str, Array], arrays: Mapping[str, Array], owner: str) -> None:
+    """Copy each array into the target of its name.
+
+    Raises ValueError, and changes nothing, where they do not fit: it lists what is missing, unexpected or of another shape.
+    """
+    faults = [f"missing {name!r}, {value.shape}" for name, value in targets.items() if name not in arrays]
+    faults += [f"unexpected {name!r}, {value.shape}" for name, value in arrays.items() if name not in targets]
+    for name, target in targets.items():
+        found = arrays.get(name, target)
+        if found.shape != target.shape:
+            faults.append(f"{name!r} has shape {found.shape}, expected {target.shape}")
+        if target.dtype.kind == "f" and found.dtype.kind != "f":
+            faults.append(f"{name!r} is {found.dtype}, expected floats")
+    if faults:
+        raise ValueError(f"it does not fit {owner}: {'; '.join(faults)}.")
+    copy_each((target, arrays[name]) for name, target in targets.items())
+
+
+@contextlib.contextmanager
+def initialized_with(stack: Stack, arrays: Mapping[str, Array], ties: Any) -> Iterator[None]:
+    """Meanwhile, ``kernel_initializer`` gives "layer/kernel" and so on: build allocates nothing that the file does not hold.
+
+    A file may claim a layer of 2⁴⁰ units. Its initializer is asked for an array of that shape, and raises a ValueError.
+    """
+    before = [
+        (address, layer, key, value)
+        for address, layer in stack.leaves()
+        if getattr(type(layer), "build", None) in BUILDS
+        for key, value in vars(layer).items()
+        if key.endswith("_initializer")
+    ]
+
+    def stored(address: str) -> Callable[..., Array]:
+        def give(shape: Shape, *_: Any) -> Array:
+            if address not in arrays or arrays[address].shape != shape:
+                found = f"one of {arrays[address].shape}" if address in arrays else "none"
+                raise ValueError(
+                    f"the settings ask for an array {address!r} of shape {shape}, and the file holds {found}."
+                )
+            return arrays[address]
+
+        return give
+
+    tied = ties if isinstance(ties, dict) else {}
+    for address, layer, key, _ in before:
+        own = f"{address}/{key.removesuffix('_initializer')}"
+        setattr(layer, key, stored(tied.get(own, own)))
+    try:
+        with np.errstate(over="ignore"):
+            yield
+    finally:
+        for _, layer, key, value in before:
+            setattr(layer, key, value)

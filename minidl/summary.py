@@ -1,0 +1,42 @@
+"""The table of a model: its layers, the shapes of their outputs, and how many numbers they hold."""
+
+import numpy as np
+
+from .contracts import DType
+from .layers import Stack
+from .layers.stack import memory, state_of
+
+
+def show(model: Stack) -> None:
+    """Print the table. The model must be built."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("Layer (type)", "Output Shape", title=f'Model: "{model.name}"', title_justify="left")
+    table.add_column("Param #", justify="right")
+    for layer in model.layers:
+        held = layer.weights if isinstance(layer, Stack) else {**layer.params, **state_of(layer)}
+        shape = ", ".join(map(str, ("None", *layer.output_shape)))
+        table.add_row(
+            f"{layer.name} ({type(layer).__name__})", f"({shape})", f"{sum(value.size for value in held.values()):,}"
+        )
+    frozen = model.frozen()
+    fixed = {memory(value) for _, layer in model.leaves() if id(layer) in frozen for value in layer.params.values()}
+    params = sum(value.size for value in model.params.values())
+    trained = sum(value.size for value in model.params.values() if memory(value) not in fixed)
+    total = params + sum(value.size for value in model.state.values())
+    dtype = getattr(model, "dtype", np.dtype(np.float32))
+    console = Console(highlight=False)
+    console.print(table)
+    console.print(f" Total params: {_text(total, dtype)}")
+    console.print(f" Trainable params: {_text(trained, dtype)}")
+    console.print(f" Non-trainable params: {_text(total - trained, dtype)}")
+
+
+def _text(count: int, dtype: DType) -> str:
+    size = float(count * dtype.itemsize)
+    for unit in ("B", "KB", "MB"):
+        if size < 1024 or unit == "MB":
+            break
+        size /= 1024
+    return f"{count:,} ({size:.2f} {unit})"

@@ -1,0 +1,136 @@
+"""What passes through the layers of a network, recorded: values by layer, and a table of them."""
+
+import copy
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from .contracts import Array, Cache, Gradients, Operations, Shape
+
+
+@dataclass
+class Record:
+    """One layer's part in a forward and a backward pass.
+
+    name: its address, "stack/layer" inside a stack. kind: its class. x, y (N, …): what went in and came out. cache: what it
+    kept in between. dy, dx: ∂loss/∂y and ∂loss/∂x. gradients: ∂loss/∂parameter, by the parameter's name.
+    """
+
+    name: str
+    kind: str
+    x: Array
+    y: Array
+    cache: Cache
+    dy: Array
+    dx: Array
+    gradients: Gradients
+
+
+@dataclass
+class Trace:
+    """A whole forward and backward pass. ``print(trace)`` shows it as a table; ``trace["conv2d"]`` is a layer's Record.
+
+    loss: its value. y_pred (N, …): what the loss was given, and dy its gradient with respect to that. layers: a Record each,
+    in order; a stack stands before the layers inside it. gradients: ∂loss/∂parameter by address, "layer/parameter".
+    """
+
+    loss: float
+    y_pred: Array
+    dy: Array
+    layers: list[Record]
+    gradients: Gradients
+    notes: list[str] = field(default_factory=list)
+
+    def __getitem__(self, name: str) -> Record:
+        for record in self.layers:
+            if record.name == name:
+                return record
+        raise KeyError(f"no layer {name!r} was traced. There are: {', '.join(record.name for record in self.layers)}.")
+
+    def __iter__(self) -> Iterator[Record]:
+        return iter(self.layers)
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def __str__(self) -> str:
+        from rich.console import Console
+        from rich.table import Table
+
+        table = Table(title=f"loss {self.loss:.6g}", title_justify="left")
+        for title in ("layer", "array", "shape", "mean", "norm", "zeros"):
+            table.add_column(title, justify="left" if title in ("layer", "array") else "right", no_wrap=True)
+        for record in self.layers:
+            arrays = {"y": record.y, "dy": record.dy, **{f"d{name}": g for name, g in record.gradients.items()}}
+            for i, (name, array) in enumerate(arrays.items()):
+                head = f"{record.name} ({record.kind})" if i == 0 else ""
+                table.add_row(head, name, *_described(array), end_section=i == len(arrays) - 1)
+        console = Console(width=100, highlight=False, no_color=True, markup=False, emoji=False)
+        with console.capture() as capture:
+            console.print(table)
+        return "\n".join([capture.get().rstrip("\n"), *self.notes])
+
+
+def _described(array: Array) -> tuple[str, str, str, str]:
+    """Shape, mean, Euclidean norm, and the share of entries that are 0."""
+    if array.size == 0:
+        return str(array.shape), "", "", ""
+    values = array.astype(np.float64, copy=False)
+    shape = "×".join(map(str, array.shape))
+    return shape, f"{values.mean():.3g}", f"{np.linalg.norm(values):.3g}", f"{np.mean(array == 0):.0%}"
+
+
+class Recorder:
+    """In the place of a layer: it passes everything on, and keeps what went through.
+
+    A layer that has ``layers`` is copied, and the copy given recorders in their place, so that they are recorded as well;
+    nothing of the model is changed.
+    """
+
+    ops: Operations
+    input_shape: Shape | None
+    output_shape: Shape | None
+
+    def __init__(self, layer: Any, name: str) -> None:
+        self._inner: list[Recorder] = []
+        self._layer = layer
+        self._kind = type(layer).__name__
+        self._name = name
+        self.name: str | None = name.rpartition("/")[2]
+        inner: Sequence[Any] | None = getattr(layer, "layers", None)
+        if inner is not None:
+            self._inner = [
+                Recorder(each, f"{name}/{getattr(each, 'name', None) or f'layers[{place}]'}")
+                for place, each in enumerate(inner)
+            ]
+            self._layer = copy.copy(layer)
+            self._layer.layers = list(self._inner)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._layer, name)
+
+    def forward(self, x: Array, **how: Any) -> tuple[Array, Cache]:
+        y, cache = self._layer.forward(x, **how)
+        self._x, self._y, self._cache = x, y, cache
+        return y, cache
+
+    def backward(self, dy: Array, cache: Cache) -> tuple[Array, Gradients]:
+        dx, gradients = self._layer.backward(dy, cache)
+        self._dy, self._dx, self._gradients = dy, dx, gradients
+        return dx, gradients
+
+    def outputs(self) -> Iterator[tuple[str, Array]]:
+        """(name, y) of what was run forward, in that order: a stack after the layers inside it."""
+        for recorder in self._inner:
+            yield from recorder.outputs()
+        if "_y" in vars(self):
+            yield self._name, self._y
+
+    def records(self) -> Iterator[Record]:
+        """What was kept, of this layer and of those inside it; of those that were not run, nothing."""
+        if "_gradients" in vars(self):
+            yield Record(self._name, self._kind, self._x, self._y, self._cache, self._dy, self._dx, self._gradients)
+        for recorder in self._inner:
+            yield from recorder.records()
