@@ -10,7 +10,7 @@ from .configs import LAYERS
 from .contracts import Array, Config, CustomObjects, Path, Shape
 from .engine.interrupts import Uninterrupted
 from .layers import Stack
-from .ops import OPERATIONS
+from .ops import set_name
 
 
 def get_config(model: Any) -> Config:
@@ -19,7 +19,7 @@ def get_config(model: Any) -> Config:
         "name": model.name,
         "seed": model.seed,
         "dtype": model.dtype.name,
-        "ops": next(name for name, operations in OPERATIONS.items() if operations is model.ops),
+        "ops": set_name(model.ops),
         "fuse": model.fuse,
         "input_shape": model.input_shape,
         "layers": [configs.describe(layer, _layers(model)) for layer in model.layers],
@@ -35,9 +35,9 @@ def _layers(model: Any) -> Config:
 
 def unbuilt(cls: Any, config: Any, custom_objects: CustomObjects) -> tuple[Any, Shape | None]:
     """The model of a config, without weights, and the shape of a sample, where it says one."""
-    if not isinstance(config, dict):
+    if not isinstance(config, dict) or not isinstance(config.get("layers"), list | tuple):
         raise ValueError(f"a model's config must be a dictionary with a list of layers, found {config!r}.")
-    configs.check_length(config.get("layers"), "a model's config")
+    configs.check_length(config["layers"], "a model's config")
     model = cls(**{key: value for key, value in config.items() if key not in ("layers", "input_shape")})
     shape = config.get("input_shape")
     for place, entry in enumerate(config["layers"]):
@@ -55,7 +55,8 @@ def save(model: Any, filepath: Path, overwrite: bool) -> None:
     """All of the model, see Sequential.save."""
     _check_target(model, filepath, overwrite)
     for stack in model.stacks():
-        configs.check_length(stack.layers, str(stack))
+        if len(stack.layers) > configs.MOST_LAYERS:
+            raise ValueError(f"{stack} has {len(stack.layers)} layers: a file may hold {configs.MOST_LAYERS}.")
     counters, arrays = state.get_state(model)
     content = {"model": model.get_config(), "training": _training_config(model), "state": counters}
     saving.write(filepath, "model", content | _ties(model), arrays)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from minidl import set_num_threads
-from minidl.engine import workers
+from minidl.engine import runner, workers
 
 settings.register_profile(
     "minidl",
@@ -15,6 +15,17 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("minidl")
+
+
+# The models of tests are tiny: their batches are cut into shards all the same, or else nothing would meet in the threads.
+RULE = runner.WORTH_A_THREAD
+runner.WORTH_A_THREAD = 1
+
+
+@pytest.fixture
+def _cut_as_users_see_it(monkeypatch):
+    """Batches of tiny models stay whole."""
+    monkeypatch.setattr(runner, "WORTH_A_THREAD", RULE)
 
 
 @pytest.fixture

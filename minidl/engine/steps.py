@@ -163,7 +163,7 @@ class FusedResidualStep(ResidualStep):
 
 def _fusable(layer: Any, kind: type) -> bool:
     """Whether the layer is exactly of this class, and computes with the kernels."""
-    return type(layer) is kind and layer.ops.__name__ == kernels.__name__
+    return type(layer) is kind and layer.ops is kernels
 
 
 class FlattenStep(LayerStep):
