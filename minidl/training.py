@@ -37,7 +37,8 @@ class Stepper:
 
     def gradients(self, data: Data, where: Where) -> tuple[Sums, list[Gradient]]:
         """The sums of one batch in training, and the gradient of its loss, for ``step``."""
-        key = derive_key(self.model.seed, FORWARD, self.model.steps_trained)
+        # to derive a key takes as long as a small product
+        key = derive_key(self.model.seed, FORWARD, self.model.steps_trained) if self.runner.plan.draws else 0
         return self.runner.gradients(data, where, key, self.lowest, self.ranges)
 
     def step(self, gradients: list[Gradient]) -> None:

@@ -66,8 +66,10 @@ class Data:
             np.take(self.x, place, axis=0, out=read, mode="clip")
         else:  # take would copy all samples first
             read = self.x[place]
-        with np.errstate(over="ignore"):  # what the model's dtype cannot hold becomes infinite, and is found below
-            x = np.ascontiguousarray(read, dtype)
+        if read.dtype != dtype:
+            with np.errstate(over="ignore"):  # what the model's dtype cannot hold becomes infinite, and is found below
+                read = read.astype(dtype)
+        x = np.ascontiguousarray(read)
         if np.dtype(self.x.dtype).kind == "f" and not all_finite(x):
             bad = int(np.flatnonzero(~np.isfinite(x).reshape(n, -1).all(axis=1))[0])
             sample = where.start + bad if isinstance(where, slice) else where[bad]
@@ -237,7 +239,6 @@ def check_lengths(**arrays: Any) -> None:
 
 
 def all_finite(array: Array) -> bool:
-    """Whether a contiguous array holds neither NaN nor infinity."""
+    """Whether a contiguous array holds neither NaN nor infinity. NumPy may warn of an overflow."""
     # The square is the quick test, one pass that writes nothing; it can overflow where no number does.
-    with np.errstate(all="ignore"):
-        return bool(np.isfinite(np.vdot(array, array)) or np.isfinite(array).all())
+    return bool(math.isfinite(np.vdot(array, array)) or np.isfinite(array).all())
