@@ -166,7 +166,7 @@ class FusedResidualStep(ResidualStep):
 
 def _fusable(layer: Any, kind: type) -> bool:
     """Whether the layer is exactly of this class, and computes with the kernels."""
-    return type(layer) is kind and layer.ops is kernels
+    return type(layer) is kind and getattr(layer, "ops", None) is kernels
 
 
 class FlattenStep(LayerStep):
@@ -370,7 +370,7 @@ def steps_of(layers: Sequence[Any], fuse: bool, address: str = "", start: int = 
         following = [layer for layer, _, _ in flat[position : position + 2]]
         kind = next(kind for kind in (FUSED if fuse else PLAIN) if kind.takes(following))
         taken = flat[position : position + kind.takes(following)]
-        steps.append(kind(*map(list, zip(*taken, strict=True))))  # type: ignore[arg-type]
+        steps.append(kind(*map(list, zip(*taken, strict=True))))
         position += len(taken)
     return steps
 

@@ -48,7 +48,9 @@ class Stack(Layer):
             gradients[first] = gradients[first] + gradients.pop(address)
         return dx, gradients
 
-    def build(self, input_shape: Shape, rng: np.random.Generator | None = None, dtype: DType | None = None) -> Shape:
+    def build(
+        self, input_shape: Sequence[int | None], rng: np.random.Generator | None = None, dtype: DType | None = None
+    ) -> Shape:
         """Allocate the weights of all layers that have none yet, for samples of this shape; returns the output's shape.
 
         input_shape: without the batch axis; a None in front, which stands for it in Keras, is left out. rng: each layer gets
@@ -334,7 +336,8 @@ def build_layer(layer: Any, shape: Shape, rng: np.random.Generator, dtype: DType
                 f"layer {layer.name!r} is built in {others.pop()}, and its model computes in {dtype}: make the model with "
                 f"dtype='{layer_dtype(layer)}', or a new layer, and copy the weights with set_weights(layer.get_weights())."
             )
-        return layer.output_shape
+        built: Shape = layer.output_shape
+        return built
     if isinstance(layer, Stack):
         return layer.build(shape, rng, dtype)
     before = dict(layer.params)
