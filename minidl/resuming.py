@@ -17,6 +17,7 @@ from .checks import is_integer
 from .contracts import Array, Config, Path
 from .engine.interrupts import Uninterrupted
 from .engine.runner import Sums, shards
+from .layers import Stack
 from .state import is_count
 
 Backup: TypeAlias = tuple[Config, dict[str, Array]]  # content and arrays of a file
@@ -134,6 +135,9 @@ def _learning_rate(model: Any) -> float | None:
     return None if callable(rate) else float(rate)
 
 
+DECIDED_ABOVE = ("seed", "dtype", "ops", "fuse")  # of a model inside another one: settings that change nothing there
+
+
 def _settings(training: Any) -> dict[str, Any]:
     """What has to be the same where a training goes on, as JSON gives it back."""
     model = training.model
@@ -198,9 +202,20 @@ def _described(thing: Any) -> Any:
     """The class and the settings; the class alone, where JSON cannot hold these."""
     name = type(thing).__name__
     try:
-        return json.loads(configs.to_json({"class": name, **configs.describe(thing, {})["config"]}))
+        found = json.loads(configs.to_json({"class": name, **configs.describe(thing, {})["config"]}))
     except ValueError:
         return name
+    return _without_decided_above(found) if isinstance(thing, Stack) else found
+
+
+def _without_decided_above(found: Any) -> Any:
+    """What was described of a stack, without the settings of models inside it that the outermost one decides."""
+    if isinstance(found, list):
+        return [_without_decided_above(item) for item in found]
+    if not isinstance(found, dict):
+        return found
+    without = DECIDED_ABOVE if "layers" in found else ()
+    return {key: _without_decided_above(value) for key, value in found.items() if key not in without}
 
 
 def _plain(value: Any) -> Any:
