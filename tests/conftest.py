@@ -4,7 +4,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from minidl import set_num_threads
-from minidl.engine import workers
+from minidl.engine import runner, workers
 
 settings.register_profile(
     "minidl",
@@ -15,6 +15,10 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("minidl")
+
+# Models of tests are tiny: their batches are cut into shards all the same, or else nothing would ever meet in the threads. It
+# stands here, and not in a fixture, because what a module makes only once is made before that.
+runner.WORTH_A_THREAD = 1
 
 
 @pytest.fixture
