@@ -320,7 +320,8 @@ class Sequential(Stack):
         runner = self._engine.runner(self)
         with SingleThreadedBlas():
             key = derive_key(self.seed, FORWARD, self.steps_trained) if training else None
-            sums, (gradient, *others) = runner.gradients(data, slice(0, len(data)), key, 0, [(0, runner.layout.size)])
+            lowest, everything = runner.plan.lowest_trained(()), [(0, runner.layout.size)]
+            sums, (gradient, *others) = runner.gradients(data, slice(0, len(data)), key, lowest, everything)
         for other in others:
             gradient.vector += other.vector
         runner.release(others)
