@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minidl import Sequential
+from minidl.contracts import Array
 from minidl.engine.plan import Plan, Workspace
 from minidl.layers import Conv2D, MaxPooling2D
-from minidl.contracts import Array
 from minidl.ops.kernels.jit import jit
 
 from .tables import Table, number

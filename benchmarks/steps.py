@@ -17,9 +17,9 @@ import numba
 import numpy as np
 from rich.console import Console
 
+from minidl.contracts import Array
 from minidl.datasets import mnist
 from minidl.engine import plan, runner
-from minidl.contracts import Array
 from minidl.ops.kernels import fused
 from minidl.ops.kernels.jit import OPTIONS
 

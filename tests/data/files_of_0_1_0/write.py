@@ -3,8 +3,8 @@
 The data and the models are made by the functions below, which the test imports as well.
 """
 
-from pathlib import contextlib
-import Path
+import contextlib
+from pathlib import Path
 
 import numpy as np
 
