@@ -18,7 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from minidl import Sequential, load_model, set_num_threads
 from minidl.engine import workers
-from minidl.engine.workers import SingleThreadedBlas
+from minidl.engine.blas import SingleThreadedBlas
 from minidl.layers import Activation, Conv2D, Dense, Dropout, Flatten, Input, MaxPooling2D
 from minidl.optimizers import SGD, Adam, RMSprop
 
@@ -66,7 +66,7 @@ def state(model):
     """All that a call may not change when it fails, as values that do not change with the model."""
     optimizer = model.optimizer
     return {
-        "layers": [(id(layer), layer.name, layer.in_model) for layer in model.layers],
+        "layers": [(id(layer), layer.name, layer.home.owner is model) for layer in model.layers],
         "shapes": [(layer.input_shape, layer.output_shape) for layer in model.layers],
         "arrays": [(name, id(value)) for name, value in model.params.items()],
         "compiled": (id(optimizer), id(model.loss), [name for name, _ in model.metrics]),
@@ -201,7 +201,7 @@ class RandomUse(RuleBasedStateMachine):
             layer = make()
             self.refuses(lambda model: model.add(layer), ValueError)
             assert layer.name is None
-            assert not layer.in_model
+            assert layer.home is None
         else:
             self.does(lambda model: model.add(make()))
             self.kinds.append(kind)

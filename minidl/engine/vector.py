@@ -1,7 +1,6 @@
 """All parameters of a model in one vector, and so its gradients and its optimizer's state; what layers hold are named views."""
 
 from collections.abc import Collection, Mapping
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -63,14 +62,17 @@ class Layout:
 
 def _check_apart(params: Mapping[str, Array]) -> None:
     """Raise a ValueError where two of the arrays overlap."""
-    bounds = sorted((*_bounds(value), address) for address, value in params.items() if value.size)
-    for (_, end, one), (start, _, other) in pairwise(bounds):
-        if start < end and np.shares_memory(params[one], params[other]):
-            raise ValueError(
-                f"the parameters {one!r} and {other!r} share memory, but are not the same array, as when one is a part or a "
-                "transpose of the other. To tie them, give both layers the very same array, and transpose it in forward: "
-                "x @ self.params['kernel'].T; otherwise give one of them a .copy()."
-            )
+    reaching: list[tuple[int, str]] = []  # (end, address) of those before that reach this far
+    for start, end, address in sorted((*_bounds(value), address) for address, value in params.items() if value.size):
+        reaching = [(stop, other) for stop, other in reaching if start < stop]
+        for _, other in reaching:
+            if np.shares_memory(params[other], params[address]):
+                raise ValueError(
+                    f"the parameters {other!r} and {address!r} share memory, but are not the same array, as when one is a part "
+                    "or a transpose of the other. To tie them, give both layers the very same array, and transpose it in "
+                    "forward: x @ self.params['kernel'].T; otherwise give one of them a .copy()."
+                )
+        reaching.append((end, address))
 
 
 def _bounds(array: Array) -> tuple[int, int]:

@@ -7,7 +7,6 @@ import pytest
 from parity.twins import BATCH, MODELS, STEPS, agree, changes, digits, give_biases
 
 import minidl
-from minidl.engine.plan import layer_key
 from minidl.layers import Activation, Conv2D, Dense, Dropout, MaxPooling2D
 from minidl.losses import CategoricalCrossentropy, MeanSquaredError, SparseCategoricalCrossentropy
 from minidl.ops import OPERATIONS, reference
@@ -137,7 +136,7 @@ def set_mask(model, twin, samples):
     """Give the twin the mask that the model's next step will draw for its Dropout."""
     (dropout,) = (layer for layer in model.layers if isinstance(layer, Dropout))
     step = derive_key(model.seed, FORWARD, model.optimizer.iterations)
-    key = RandomKey(layer_key(step, model.layers.index(dropout)), 0)
+    key = RandomKey(step, 0).layer(model.layers.index(dropout))
     mask = reference.dropout(np.ones((samples, *dropout.output_shape)), dropout.rate, key)
     assert 0 < np.count_nonzero(mask) < mask.size
     (masked,) = (module for module in twin if isinstance(module, Masked))
