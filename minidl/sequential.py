@@ -108,6 +108,8 @@ class Sequential(Stack):
         self._notice_changes()
         super().add(layer)
         self._engine.forget()
+        if self.optimizer is not None:
+            self._engine.gather(self)  # here, and not when fit begins: who holds an array then would be left with a copy
         self._known = self._inside()
 
     def _inside(self) -> list[Any]:
