@@ -108,7 +108,9 @@ class Sequential(Storable):
         super().add(layer)
         self._engine.forget()
         if self.optimizer is not None:
-            self._engine.gather(self)  # here, and not when fit begins: who holds an array then would be left with a copy
+            self._engine.gather(
+                self
+            )  # here, and not when fit begins: who holds an array then would be left with a copy
         self._known = self._inside()
 
     def _inside(self) -> list[Any]:

@@ -43,10 +43,10 @@ class Stack(Layer):
         return self._with_ties(*backprop.backward(self.layers, dy, cache))
 
     def _with_ties(self, dx: Array, gradients: Gradients) -> tuple[Array, Gradients]:
-        """The same, with one gradient for each array, however many layers have it as their parameter."""
+        """The same in the order of ``params``, with one gradient for each array, however many layers have it."""
         for address, first in self.ties().items():
             gradients[first] = gradients[first] + gradients.pop(address)
-        return dx, gradients
+        return dx, {address: gradients[address] for address in self.params if address in gradients} | gradients
 
     def build(
         self, input_shape: Sequence[int | None], rng: np.random.Generator | None = None, dtype: DType | None = None
