@@ -66,11 +66,12 @@ def make(entry: Any, table: Mapping[str, Any], custom_objects: CustomObjects, wh
     config, trainable = entry["config"], entry.get("trainable", True)
     if not isinstance(trainable, bool):
         raise ValueError(f"{what}: trainable must be true or false, found {trainable!r}.")
+    inside: Mapping[str, Any] = {}
     if isinstance(cls, type) and issubclass(cls, Stack):
-        config = without_shape(config)
+        config, inside = without_shape(config), table
         check_length(config.get("layers"), what)
     try:
-        config = {key: decode(value, custom_objects, what, table) for key, value in config.items()}
+        config = {key: decode(value, custom_objects, what, inside) for key, value in config.items()}
     except RecursionError:
         raise ValueError(f"the settings of {what} are nested too deep.") from None
     try:

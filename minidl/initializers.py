@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from .checks import check_number
+from .checks import is_number
 from .contracts import Array, Config, DType, Initializer, Shape
 from .utils.lookup import by_name
 
@@ -54,7 +54,9 @@ class Constant:
     """An initializer that sets every weight to ``value``. A class, so that a file can say the value."""
 
     def __init__(self, value: float) -> None:
-        self.value = check_number(value, "Constant value")
+        if not is_number(value):
+            raise ValueError(f"Constant value must be a number, received {value!r}.")
+        self.value = float(value)
 
     def __call__(self, shape: Shape, rng: np.random.Generator, dtype: DType) -> Array:
         return np.full(shape, self.value, dtype)

@@ -2,46 +2,126 @@
 
 import errno
 import os
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Self, TypeVar
 
 from . import configs, saving, state
 from .checks import check_shape
 from .configs import LAYERS
-from .contracts import Array, Config, CustomObjects, Path, Shape
+from .contracts import Array, Config, CustomObjects, DType, Metric, Path, Shape
 from .engine.interrupts import Uninterrupted
 from .layers import Stack
-from .ops import OPERATIONS
+from .ops import set_name
+
+Model = TypeVar("Model", bound="Storable")
 
 
-def get_config(model: Any) -> Config:
-    """The settings of a Sequential, its layers, and the shape of a sample."""
-    config = {
-        "name": model.name,
-        "seed": model.seed,
-        "dtype": model.dtype.name,
-        "ops": next(name for name, operations in OPERATIONS.items() if operations is model.ops),
-        "fuse": model.fuse,
-        "input_shape": model.input_shape,
-        "layers": [configs.describe(layer, _layers(model)) for layer in model.layers],
-    }
-    return config if model.trainable else config | {"trainable": False}
+class Storable(Stack):
+    """A model that can be written down: its settings as JSON, all of it or its weights alone as a file.
+
+    Attributes, set by the class that trains: seed, dtype, fuse, optimizer, loss, metrics.
+    """
+
+    seed: int
+    dtype: DType
+    fuse: bool
+    optimizer: Any
+    loss: Any
+    metrics: list[tuple[str, Metric]]
+
+    def compile(self, optimizer: Any, loss: Any, metrics: Sequence[Any] | None) -> None:
+        """Choose how to train."""
+        raise NotImplementedError
+
+    def save(self, filepath: Path, overwrite: bool = True) -> None:
+        """Write all of the model to one file, for ``load_model``: training goes on from it as if it had never stopped.
+
+        The file is a safetensors file: weights and the optimizer's state as arrays, everything else as JSON in its metadata.
+        Of a custom layer, loss, metric or function it holds the name, and the settings.
+
+        Raises OSError where it cannot be written (the file of that name is then as it was), FileExistsError where it is there
+        and overwrite is False, and ValueError where the model is not built, has more than 1000 layers, or settings that JSON
+        cannot hold.
+        """
+        _check_target(self, filepath, overwrite)
+        for stack in self.stacks():
+            if len(stack.layers) > configs.MOST_LAYERS:
+                raise ValueError(f"{stack} has {len(stack.layers)} layers: a file may hold {configs.MOST_LAYERS}.")
+        counters, arrays = state.get_state(self)
+        content = {"model": self.get_config(), "training": _training_config(self), "state": counters}
+        saving.write(filepath, "model", content | _ties(self), arrays)
+
+    def save_weights(self, filepath: Path, overwrite: bool = True) -> None:
+        """Write the weights alone to a safetensors file, by address, "layer/parameter". Raises what ``save`` does."""
+        _check_target(self, filepath, overwrite)
+        saving.write(filepath, "weights", _ties(self), self.weights)
+
+    def load_weights(self, filepath: Path) -> None:
+        """Take the weights from a file of ``save_weights`` or ``save``, by address, "layer/parameter".
+
+        Raises OSError where it cannot be read, and ValueError where it is no such file, or where its arrays are not this
+        model's: it lists those that are missing, unexpected or of another shape. The model is then as it was.
+        """
+        if not self.built:
+            raise ValueError(f"{self} is not built: give its first layer an input_shape, or call build(input_shape).")
+        content, arrays = saving.read(filepath, "weights", "model")
+        weights = {name: value for name, value in arrays.items() if not name.startswith(state.SLOTS)}
+        ties = content.get("ties")
+        if isinstance(ties, dict):  # a model in which they are not tied gets the same numbers in both places
+            weights |= {
+                name: weights[first] for name, first in ties.items() if name in self.weights and first in weights
+            }
+        try:
+            with Uninterrupted():
+                state.copy_by_name(self.weights, weights, str(self))
+        except ValueError as error:
+            raise saving.refusal(filepath, f"cannot be loaded: {error}") from error
+
+    def get_config(self) -> Config:
+        """What ``from_config`` makes this model again from, with new weights: settings, layers and the shape of a sample."""
+        config = {
+            "name": self.name,
+            "seed": self.seed,
+            "dtype": self.dtype.name,
+            "ops": set_name(self.ops),
+            "fuse": self.fuse,
+            "input_shape": self.input_shape,
+            "layers": [configs.describe(layer, _layers(type(self))) for layer in self.layers],
+        }
+        return config if self.trainable else config | {"trainable": False}
+
+    @classmethod
+    def from_config(cls, config: Any, custom_objects: CustomObjects | None = None) -> Self:
+        """A new model from what get_config gave, with the initial weights that follow from its seed.
+
+        custom_objects: name → class or function, for those that are not the library's. Raises ValueError or TypeError where
+        the config is no such thing.
+        """
+        model, input_shape = unbuilt(cls, config, custom_objects or {})
+        if input_shape is not None:
+            model.build(input_shape)
+        return model
+
+    def to_json(self, **options: Any) -> str:
+        """get_config as a JSON text, for ``model_from_json``. options: json.dumps's, e.g. indent=2."""
+        return configs.to_json({"class_name": "Sequential", "config": self.get_config()}, **options)
 
 
-def _layers(model: Any) -> Config:
-    """The classes of layers that are the library's; the model's own class stands for stacks inside it."""
-    root = next(cls for cls in type(model).__mro__ if cls.__module__.startswith(__package__ or ""))
-    return LAYERS | {root.__name__: root}
+def _layers(cls: type[Storable]) -> Config:
+    """The classes of layers that are the library's: the model's own, which stands for a stack inside it, too."""
+    ours = next(each for each in cls.__mro__ if each.__module__.startswith(f"{__package__}."))
+    return LAYERS | {ours.__name__: ours}
 
 
-def unbuilt(cls: Any, config: Any, custom_objects: CustomObjects) -> tuple[Any, Shape | None]:
+def unbuilt(cls: type[Model], config: Any, custom_objects: CustomObjects) -> tuple[Model, Shape | None]:
     """The model of a config, without weights, and the shape of a sample, where it says one."""
-    if not isinstance(config, dict):
+    if not isinstance(config, dict) or not isinstance(config.get("layers"), list | tuple):
         raise ValueError(f"a model's config must be a dictionary with a list of layers, found {config!r}.")
-    configs.check_length(config.get("layers"), "a model's config")
+    configs.check_length(config["layers"], "a model's config")
     model = cls(**{key: value for key, value in config.items() if key not in ("layers", "input_shape")})
     shape = config.get("input_shape")
     for place, entry in enumerate(config["layers"]):
-        layer = configs.make(entry, _layers(model), custom_objects, f"layer {place}")
+        layer = configs.make(entry, _layers(cls), custom_objects, f"layer {place}")
         promised = getattr(layer, "input_shape", None)
         if promised is not None:
             layer.input_shape = None  # or add would build it, however large
@@ -51,39 +131,9 @@ def unbuilt(cls: Any, config: Any, custom_objects: CustomObjects) -> tuple[Any, 
     return model, None if shape is None else check_shape(shape, "input_shape")
 
 
-def save(model: Any, filepath: Path, overwrite: bool) -> None:
-    """All of the model, see Sequential.save."""
-    _check_target(model, filepath, overwrite)
-    for stack in model.stacks():
-        configs.check_length(stack.layers, str(stack))
-    counters, arrays = state.get_state(model)
-    content = {"model": model.get_config(), "training": _training_config(model), "state": counters}
-    saving.write(filepath, "model", content | _ties(model), arrays)
-
-
-def save_weights(model: Any, filepath: Path, overwrite: bool) -> None:
-    """The weights alone, see Sequential.save_weights."""
-    _check_target(model, filepath, overwrite)
-    saving.write(filepath, "weights", _ties(model), model.weights)
-
-
-def load_weights(model: Stack, filepath: Path) -> None:
-    """Copy the weights of a file into the model, see Sequential.load_weights."""
-    if not model.built:
-        raise ValueError(f"{model} is not built: give its first layer an input_shape, or call build(input_shape).")
-    content, arrays = saving.read(filepath, "weights", "model")
-    weights = {name: value for name, value in arrays.items() if not name.startswith(state.SLOTS)}
-    ties = content.get("ties")
-    if isinstance(ties, dict):  # a model in which they are not tied gets the same numbers in both places
-        weights |= {name: weights[first] for name, first in ties.items() if name in model.weights and first in weights}
-    try:
-        with Uninterrupted():
-            state.copy_by_name(model.weights, weights, str(model))
-    except ValueError as error:
-        raise saving.refusal(filepath, f"cannot be loaded: {error}") from error
-
-
-def restored(cls: Any, content: Config, arrays: dict[str, Array], custom_objects: CustomObjects, compile: bool) -> Any:
+def restored(
+    cls: type[Model], content: Config, arrays: dict[str, Array], custom_objects: CustomObjects, compile: bool
+) -> Model:
     """The model of a file's content. Whatever goes wrong, goes wrong because of what the file says."""
     model, input_shape = unbuilt(cls, content.get("model"), custom_objects)
     if input_shape is None:
@@ -101,7 +151,7 @@ def restored(cls: Any, content: Config, arrays: dict[str, Array], custom_objects
     return model
 
 
-def _training_config(model: Any) -> Config | None:
+def _training_config(model: Storable) -> Config | None:
     """What compile was called with; None before it was."""
     if model.optimizer is None:
         return None

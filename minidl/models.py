@@ -18,8 +18,7 @@ def load_model(filepath: Path, custom_objects: CustomObjects | None = None, comp
     """
     content, arrays = saving.read(filepath, "model")
     try:
-        model: Sequential = model_files.restored(Sequential, content, arrays, custom_objects or {}, compile)
-        return model
+        return model_files.restored(Sequential, content, arrays, custom_objects or {}, compile)
     except Exception as error:  # whatever goes wrong now, goes wrong because of what the file says
         raise saving.refusal(filepath, f"cannot be loaded: {error}") from error
 

@@ -1,28 +1,27 @@
 """Sequential: the model that users write, a stack of layers trained with fit."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Unpack
+from typing import Any
 
 import numpy as np
 
-from . import backprop, configs, losses, model_files, optimizers, summary
+from . import losses, optimizers, summary
 from . import metrics as metric_functions
-from .callbacks import Callback, CallbackList, History, Progress, check_verbose, one_by_one
+from .callbacks import Callback, History, check_verbose
 from .checks import check_count, check_positive, is_integer
-from .contracts import Array, Config, CustomObjects, Logs, Path, Shape
+from .contracts import Array, DType, Logs, Shape
 from .engine.blas import SingleThreadedBlas
-from .engine.data import Data, check_array, check_input, collect
+from .engine.data import Data, check_array, check_input, collect, unpacked
 from .engine.engine import Engine, is_view
 from .engine.interrupts import Uninterrupted
-from .engine.plan import on_logits
 from .home import Home
-from .layers import Stack
-from .layers.base import LayerSettings
 from .layers.stack import build_layer, home, is_built
+from .model_files import Storable
 from .ops import OPERATIONS
-from .ops.random import FORWARD, INITIALIZE, RandomKey, derive_key, generator
+from .ops.random import FORWARD, INITIALIZE, derive_key, generator
+from .passes import evaluate, means, predict, trace, watched, whole_gradient
 from .tracing import Trace
-from .training import Stepper, Training, evaluate, means, slices
+from .training import Stepper, Training
 from .utils.forks import fork_safe
 from .utils.lookup import by_name
 
@@ -31,7 +30,7 @@ EVALUATION_BATCH = 500  # samples; but for rounding, the result does not depend 
 _building = fork_safe()  # not the model's own, which could then not be copied; a layer's build may build a model
 
 
-class Sequential(Stack):
+class Sequential(Storable):
     """A stack of layers: what one gives, the next one takes.
 
     Arguments: layers: to add at once. name: shown in messages and in the summary. seed: an integer ≥ 0; from it follow the
@@ -57,7 +56,7 @@ class Sequential(Stack):
         dtype: str = "float32",
         ops: str = "kernels",
         fuse: bool = True,
-        **common: Unpack[LayerSettings],
+        trainable: bool = True,
     ) -> None:
         if name is not None and not isinstance(name, str):
             raise ValueError(f"a model's name must be a text or None, received {name!r}.")
@@ -80,7 +79,7 @@ class Sequential(Stack):
         self.steps_trained = 0
         self._engine = Engine()
         self._known: list[Any] = []  # the layers, as they were when the model last looked
-        super().__init__((), **common)
+        super().__init__(trainable=trainable)
         self.name = name or "sequential"
         self._given_name = name or None
         self.ops = by_name(OPERATIONS, ops, "set of operations")
@@ -117,7 +116,8 @@ class Sequential(Stack):
 
     def _notice_changes(self) -> None:
         """Where a list of layers was changed by hand, look whether they fit each other, and build what is new."""
-        if self._known == (now := self._inside()):
+        now = self._inside()
+        if list(map(id, self._known)) == list(map(id, now)):
             return
         layers, shape = list(self.layers), self.input_shape
         self.layers.clear()
@@ -132,7 +132,7 @@ class Sequential(Stack):
         self._engine.forget()
 
     def build(
-        self, input_shape: Sequence[int | None], rng: np.random.Generator | None = None, dtype: Any = None
+        self, input_shape: Sequence[int | None], rng: np.random.Generator | None = None, dtype: DType | None = None
     ) -> Shape:
         """Allocate the weights for samples of this shape, and return the output's. Data does the same when it first comes.
 
@@ -221,25 +221,17 @@ class Sequential(Stack):
         verbose = check_verbose(verbose)
         validation: Data | None = None
         if validation_data is not None:
-            validation, _ = self._data(*_unpacked(validation_data), what="validation_data's x")
+            validation, _ = self._data(*unpacked(validation_data), what="validation_data's x")
             validation_split = 0.0
         data, held_out = self._data(x, y, sample_weight, class_weight, validation_split=validation_split)
         stepper = Stepper(self, self._engine)
 
-        history = History()
-        steps = -(-len(data) // batch_size)
-        progress = Progress(verbose, steps, epochs)
-        hooks = [*([progress] if verbose else []), *one_by_one(callbacks), history]
         training = Training(
-            stepper, data, validation or held_out, batch_size, shuffle, (initial_epoch, epochs), hooks, verbose
+            stepper, data, validation or held_out, batch_size, shuffle, (initial_epoch, epochs), callbacks, verbose
         )
-        self.history = history
-        try:
-            with SingleThreadedBlas():
-                training.run()
-        finally:
-            progress.close()
-        return history
+        self.history = training.history
+        training.run()
+        return self.history
 
     def evaluate(
         self,
@@ -259,12 +251,8 @@ class Sequential(Stack):
         batch_size = check_positive(EVALUATION_BATCH if batch_size is None else batch_size, "batch_size")
         data, _ = self._data(x, y, sample_weight)
         runner = self._engine.runner(self)
-        hooks, progress = self._hooks(verbose, callbacks, len(data), batch_size)
-        try:
-            with SingleThreadedBlas():
-                logs = evaluate(runner, data, batch_size, self.metrics, hooks)
-        finally:
-            progress.close()
+        with watched(self, verbose, callbacks, len(data), batch_size) as hooks:
+            logs = evaluate(runner, data, batch_size, self.metrics, hooks)
         return self._result(logs, return_dict)
 
     def predict(
@@ -279,17 +267,8 @@ class Sequential(Stack):
         data = Data(self._inputs(x))
         runner = self._engine.runner(self)
         out = np.empty((len(data), *(self.output_shape or ())), self.dtype)
-        hooks, progress = self._hooks(verbose, callbacks, len(data), batch_size)
-        try:
-            with SingleThreadedBlas():
-                hooks.on_predict_begin()
-                for batch, where in enumerate(slices(len(data), batch_size)):
-                    hooks.on_predict_batch_begin(batch)
-                    runner.predict(data, where, out[where])
-                    hooks.on_predict_batch_end(batch)
-                hooks.on_predict_end()
-        finally:
-            progress.close()
+        with watched(self, verbose, callbacks, len(data), batch_size) as hooks:
+            predict(runner, data, batch_size, hooks, out)
         return out
 
     def train_on_batch(
@@ -319,15 +298,9 @@ class Sequential(Stack):
         masks of the next step).
         """
         data, _ = self._data(x, y, sample_weight)
-        runner = self._engine.runner(self)
+        key = derive_key(self.seed, FORWARD, self.steps_trained) if training else None
         with SingleThreadedBlas():
-            key = derive_key(self.seed, FORWARD, self.steps_trained) if training else None
-            lowest, everything = runner.plan.lowest_trained(()), [(0, runner.layout.size)]
-            sums, (gradient, *others) = runner.gradients(data, slice(0, len(data)), key, lowest, everything)
-        for other in others:
-            gradient.vector += other.vector
-        runner.release(others)
-        return sums.loss / sums.samples, {address: gradient.named[address] for address in runner.layout.places}
+            return whole_gradient(self._engine.runner(self), data, key)
 
     def trace(self, x: Any, y: Any, *, training: bool = False) -> Trace:
         """One forward and backward pass over these samples, layer by layer, with all that passes through: see ``Trace``.
@@ -336,73 +309,14 @@ class Sequential(Stack):
         training: the last layer's y are then the logits. training: as for loss_and_gradients.
         """
         data, _ = self._data(x, y)
-        every = slice(0, len(data))
-        layers, loss, softmax = on_logits(self.layers, self.loss)
-        assert loss is not None
-        rng = RandomKey(derive_key(self.seed, FORWARD, self.steps_trained), 0) if training else None
+        key = derive_key(self.seed, FORWARD, self.steps_trained) if training else None
         with SingleThreadedBlas():
-            found = backprop.trace(
-                layers, loss, data.inputs(every, self.dtype), data.labels(every)[0], training=training, rng=rng
-            )
-        for address, first in self.ties().items():
-            found.gradients[first] = found.gradients[first] + found.gradients.pop(address)
-        if softmax is not None:
-            found.notes.append(
-                "The softmax and the loss are one computation: the last layer's y and dy are those of the logits."
-            )
-        return found
-
-    # ----------------------------------------------------------------------------------------------------------- files
-
-    def save(self, filepath: Path, overwrite: bool = True) -> None:
-        """Write all of the model to one file, for ``load_model``: training goes on from it as if it had never stopped.
-
-        The file is a safetensors file: weights and the optimizer's state as arrays, everything else as JSON in its metadata.
-        Of a custom layer, loss, metric or function it holds the name, and the settings.
-
-        Raises OSError where it cannot be written (the file of that name is then as it was), FileExistsError where it is there
-        and overwrite is False, and ValueError where the model is not built, has more than 1000 layers, or settings that JSON
-        cannot hold.
-        """
-        model_files.save(self, filepath, overwrite)
-
-    def save_weights(self, filepath: Path, overwrite: bool = True) -> None:
-        """Write the weights alone to a safetensors file, by address, "layer/parameter". Raises what ``save`` does."""
-        model_files.save_weights(self, filepath, overwrite)
-
-    def load_weights(self, filepath: Path) -> None:
-        """Take the weights from a file of ``save_weights`` or ``save``, by address, "layer/parameter".
-
-        Raises OSError where it cannot be read, and ValueError where it is no such file, or where its arrays are not this
-        model's: it lists those that are missing, unexpected or of another shape. The model is then as it was.
-        """
-        model_files.load_weights(self, filepath)
+            return trace(self, data, key)
 
     def set_weights(self, weights: Sequence[Any]) -> None:
         """Copy the arrays into the weights, in the order of get_weights. ValueError, and no change, where they do not fit."""
         with Uninterrupted():
             super().set_weights(weights)
-
-    def get_config(self) -> Config:
-        """What ``from_config`` makes this model again from, with new weights: settings, layers and the shape of a sample."""
-        return model_files.get_config(self)
-
-    @classmethod
-    def from_config(cls, config: Any, custom_objects: CustomObjects | None = None) -> "Sequential":
-        """A new model from what get_config gave, with the initial weights that follow from its seed.
-
-        custom_objects: name → class or function, for those that are not the library's. Raises ValueError or TypeError where
-        the config is no such thing.
-        """
-        model: Sequential
-        model, input_shape = model_files.unbuilt(cls, config, custom_objects or {})
-        if input_shape is not None:
-            model.build(input_shape)
-        return model
-
-    def to_json(self, **options: Any) -> str:
-        """get_config as a JSON text, for ``model_from_json``. options: json.dumps's, e.g. indent=2."""
-        return configs.to_json({"class_name": "Sequential", "config": self.get_config()}, **options)
 
     # ------------------------------------------------------------------------------------------------------- internals
 
@@ -430,22 +344,16 @@ class Sequential(Stack):
         """x, y and weights, checked and together; and the part to validate on."""
         if self.loss is None:
             raise RuntimeError(f"{self} must be compiled first: call compile(loss=…, optimizer=…).")
-        x = self._inputs(x, what)
-
-        def prepare(labels: Array) -> Array:
-            prepared: Array = self.loss.prepare(labels, self.output_shape) if hasattr(self.loss, "prepare") else labels
-            return prepared
-
-        return collect(x, y, sample_weight, class_weight, prepare=prepare, what=what, validation_split=validation_split)
-
-    def _hooks(
-        self, verbose: int | str, callbacks: Sequence[Callback] | Callback | None, n: int, batch_size: int
-    ) -> tuple[CallbackList, Progress]:
-        """The hooks of one evaluate or predict, and the progress among them."""
-        verbose, steps = check_verbose(verbose), -(-n // batch_size)
-        progress = Progress(verbose, steps)
-        shown = [progress] if verbose else []
-        return CallbackList([*shown, *one_by_one(callbacks)], self, {"steps": steps, "verbose": verbose}), progress
+        return collect(
+            self._inputs(x, what),
+            y,
+            sample_weight,
+            class_weight,
+            loss=self.loss,
+            output_shape=self.output_shape or (),
+            what=what,
+            validation_split=validation_split,
+        )
 
     def _result(self, logs: Logs, return_dict: bool) -> float | list[float] | Logs:
         if return_dict:
@@ -461,11 +369,3 @@ class Sequential(Stack):
         self._engine, self._known = Engine(), self._inside()
         if self.optimizer is not None and self.optimizer.home is None:
             self.optimizer.home = Home(self)
-
-
-def _unpacked(validation_data: Any) -> tuple[Any, ...]:
-    if not isinstance(validation_data, tuple | list) or len(validation_data) not in (2, 3):
-        raise ValueError(
-            f"validation_data must be (x, y) or (x, y, sample_weight), received {type(validation_data).__name__}."
-        )
-    return tuple(validation_data)

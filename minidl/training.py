@@ -1,24 +1,24 @@
 """The loop of ``fit``: epochs, batches, callbacks."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from . import resuming
-from .callbacks import Callback, CallbackList
+from .callbacks import Callback, CallbackList, History, Progress, one_by_one
 from .callbacks.base import TrainingCallback
-from .contracts import Array, Logs, Metric, Path
+from .contracts import Array, Logs, Path
+from .engine.blas import SingleThreadedBlas
 from .engine.data import Data, Where
 from .engine.engine import Engine
 from .engine.interrupts import Uninterrupted
-from .engine.runner import NotFinite, Runner, Sums
+from .engine.runner import NotFinite, Sums
 from .engine.update import update
 from .engine.vector import Gradient
 from .ops.random import FORWARD, SHUFFLE, derive_key, generator
-
-Metrics = Sequence[tuple[str, Metric]]
+from .passes import evaluate, means
 
 
 class Stepper:
@@ -37,7 +37,8 @@ class Stepper:
 
     def gradients(self, data: Data, where: Where) -> tuple[Sums, list[Gradient]]:
         """The sums of one batch in training, and the gradient of its loss, for ``step``."""
-        key = derive_key(self.model.seed, FORWARD, self.model.steps_trained)
+        # to derive a key takes as long as a small product
+        key = derive_key(self.model.seed, FORWARD, self.model.steps_trained) if self.runner.plan.draws else 0
         return self.runner.gradients(data, where, key, self.lowest, self.ranges)
 
     def step(self, gradients: list[Gradient]) -> None:
@@ -65,7 +66,7 @@ class Training:
         batch_size: int,
         shuffle: bool,
         epochs: tuple[int, int],
-        callbacks: Sequence[Callback],
+        callbacks: Sequence[Callback] | Callback | None,
         verbose: int,
     ) -> None:
         self.stepper, self.model = stepper, stepper.model
@@ -73,11 +74,14 @@ class Training:
         self.batch_size, self.shuffle = batch_size, shuffle
         self.initial_epoch, self.epochs = epochs
         self.steps = -(-len(data) // batch_size)
-        callbacks = sorted(callbacks, key=lambda callback: isinstance(callback, TrainingCallback))
+        self.history = History()
+        self.progress = Progress(verbose, self.steps, self.epochs)
+        every = [*([self.progress] if verbose else []), *one_by_one(callbacks), self.history]
+        every.sort(key=lambda callback: isinstance(callback, TrainingCallback))
         settings = {"epochs": self.epochs, "steps": self.steps, "verbose": verbose}
-        self.hooks = CallbackList(callbacks, self.model, settings)
-        self.backups = [each for each in callbacks if isinstance(each, TrainingCallback)]
-        self.stateful = [each for each in callbacks if type(each).get_state is not Callback.get_state]
+        self.hooks = CallbackList(every, self.model, settings)
+        self.backups = [each for each in every if isinstance(each, TrainingCallback)]
+        self.stateful = [each for each in every if type(each).get_state is not Callback.get_state]
         self.epoch = self.initial_epoch
         self.batch = 0
         self.sums: Sums | None = None
@@ -99,18 +103,20 @@ class Training:
         for callback in self.backups:
             callback.training = self
         try:
-            self.hooks.on_train_begin()
-            while self.epoch < self.epochs:
-                self._epoch()
-                if self.model.stop_training:
-                    break
-            self.hooks.on_train_end(self.logs)
+            with SingleThreadedBlas():
+                self.hooks.on_train_begin()
+                while self.epoch < self.epochs:
+                    self._epoch()
+                    if self.model.stop_training:
+                        break
+                self.hooks.on_train_end(self.logs)
         except BaseException as error:
             resuming.undo_rate(self)
             if isinstance(error, KeyboardInterrupt):
                 error.add_note(self._where_it_stopped())
             raise
         finally:
+            self.progress.close()
             for callback in self.backups:
                 callback.training = None  # it would keep the samples
 
@@ -163,34 +169,3 @@ class Training:
             f"fit was stopped {place}. {self.model} is as step {self.model.steps_trained} of its life has left it; "
             "model.history holds the epochs that are done."
         )
-
-
-def evaluate(runner: Runner, data: Data, batch_size: int, metrics: Metrics, hooks: CallbackList) -> Logs:
-    """The mean loss and metrics of all samples."""
-    hooks.on_test_begin()
-    total: Sums | None = None
-    for batch, where in enumerate(slices(len(data), batch_size)):
-        hooks.on_test_batch_begin(batch)
-        sums = runner.evaluate(data, where)
-        total = sums if total is None else total.plus(sums)
-        hooks.on_test_batch_end(batch, means(metrics, total))
-    logs = means(metrics, total)
-    hooks.on_test_end(logs)
-    return logs
-
-
-def means(metrics: Metrics, sums: Sums | None) -> Logs:
-    """What the sums are on the mean, names in alphabetical order. A metric of no samples is NaN."""
-    if sums is None:
-        return {}
-    logs = {
-        name: total / count if count else math.nan
-        for (name, _), (total, count) in zip(metrics, sums.metrics, strict=True)
-    }
-    return dict(sorted({"loss": sums.loss / sums.samples, **logs}.items()))
-
-
-def slices(n: int, size: int) -> Iterator[slice]:
-    """n samples, cut into runs of this size, the last of them perhaps smaller."""
-    for start in range(0, n, size):
-        yield slice(start, min(start + size, n))

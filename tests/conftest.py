@@ -18,7 +18,14 @@ settings.load_profile("minidl")
 
 # Models of tests are tiny: their batches are cut into shards all the same, or else nothing would ever meet in the threads. It
 # stands here, and not in a fixture, because what a module makes only once is made before that.
+RULE = runner.WORTH_A_THREAD
 runner.WORTH_A_THREAD = 1
+
+
+@pytest.fixture
+def _cut_as_users_see_it(monkeypatch):
+    """Batches of tiny models stay whole."""
+    monkeypatch.setattr(runner, "WORTH_A_THREAD", RULE)
 
 
 @pytest.fixture

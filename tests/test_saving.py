@@ -131,6 +131,7 @@ def test_training_goes_on_in_another_process(path):
     np.savez(path.with_name("data.npz"), x=IMAGES, y=LABELS)
     script = """
         import sys, numpy as np, minidl
+        minidl.engine.runner.WORTH_A_THREAD = 1  # as in this process
         model, data = minidl.load_model(sys.argv[1]), np.load(sys.argv[2])
         model.fit(data["x"], data["y"], batch_size=16, verbose=0)
         model.save(sys.argv[1])

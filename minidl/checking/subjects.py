@@ -56,7 +56,7 @@ def subject_of(
     if hasattr(target, "loss_and_gradients") and len(arrays) != 1:
         x, y = _expect(arrays, "a model", "x", "y")
         return _of_model(target, x, y, training, report)
-    if hasattr(target, "layers") and not hasattr(target, "backward"):
+    if hasattr(target, "layers") and (hasattr(target, "loss_and_gradients") or not hasattr(target, "backward")):
         target = _Stack(target.layers, seed)
     if hasattr(target, "forward") and hasattr(target, "backward") and not isinstance(target, type):
         if len(arrays) == 2:

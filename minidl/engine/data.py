@@ -2,7 +2,7 @@
 so that it may lie on disk."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -66,8 +66,10 @@ class Data:
             np.take(self.x, place, axis=0, out=read, mode="clip")
         else:  # take would copy all samples first
             read = self.x[place]
-        with np.errstate(over="ignore"):  # what the model's dtype cannot hold becomes infinite, and is found below
-            x = np.ascontiguousarray(read, dtype)
+        if read.dtype != dtype:
+            with np.errstate(over="ignore"):  # what the model's dtype cannot hold becomes infinite, and is found below
+                read = read.astype(dtype)
+        x = np.ascontiguousarray(read)
         if np.dtype(self.x.dtype).kind == "f" and not all_finite(x):
             bad = int(np.flatnonzero(~np.isfinite(x).reshape(n, -1).all(axis=1))[0])
             sample = where.start + bad if isinstance(where, slice) else where[bad]
@@ -111,14 +113,15 @@ def collect(
     sample_weight: Any = None,
     class_weight: Mapping[int, float] | None = None,
     *,
-    prepare: Callable[[Array], Array],
+    loss: Any,
+    output_shape: Shape,
     what: str = "x",
     validation_split: Any = 0.0,
 ) -> tuple[Data, Data | None]:
     """(samples to train on, samples to validate on or None), from arguments of ``fit``; x is checked already.
 
-    prepare: brings all labels into the loss's form, or finds fault with them. validation_split: the share of the samples, the
-    last ones, to validate on.
+    loss: brings all labels into its form, or finds fault with them. output_shape: of one prediction. validation_split: the share
+    of the samples, the last ones, to validate on.
     """
     if y is None:
         raise ValueError("y is missing: expected a label for each sample.")
@@ -133,9 +136,19 @@ def collect(
         by_class = class_weights(class_weight, y)
         weights = by_class if weights is None else weights * by_class
     cut = _cut(n, validation_split)
-    y = prepare(y)
+    if hasattr(loss, "prepare"):
+        y = loss.prepare(y, output_shape)
     validation = Data(x, y, held_out, "the validation split's x", cut) if cut < n else None
     return Data(x, y, weights, what, 0, cut), validation
+
+
+def unpacked(validation_data: Any) -> tuple[Any, ...]:
+    """(x, y) or (x, y, sample_weight)."""
+    if not isinstance(validation_data, tuple | list) or len(validation_data) not in (2, 3):
+        raise ValueError(
+            f"validation_data must be (x, y) or (x, y, sample_weight), received {type(validation_data).__name__}."
+        )
+    return tuple(validation_data)
 
 
 def _cut(n: int, share: Any) -> int:
@@ -237,7 +250,6 @@ def check_lengths(**arrays: Any) -> None:
 
 
 def all_finite(array: Array) -> bool:
-    """Whether a contiguous array holds neither NaN nor infinity."""
+    """Whether a contiguous array holds neither NaN nor infinity. NumPy may warn of an overflow."""
     # The square is the quick test, one pass that writes nothing; it can overflow where no number does.
-    with np.errstate(all="ignore"):
-        return bool(np.isfinite(np.vdot(array, array)) or np.isfinite(array).all())
+    return bool(math.isfinite(np.vdot(array, array)) or np.isfinite(array).all())

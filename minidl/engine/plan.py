@@ -19,11 +19,14 @@ class Plan:
 
     Arguments: layers: built, in order. loss: the compiled loss, or None for prediction alone. fuse: use the fused steps
     where the layers run on the kernels; otherwise every layer is a step of its own.
+
+    Attributes: draws: whether a step may draw random numbers, and so needs a key.
     """
 
     def __init__(self, layers: Sequence[Any], loss: LossLike | None, fuse: bool) -> None:
         layers, self.loss, self._softmax = on_logits(layers, loss)
         self.steps = steps.steps_of(layers, fuse)
+        self.draws = any(step.draws for step in self.steps)
 
     def forward(self, x: Array, training: bool, rng: RandomKey | None) -> tuple[Array, list[Cache]]:
         """x (n, …) → the last step's y, and each step's cache. rng: the batch's key."""

@@ -7,8 +7,8 @@ thread or with many.
 import functools
 import itertools
 import math
-from collections.abc import Sequence
-from typing import NamedTuple, TypeAlias
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -50,6 +50,8 @@ class Sums(NamedTuple):
         return Sums(self.loss + other.loss, self.samples + other.samples, metrics)
 
 
+Item = TypeVar("Item")
+Value = TypeVar("Value")
 Result: TypeAlias = tuple[
     Sums, Gradient | None
 ]  # of a shard, or of several; without a gradient where a loss is not finite
@@ -76,6 +78,16 @@ def shards(n: int, sample_work: int) -> list[tuple[int, int]]:
     return list(itertools.pairwise(edges))
 
 
+def quietly(job: Callable[[Item], Value]) -> Callable[[Item], Value]:
+    """The same without NumPy's warnings: what is not finite is looked for, and reported with its place."""
+
+    def call(item: Item) -> Value:
+        with np.errstate(all="ignore"):
+            return job(item)
+
+    return call
+
+
 class Runner:
     """Runs batches through a plan.
 
@@ -97,13 +109,13 @@ class Runner:
             y, _ = self.plan.forward(data.inputs(part(where, start, stop), self.dtype), False, None)
             out[start:stop] = self.plan.predictions(y)
 
-        run(job, shards(sample_count(where), self.work))
+        run(quietly(job), shards(sample_count(where), self.work))
 
     def evaluate(self, data: Data, where: slice) -> Sums:
         """Loss and metrics of these samples."""
         cuts = shards(sample_count(where), self.work)
         tree: Tree[Sums] = Tree(len(cuts), Sums.plus)
-        run(lambda i: tree.put(i, self._forward(data, where, cuts[i], None)[0]), range(len(cuts)))
+        run(quietly(lambda i: tree.put(i, self._forward(data, where, cuts[i], None)[0])), range(len(cuts)))
         return functools.reduce(Sums.plus, tree.roots)
 
     def gradients(
@@ -134,7 +146,7 @@ class Runner:
             tree.put(i, (sums, self._backward(loss_cache, caches, lowest, ranges) if finite else None))
 
         tree: Tree[Result] = Tree(len(cuts), add)
-        run(job, range(len(cuts)))
+        run(quietly(job), range(len(cuts)))
         sums = functools.reduce(Sums.plus, [sums for sums, _ in tree.roots])
         if not math.isfinite(sums.loss):
             raise NotFinite(self._explain(sums.loss, data, where, cuts, key))
@@ -152,13 +164,12 @@ class Runner:
         n, own = sample_count(where), part(where, start, stop)
         x = data.inputs(own, self.dtype)
         y_true, weights = data.labels(own)
-        rng = None if key is None else RandomKey(key, start)
-        with np.errstate(all="ignore"):  # what is not finite is looked for, and reported with its layer
-            y, caches = self.plan.forward(x, rng is not None, rng)
-            assert self.plan.loss is not None
-            value, cache = self.plan.loss.forward(y_true, y, sample_weight=weights, n=n)
-            predicted = self.plan.predictions(y) if self.metrics else y
-            found = [metric(y_true, predicted) for metric in self.metrics]
+        rng = RandomKey(key, start) if key is not None and self.plan.draws else None
+        y, caches = self.plan.forward(x, key is not None, rng)
+        assert self.plan.loss is not None
+        value, cache = self.plan.loss.forward(y_true, y, sample_weight=weights, n=n)
+        predicted = self.plan.predictions(y) if self.metrics else y
+        found = [metric(y_true, predicted) for metric in self.metrics]
         # Python's numbers, because a backup gives back no others: NumPy's would be rounded in another way
         metrics = [(float(total), float(count)) for total, count in found]
         return Sums(float(value) * n, stop - start, metrics), cache, caches
@@ -170,10 +181,9 @@ class Runner:
         except IndexError:
             gradient = Gradient(self.layout, self.dtype)
         assert self.plan.loss is not None
-        with np.errstate(all="ignore"):
-            dy = np.array(self.plan.loss.backward(loss_cache), self.dtype, order="C")  # a copy: a loss may keep its own
-            self.plan.backward(dy, caches, gradient.named, lowest)
-            gradient.add_tied()
+        dy = np.array(self.plan.loss.backward(loss_cache), self.dtype, order="C")  # a copy: a loss may keep its own
+        self.plan.backward(dy, caches, gradient.named, lowest)
+        gradient.add_tied()
         if not all(all_finite(gradient.vector[start:stop]) for start, stop in ranges):
             bad = next(address for address, value in gradient.named.items() if not np.isfinite(value).all())
             raise NotFinite(f"the gradient of {bad!r} is not finite. {NO_STEP}")

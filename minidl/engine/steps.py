@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..contracts import Array, Cache, Gradients, LayerLike, Pair, Shape
-from ..layers import Conv2D, Dense, Dropout, Flatten, MaxPooling2D, Residual, Stack
+from ..layers import Activation, Conv2D, Dense, Dropout, Flatten, MaxPooling2D, Rescaling, Residual, Stack
 from ..ops import kernels
 from ..ops.geometry import pad_images
 from ..ops.kernels.convolution import col2im, im2col, tiles
@@ -30,6 +30,7 @@ from ..ops.kernels.fused import (
 from ..ops.random import RandomKey
 
 NOT_NEEDED = np.empty(0)  # in the place of a dx that nobody will read
+DRAWS_NOTHING = (Activation, Conv2D, Dense, Flatten, MaxPooling2D, Rescaling)
 FEW_CHANNELS = 4  # grey or coloured images: too few for vectors along the channels
 
 
@@ -37,7 +38,7 @@ def forward(steps: Sequence["LayerStep"], x: Array, training: bool, rng: RandomK
     """Through the steps in order.  x (n, …) → y of the last one, and the cache of each."""
     caches = []
     for step in steps:
-        x, cache = step.forward(x, training, step.key(rng))
+        x, cache = step.forward(x, training, None if rng is None else step.key(rng))
         caches.append(cache)
     return x, caches
 
@@ -58,8 +59,6 @@ class LayerStep:
     whose steps these are, from which their random numbers follow.
     """
 
-    kinds: ClassVar[tuple[type, ...]] = ()  # the layers, one after the other, that a fused step stands for
-
     def __init__(self, layers: Sequence[Any], addresses: Sequence[str], places: Sequence[tuple[int, ...]]) -> None:
         self.layers = list(layers)
         self.layer = layers[0]
@@ -72,15 +71,19 @@ class LayerStep:
         """How many of these layers it can run; 0 where it cannot run the first one."""
         return 1
 
+    @property
+    def draws(self) -> bool:
+        """Whether it may draw random numbers: those of our layers do not that are in DRAWS_NOTHING."""
+        return any(type(layer) not in DRAWS_NOTHING for layer in self.leaves())
+
     def leaves(self) -> list[LayerLike]:
         """The layers that hold the parameters."""
         return self.layers
 
-    def key(self, rng: RandomKey | None) -> RandomKey | None:
+    def key(self, rng: RandomKey) -> RandomKey:
         """The key of its layer, from that of the stack whose step it is."""
-        if rng is not None:
-            for place in self.place:
-                rng = rng.layer(place)
+        for place in self.place:
+            rng = rng.layer(place)
         return rng
 
     def forward(self, x: Array, training: bool, rng: RandomKey | None) -> tuple[Array, Cache]:
@@ -163,7 +166,7 @@ class FusedResidualStep(ResidualStep):
 
 def _fusable(layer: Any, kind: type) -> bool:
     """Whether the layer is exactly of this class, and computes with the kernels."""
-    return type(layer) is kind and layer.ops.__name__ == kernels.__name__
+    return type(layer) is kind and getattr(layer, "ops", None) is kernels
 
 
 class FlattenStep(LayerStep):
@@ -367,7 +370,7 @@ def steps_of(layers: Sequence[Any], fuse: bool, address: str = "", start: int = 
         following = [layer for layer, _, _ in flat[position : position + 2]]
         kind = next(kind for kind in (FUSED if fuse else PLAIN) if kind.takes(following))
         taken = flat[position : position + kind.takes(following)]
-        steps.append(kind(*map(list, zip(*taken, strict=True))))  # type: ignore[arg-type]
+        steps.append(kind(*map(list, zip(*taken, strict=True))))
         position += len(taken)
     return steps
 

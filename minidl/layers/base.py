@@ -8,7 +8,7 @@ from ..checks import check_name, check_shape
 from ..contracts import Array, Cache, Config, DType, Gradients, Operations, Shape
 from ..home import Home
 from ..initializers import name_of
-from ..ops import OPERATIONS
+from ..ops import OPERATIONS, kernels, set_name
 from ..ops.random import RandomKey
 from ..utils.arrays import copy_each
 from ..utils.settings import settings
@@ -52,7 +52,11 @@ class Layer:
     stands in, None outside of models.
     """
 
-    def __init__(self, *, name: str | None = None, input_shape: Shape | None = None, trainable: bool = True) -> None:
+    def __init__(
+        self, *, name: str | None = None, input_shape: Shape | None = None, trainable: bool = True, **unknown: object
+    ) -> None:
+        if unknown:  # in the words of Python, but with the name of the class that the user has called
+            raise TypeError(f"{type(self).__name__}.__init__() got an unexpected keyword argument {min(unknown)!r}")
         self.name = None if name is None else check_name(name)
         self.input_shape = None if input_shape is None else check_shape(input_shape, f"{self} input_shape")
         self.output_shape: Shape | None = None
@@ -60,7 +64,7 @@ class Layer:
         self.home: Home[Any] | None = None
         self.params: dict[str, Array] = {}
         self.state: dict[str, Array] = {}
-        self.ops: Operations = OPERATIONS["kernels"]
+        self.ops: Operations = kernels
 
     def __str__(self) -> str:
         return f"{type(self).__name__} {self.name!r}" if self.name else type(self).__name__
@@ -94,6 +98,13 @@ class Layer:
         """
         found = settings(self, without=("input_shape", "input_dim", "trainable"))
         return {key: name_of(value) for key, value in found.items()}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What copy and pickle take of a layer: all but the module of its operations, of which they get the name."""
+        return {**vars(self), "ops": set_name(self.ops)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, ops=OPERATIONS[state["ops"]])
 
     def get_weights(self) -> list[Array]:
         """Copies of the parameters, in the order of ``params``, and then of the state."""

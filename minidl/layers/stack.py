@@ -10,6 +10,7 @@ from .. import backprop
 from ..checks import check_name, check_shape
 from ..contracts import Array, Cache, DType, Gradients, Operations, Shape
 from ..home import Home
+from ..ops import OPERATIONS, set_name
 from ..ops.random import RandomKey
 from ..utils.lookup import by_name
 from .base import Layer, LayerSettings, copy_weights
@@ -47,7 +48,9 @@ class Stack(Layer):
             gradients[first] = gradients[first] + gradients.pop(address)
         return dx, gradients
 
-    def build(self, input_shape: Shape, rng: np.random.Generator | None = None, dtype: DType | None = None) -> Shape:
+    def build(
+        self, input_shape: Sequence[int | None], rng: np.random.Generator | None = None, dtype: DType | None = None
+    ) -> Shape:
         """Allocate the weights of all layers that have none yet, for samples of this shape; returns the output's shape.
 
         input_shape: without the batch axis; a None in front, which stands for it in Keras, is left out. rng: each layer gets
@@ -58,7 +61,10 @@ class Stack(Layer):
         first = check_shape(given[1:] if given and given[0] is None else given, f"{self} input_shape")
         if not self.layers:
             raise ValueError(f"{self} has no layers: add some first.")
-        before = [(layer, layer.params, layer.input_shape, layer.output_shape) for _, layer in self.leaves()]
+        before = [
+            (layer, layer.params, getattr(layer, "input_shape", None), getattr(layer, "output_shape", None))
+            for _, layer in self.leaves()
+        ]
         try:
             shape = self._build_layers(first, self._generators(rng), np.dtype(np.float32) if dtype is None else dtype)
         except Exception:
@@ -116,6 +122,8 @@ class Stack(Layer):
             raise ValueError(f"{self} cannot hold itself.")
         if any(layer is other for other in self.layers):
             raise ValueError(f"{self} already holds the layer {layer.name!r}: create a new one to add it twice.")
+        if not is_built(layer) and home(layer) not in (None, self):
+            raise ValueError(f"the layer {layer.name!r} belongs to another model: create a new one for {self}.")
         given = layer.given_name if isinstance(layer, Stack) else getattr(layer, "name", None)
         name = check_name(given) if given else self._numbered(layer)
         if any(name == other.name for other in self.layers):
@@ -126,7 +134,7 @@ class Stack(Layer):
             raise ValueError(f"layer {name!r}: input_shape={promised} contradicts what comes before it, {shape}.")
         before = getattr(layer, "name", None)
         layer.name = name
-        if home(layer) is None:
+        if home(layer) is None and hasattr(layer, "ops"):
             layer.ops = self.ops
         if not is_built(layer):
             layer.output_shape = None
@@ -281,7 +289,8 @@ class Stack(Layer):
     def ops(self, ops: Operations) -> None:
         self._ops = ops
         for layer in self.layers:
-            layer.ops = ops
+            if hasattr(layer, "ops"):  # another one does not call any
+                layer.ops = ops
 
     def tie(self, ties: Any) -> None:
         """Tie parameters to others: address → that of the one whose array it shares, as ``ties`` gives them.
@@ -298,12 +307,13 @@ class Stack(Layer):
             layer.params = {**layer.params, name: other.params[its]}
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_tied": self.ties()}  # not every pickler knows two references to one array
+        # the ties, because not every pickler knows two references to one array
+        return {**vars(self), "_ops": set_name(self._ops), "_tied": self.ties()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """What copy and pickle call. The layers of a deep copy are its own; those of a shallow one stay where they are."""
         ties = state.pop("_tied")
-        vars(self).update(state)
+        vars(self).update(state, _ops=OPERATIONS[state["_ops"]])
         if all(home(layer) is None for layer in self.layers):
             self.tie(ties)
             for layer in self.layers:
@@ -326,7 +336,8 @@ def build_layer(layer: Any, shape: Shape, rng: np.random.Generator, dtype: DType
                 f"layer {layer.name!r} is built in {others.pop()}, and its model computes in {dtype}: make the model with "
                 f"dtype='{layer_dtype(layer)}', or a new layer, and copy the weights with set_weights(layer.get_weights())."
             )
-        return layer.output_shape
+        built: Shape = layer.output_shape
+        return built
     if isinstance(layer, Stack):
         return layer.build(shape, rng, dtype)
     before = dict(layer.params)

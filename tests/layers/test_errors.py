@@ -221,7 +221,7 @@ def test_input_dim_and_input_shape_together():
 
 def test_a_layer_before_its_build():
     layer = Dense(2)
-    assert (layer.name, layer.input_shape, layer.output_shape, layer.in_model) == (None, None, None, False)
+    assert (layer.name, layer.input_shape, layer.output_shape, layer.home) == (None, None, None, None)
     assert layer.params == {}
     assert built(layer, (3,)).params["kernel"].shape == (3, 2)
 
