@@ -138,12 +138,12 @@ class Stack(Layer):
             layer.ops = self.ops
         if not is_built(layer):
             layer.output_shape = None
-            if shape is not None:
-                try:
-                    self._build_next(layer, shape)
-                except Exception:
-                    layer.name = before
-                    raise
+        if shape is not None:
+            try:
+                self._build_next(layer, shape)
+            except Exception:
+                layer.name = before
+                raise
         if not self.layers and shape is not None:
             self.input_shape = shape
         if home(layer) is None:
@@ -155,7 +155,7 @@ class Stack(Layer):
         return self.output_shape
 
     def _build_next(self, layer: Any, shape: Shape) -> None:
-        """Build the layer that is about to be added; here, it waits for the whole stack to be built."""
+        """Build the layer that is about to be added, or see that it fits; here, that waits for the whole stack to be built."""
 
     @property
     def given_name(self) -> str | None:
