@@ -3,14 +3,13 @@
 import contextlib
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 
 from . import backprop, resuming
 from .callbacks import Callback, CallbackList, Progress, check_verbose, one_by_one
 from .callbacks.base import TrainingCallback
-from .contracts import Array, Logs, Metric, Path
+from .contracts import Array, Logs, Metric, Path, TrainedModel
 from .engine.blas import SingleThreadedBlas
 from .engine.data import Data, Where
 from .engine.engine import Engine
@@ -31,7 +30,7 @@ class Stepper:
     Raises ValueError where another model trains the layers.
     """
 
-    def __init__(self, model: Any, engine: Engine) -> None:
+    def __init__(self, model: TrainedModel, engine: Engine) -> None:
         self.model, self.engine = model, engine
         self.parameters = engine.train(model)
         self.runner = engine.runner(model)
@@ -48,6 +47,7 @@ class Stepper:
     def step(self, gradients: list[Gradient]) -> None:
         """Let the optimizer step; all of it, and its count in the model's life, or nothing."""
         model = self.model
+        assert model.optimizer is not None
         with Uninterrupted():
             slots = self.engine.slots(model)
             update(self.parameters, gradients, self.ranges, model.optimizer, slots, model.ops)
@@ -205,7 +205,7 @@ def whole_gradient(runner: Runner, data: Data, key: int | None) -> tuple[float, 
     return sums.loss / sums.samples, {address: gradient.named[address] for address in runner.layout.places}
 
 
-def trace(model: Any, data: Data, key: int | None) -> Trace:
+def trace(model: TrainedModel, data: Data, key: int | None) -> Trace:
     """A trace of all samples through the layers that training runs, see Sequential.trace."""
     samples = slice(0, len(data))
     x, (y, _) = data.inputs(samples, model.dtype), data.labels(samples)
@@ -224,7 +224,7 @@ def trace(model: Any, data: Data, key: int | None) -> Trace:
 
 @contextlib.contextmanager
 def watched(
-    model: Any, verbose: int | str, callbacks: Sequence[Callback] | Callback | None, n: int, batch_size: int
+    model: TrainedModel, verbose: int | str, callbacks: Sequence[Callback] | Callback | None, n: int, batch_size: int
 ) -> Iterator[CallbackList]:
     """The hooks of one evaluate or predict, the progress among them; BLAS is kept single-threaded meanwhile."""
     verbose, steps = check_verbose(verbose), -(-n // batch_size)
