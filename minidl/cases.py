@@ -5,11 +5,23 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
-from .contracts import LayerLike, Pair, Shape
-from .layers import Activation, Conv2D, Dense, Dropout, Flatten, MaxPooling2D, Rescaling, Residual, Stack, ZeroPadding2D
+from .contracts import Pair, Shape
+from .layers import (
+    Activation,
+    Conv2D,
+    Dense,
+    Dropout,
+    Flatten,
+    Layer,
+    MaxPooling2D,
+    Rescaling,
+    Residual,
+    Stack,
+    ZeroPadding2D,
+)
 from .layers.activation import ACTIVATIONS
 
-Case: TypeAlias = tuple[Callable[[], LayerLike], Shape]  # makes a new layer; the shape of a sample
+Case: TypeAlias = tuple[Callable[[], Layer], Shape]  # makes a new layer; the shape of a sample
 
 
 class LayerCases(NamedTuple):

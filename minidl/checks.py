@@ -1,7 +1,7 @@
 """Checks of arguments: each returns the value in the form that the library uses, or says what was expected and received."""
 
 import math
-from typing import Any, TypeGuard
+from typing import TypeGuard
 
 import numpy as np
 
@@ -51,7 +51,7 @@ def check_name(name: object) -> str:
     return name
 
 
-def check_shape(value: Any, what: str) -> Shape:
+def check_shape(value: object, what: str) -> Shape:
     """The value as a tuple of positive integers; a bare integer n counts as (n,)."""
     if is_integer(value):
         value = (value,)

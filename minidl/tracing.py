@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .contracts import Array, Cache, Gradients, Operations, Shape
+from .contracts import Array, Cache, Gradients, LayerLike
 
 
 @dataclass
@@ -89,17 +89,15 @@ class Recorder:
     nothing of the model is changed.
     """
 
-    ops: Operations
-    input_shape: Shape | None
-    output_shape: Shape | None
+    params: dict[str, Array]
 
-    def __init__(self, layer: Any, name: str) -> None:
+    def __init__(self, layer: LayerLike, name: str) -> None:
         self._inner: list[Recorder] = []
-        self._layer = layer
+        self._layer: Any = layer  # which may have more than a layer must
         self._kind = type(layer).__name__
         self._name = name
         self.name: str | None = name.rpartition("/")[2]
-        inner: Sequence[Any] | None = getattr(layer, "layers", None)
+        inner: Sequence[LayerLike] | None = getattr(layer, "layers", None)
         if inner is not None:
             self._inner = [
                 Recorder(each, f"{name}/{getattr(each, 'name', None) or f'layers[{place}]'}")

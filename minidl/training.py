@@ -2,14 +2,13 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from . import resuming
 from .callbacks import Callback, CallbackList, History, Progress, one_by_one
 from .callbacks.base import TrainingCallback
-from .contracts import Array, Logs, Path
+from .contracts import Array, Logs, Path, TrainedModel
 from .engine.blas import SingleThreadedBlas
 from .engine.data import Data, Where
 from .engine.engine import Engine
@@ -27,7 +26,7 @@ class Stepper:
     Raises ValueError where another model trains the layers.
     """
 
-    def __init__(self, model: Any, engine: Engine) -> None:
+    def __init__(self, model: TrainedModel, engine: Engine) -> None:
         self.model, self.engine = model, engine
         self.parameters = engine.train(model)
         self.runner = engine.runner(model)
@@ -44,6 +43,7 @@ class Stepper:
     def step(self, gradients: list[Gradient]) -> None:
         """Let the optimizer step; all of it, and its count in the model's life, or nothing."""
         model = self.model
+        assert model.optimizer is not None
         with Uninterrupted():
             slots = self.engine.slots(model)
             update(self.parameters, gradients, self.ranges, model.optimizer, slots, model.ops)

@@ -1,12 +1,11 @@
 """All parameters of a model in one vector, and so its gradients and its optimizer's state; what layers hold are named views."""
 
 from collections.abc import Collection, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from ..contracts import Array, DType, LayerLike, Shape
-from ..layers.stack import Stack
+from ..contracts import Array, DType, Shape, StackedLayer, StackLike
 from ..optimizers import Optimizer
 
 Range = tuple[int, int]  # of a vector: from …, to …
@@ -27,7 +26,7 @@ class Layout:
     Raises ValueError where two parameters share memory in another way than being the same array.
     """
 
-    def __init__(self, stack: Stack) -> None:
+    def __init__(self, stack: StackLike) -> None:
         self.ties = stack.ties()
         self.places: dict[str, Place] = {}
         self.size = 0
@@ -88,10 +87,10 @@ class Parameters:
     Raises what Layout does.
     """
 
-    def __init__(self, stack: Stack, dtype: DType) -> None:
+    def __init__(self, stack: StackLike, dtype: DType) -> None:
         self.layout = Layout(stack)
         self.vector = np.zeros(self.layout.size, dtype)
-        self._views: list[tuple[LayerLike, str, Array]] = []
+        self._views: list[tuple[StackedLayer, str, Array]] = []
         views = self.layout.views(self.vector)
         for address, layer in stack.leaves():
             for name in list(layer.params):
@@ -112,7 +111,7 @@ class Parameters:
         return True
 
 
-def _put(layer: Any, name: str, view: Array) -> None:
+def _put(layer: StackedLayer, name: str, view: Array) -> None:
     """Copy a parameter into the view, and let the layer have that instead, under every name by which it knows the array."""
     value = layer.params[name]
     view[...] = value

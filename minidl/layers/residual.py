@@ -1,12 +1,12 @@
 """Residual: layers whose input is added to their output, so that they have to learn the difference alone."""
 
 from collections.abc import Sequence
-from typing import Any, Unpack
+from typing import Unpack
 
 import numpy as np
 
 from .. import backprop
-from ..contracts import Array, Cache, Config, DType, Gradients, Shape
+from ..contracts import Array, Cache, Config, DType, Gradients, LayerLike, Shape, StackedLayer
 from ..ops.random import RandomKey
 from .base import LayerSettings
 from .stack import Stack, build_layer
@@ -23,7 +23,9 @@ class Residual(Stack):
     Input shape: what f takes. Output shape: what f gives. ``layers`` holds those of f, and then the projection.
     """
 
-    def __init__(self, layers: Sequence[Any], projection: Any = None, **common: Unpack[LayerSettings]) -> None:
+    def __init__(
+        self, layers: Sequence[LayerLike], projection: LayerLike | None = None, **common: Unpack[LayerSettings]
+    ) -> None:
         self.projected = False
         super().__init__(layers, **common)
         if not self.layers:
@@ -33,7 +35,7 @@ class Residual(Stack):
             self.add(projection)
         self._count = len(self.layers)
 
-    def branches(self) -> tuple[list[Any], Any]:
+    def branches(self) -> tuple[list[StackedLayer], StackedLayer | None]:
         """The layers of f, and the projection or None."""
         if len(self.layers) != self._count:
             raise ValueError(f"{self} cannot take or lose layers once it is made: make a new one.")
