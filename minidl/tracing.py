@@ -63,14 +63,16 @@ class Trace:
         for title in ("layer", "array", "shape", "mean", "norm", "zeros"):
             table.add_column(title, justify="left" if title in ("layer", "array") else "right", no_wrap=True)
         for record in self.layers:
-            arrays = {"y": record.y, "dy": record.dy, **{f"d{name}": g for name, g in record.gradients.items()}}
+            own = {f"d{name}": value for name, value in record.gradients.items() if "/" not in name}  # not its layers'
+            arrays = {"y": record.y, "dy": record.dy, **own}
             for i, (name, array) in enumerate(arrays.items()):
                 head = f"{record.name} ({record.kind})" if i == 0 else ""
                 table.add_row(head, name, *_described(array), end_section=i == len(arrays) - 1)
         console = Console(width=100, highlight=False, no_color=True, markup=False, emoji=False)
         with console.capture() as capture:
             console.print(table)
-        return "\n".join([capture.get().rstrip("\n"), *self.notes])
+        lines = [line.rstrip() for line in capture.get().splitlines()]
+        return "\n".join([*lines, *self.notes])
 
 
 def _described(array: Array) -> tuple[str, str, str, str]:
