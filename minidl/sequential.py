@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from . import losses, optimizers, summary
 from . import metrics as metric_functions
-from .callbacks import Callback, History, Progress, check_verbose, one_by_one
+from .callbacks import Callback, History, check_verbose
 from .checks import check_count, check_positive, is_integer
 from .contracts import (
     Array,
@@ -23,7 +23,7 @@ from .contracts import (
     StackedLayer,
 )
 from .engine.blas import SingleThreadedBlas
-from .engine.data import Data, check_array, check_input, collect
+from .engine.data import Data, check_array, check_input, collect, unpacked
 from .engine.engine import Engine, is_view
 from .engine.interrupts import Uninterrupted
 from .home import Home
@@ -32,8 +32,9 @@ from .model_files import Storable
 from .ops import OPERATIONS
 from .ops.random import FORWARD, INITIALIZE, derive_key, generator
 from .optimizers import Optimizer
+from .passes import evaluate, means, predict, trace, watched, whole_gradient
 from .tracing import Trace
-from .training import Stepper, Training, evaluate, means, predict, trace, watched, whole_gradient
+from .training import Stepper, Training
 from .utils.forks import fork_safe
 from .utils.lookup import by_name
 
@@ -119,6 +120,10 @@ class Sequential(Storable):
         self._notice_changes()
         super().add(layer)
         self._engine.forget()
+        if self.optimizer is not None:
+            self._engine.gather(
+                self
+            )  # here, and not when fit begins: who holds an array then would be left with a copy
         self._known = self._inside()
 
     def _inside(self) -> list[StackedLayer]:
@@ -126,7 +131,8 @@ class Sequential(Storable):
 
     def _notice_changes(self) -> None:
         """Where a list of layers was changed by hand, look whether they fit each other, and build what is new."""
-        if self._known == (now := self._inside()):
+        now = self._inside()
+        if list(map(id, self._known)) == list(map(id, now)):
             return
         layers, shape = list(self.layers), self.input_shape
         self.layers.clear()
@@ -235,25 +241,17 @@ class Sequential(Storable):
         verbose = check_verbose(verbose)
         validation: Data | None = None
         if validation_data is not None:
-            validation, _ = self._data(*_unpacked(validation_data), what="validation_data's x")
+            validation, _ = self._data(*unpacked(validation_data), what="validation_data's x")
             validation_split = 0.0
         data, held_out = self._data(x, y, sample_weight, class_weight, validation_split=validation_split)
         stepper = Stepper(self, self._engine)
 
-        history = History()
-        steps = -(-len(data) // batch_size)
-        progress = Progress(verbose, steps, epochs)
-        hooks = [*([progress] if verbose else []), *one_by_one(callbacks), history]
         training = Training(
-            stepper, data, validation or held_out, batch_size, shuffle, (initial_epoch, epochs), hooks, verbose
+            stepper, data, validation or held_out, batch_size, shuffle, (initial_epoch, epochs), callbacks, verbose
         )
-        self.history = history
-        try:
-            with SingleThreadedBlas():
-                training.run()
-        finally:
-            progress.close()
-        return history
+        self.history = training.history
+        training.run()
+        return self.history
 
     def evaluate(
         self,
@@ -364,17 +362,17 @@ class Sequential(Storable):
         validation_split: object = 0.0,
     ) -> tuple[Data, Data | None]:
         """x, y and weights, checked and together; and the part to validate on."""
-        loss = self.loss
-        if loss is None:
+        if self.loss is None:
             raise RuntimeError(f"{self} must be compiled first: call compile(loss=…, optimizer=…).")
-        inputs = self._inputs(x, what)
-
-        def prepare(labels: Array) -> Array:
-            prepared: Array = loss.prepare(labels, self.output_shape) if hasattr(loss, "prepare") else labels
-            return prepared
-
         return collect(
-            inputs, y, sample_weight, class_weight, prepare=prepare, what=what, validation_split=validation_split
+            self._inputs(x, what),
+            y,
+            sample_weight,
+            class_weight,
+            loss=self.loss,
+            output_shape=self.output_shape or (),
+            what=what,
+            validation_split=validation_split,
         )
 
     def _result(self, logs: Logs, return_dict: bool) -> float | list[float] | Logs:
@@ -391,13 +389,3 @@ class Sequential(Storable):
         self._engine, self._known = Engine(), self._inside()
         if self.optimizer is not None and self.optimizer.home is None:
             self.optimizer.home = Home(self)
-
-
-def _unpacked(validation_data: Sequence[Samples | None]) -> tuple[Samples | None, Samples | None, Samples | None]:
-    """x, y, and sample_weight or None."""
-    if not isinstance(validation_data, tuple | list) or len(validation_data) not in (2, 3):
-        raise ValueError(
-            f"validation_data must be (x, y) or (x, y, sample_weight), received {type(validation_data).__name__}."
-        )
-    x, y, *weights = validation_data
-    return x, y, weights[0] if weights else None

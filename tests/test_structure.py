@@ -34,12 +34,13 @@ MAY_KNOW = {
     "saving": BASE | {"configs"},
     "resuming": BASE | {"engine", "configs", "state", "saving"},
     "callbacks": BASE | {"saving"},
-    "training": BASE | {"ops", "engine", "resuming", "callbacks"},
+    "passes": BASE | {"ops", "tracing", "backprop", "engine", "callbacks"},
+    "training": BASE | {"ops", "engine", "resuming", "callbacks", "passes"},
     "summary": BASE | {"layers"},
     "model_files": BASE | {"ops", "layers", "engine", "configs", "state", "saving"},
     "sequential": BASE
-    | {"ops", "tracing", "backprop", "layers", "losses", "metrics", "optimizers", "configs", "engine"}
-    | {"callbacks", "training", "summary", "model_files"},
+    | {"ops", "tracing", "layers", "losses", "metrics", "optimizers", "engine"}
+    | {"callbacks", "passes", "training", "summary", "model_files"},
     "models": {"contracts", "configs", "saving", "model_files", "sequential"},
     "checking": {"contracts", "ops"},  # it knows layers, losses and models by their contract alone
     "testing": {"contracts", "ops", "layers", "checking"},

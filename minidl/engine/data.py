@@ -2,13 +2,13 @@
 so that it may lie on disk."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import TypeGuard
 
 import numpy as np
 
 from ..checks import is_number
-from ..contracts import Array, ArraySource, DType, Samples, Shape
+from ..contracts import Array, ArraySource, DType, LossLike, Samples, Shape
 from ..utils.forks import fork_safe
 
 Where = Array | slice  # which samples: their indices, or a run of them
@@ -113,31 +113,43 @@ def collect(
     sample_weight: Samples | None = None,
     class_weight: Mapping[int, float] | None = None,
     *,
-    prepare: Callable[[Array], Array],
+    loss: LossLike,
+    output_shape: Shape,
     what: str = "x",
     validation_split: object = 0.0,
 ) -> tuple[Data, Data | None]:
     """(samples to train on, samples to validate on or None), from arguments of ``fit``; x is checked already.
 
-    prepare: brings all labels into the loss's form, or finds fault with them. validation_split: the share of the samples, the
-    last ones, to validate on.
+    loss: brings all labels into its form, or finds fault with them. output_shape: of one prediction. validation_split: the share
+    of the samples, the last ones, to validate on.
     """
     if y is None:
         raise ValueError("y is missing: expected a label for each sample.")
     n = int(x.shape[0])
-    y = check_array(y, "y")
-    check_lengths(x=x, y=y)
-    y = np.asarray(y)
-    if y.dtype.kind == "f" and not np.isfinite(y).all():
+    given = check_array(y, "y")
+    check_lengths(x=x, y=given)
+    labels: Array = np.asarray(given)
+    if labels.dtype.kind == "f" and not np.isfinite(labels).all():
         raise ValueError("y holds NaN or infinity. Remove or replace such samples.")
     weights = held_out = check_weights(sample_weight, n)
     if class_weight is not None:
-        by_class = class_weights(class_weight, y)
+        by_class = class_weights(class_weight, labels)
         weights = by_class if weights is None else weights * by_class
     cut = _cut(n, validation_split)
-    y = prepare(y)
-    validation = Data(x, y, held_out, "the validation split's x", cut) if cut < n else None
-    return Data(x, y, weights, what, 0, cut), validation
+    if hasattr(loss, "prepare"):
+        labels = loss.prepare(labels, output_shape)
+    validation = Data(x, labels, held_out, "the validation split's x", cut) if cut < n else None
+    return Data(x, labels, weights, what, 0, cut), validation
+
+
+def unpacked(validation_data: Sequence[Samples | None]) -> tuple[Samples | None, Samples | None, Samples | None]:
+    """x, y, and sample_weight or None, from (x, y) or (x, y, sample_weight)."""
+    if not isinstance(validation_data, tuple | list) or len(validation_data) not in (2, 3):
+        raise ValueError(
+            f"validation_data must be (x, y) or (x, y, sample_weight), received {type(validation_data).__name__}."
+        )
+    x, y, *weights = validation_data
+    return x, y, weights[0] if weights else None
 
 
 def _cut(n: int, share: object) -> int:

@@ -46,10 +46,10 @@ class Stack(Layer):
         return self._with_ties(*backprop.backward(self.layers, dy, cache))
 
     def _with_ties(self, dx: Array, gradients: Gradients) -> tuple[Array, Gradients]:
-        """The same, with one gradient for each array, however many layers have it as their parameter."""
+        """The same in the order of ``params``, with one gradient for each array, however many layers have it."""
         for address, first in self.ties().items():
             gradients[first] = gradients[first] + gradients.pop(address)
-        return dx, gradients
+        return dx, {address: gradients[address] for address in self.params if address in gradients} | gradients
 
     def build(
         self, input_shape: Sequence[int | None], rng: np.random.Generator | None = None, dtype: DType | None = None
@@ -141,12 +141,12 @@ class Stack(Layer):
             layer.ops = self.ops
         if not is_built(layer):
             layer.output_shape = None
-            if shape is not None:
-                try:
-                    self._build_next(layer, shape)
-                except Exception:
-                    layer.name = before
-                    raise
+        if shape is not None:
+            try:
+                self._build_next(layer, shape)
+            except Exception:
+                layer.name = before
+                raise
         if not self.layers and shape is not None:
             self.input_shape = shape
         if home(layer) is None:
@@ -158,7 +158,7 @@ class Stack(Layer):
         return self.output_shape
 
     def _build_next(self, layer: StackedLayer, shape: Shape) -> None:
-        """Build the layer that is about to be added; here, it waits for the whole stack to be built."""
+        """Build the layer that is about to be added, or see that it fits; here, that waits for the whole stack to be built."""
 
     @property
     def given_name(self) -> str | None:

@@ -332,13 +332,29 @@ def test_a_part_of_a_place_is_the_place_of_the_part(where):
         np.testing.assert_array_equal(every[part(where, start, stop)], every[where][start:stop])
 
 
+class Prepares:
+    """A loss that brings labels into its own form."""
+
+    def __init__(self, form):
+        self.form = form
+
+    def prepare(self, y, output_shape):
+        return self.form(y)
+
+
 def test_what_collect_makes_of_the_arguments_of_fit():
     """The last samples are held out; both parts have the samples' weights, and only the first those of the classes."""
     x, y = np.zeros((10, 1)), np.array([0, 1] * 5)
     weights = np.arange(1.0, 11)
     prepared = []
     data, held_out = collect(
-        x, y, weights, {1: 10.0}, prepare=lambda y: prepared.append(y) or 2 * y, validation_split=0.25
+        x,
+        y,
+        weights,
+        {1: 10.0},
+        loss=Prepares(lambda y: prepared.append(y) or 2 * y),
+        output_shape=(),
+        validation_split=0.25,
     )
     assert (len(data), len(held_out), held_out.what) == (7, 3, "the validation split's x")
     assert data.x is held_out.x is x  # nothing is copied
@@ -349,7 +365,7 @@ def test_what_collect_makes_of_the_arguments_of_fit():
     assert (labels.tolist(), own.tolist()) == ([0, 2, 0, 2, 0, 2, 0], [1, 20, 3, 40, 5, 60, 7])
     labels, own = held_out.labels(slice(0, 3))
     assert (labels.tolist(), own.tolist()) == ([2, 0, 2], [8, 9, 10])
-    whole, nothing = collect(x, y, prepare=lambda y: y)
+    whole, nothing = collect(x, y, loss=None, output_shape=())
     assert (len(whole), nothing, whole.labels(slice(0, 10))[1]) == (10, None, None)
 
 
@@ -371,14 +387,14 @@ def test_what_collect_makes_of_the_arguments_of_fit():
 def test_what_collect_refuses(settings, text):
     arguments = {"x": np.zeros((10, 1)), "y": np.zeros(10), **settings}
     with pytest.raises(ValueError, match=re.escape(text)):
-        collect(**arguments, prepare=lambda y: y)
+        collect(**arguments, loss=None, output_shape=())
 
 
 @given(n=st.integers(1, 1000), share=st.floats(0, 1, exclude_max=True))
 def test_the_share_that_is_held_out(n, share):
     """Keras's rule: the first ⌊n · (1 − share)⌋ are left to train on."""
     try:
-        data, held_out = collect(np.zeros((n, 1)), np.zeros(n), prepare=lambda y: y, validation_split=share)
+        data, held_out = collect(np.zeros((n, 1)), np.zeros(n), loss=None, output_shape=(), validation_split=share)
     except ValueError:
         assert int(n * (1 - share)) in (0, n)
         return

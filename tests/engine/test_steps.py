@@ -108,7 +108,7 @@ def test_a_step_gives_what_its_layers_give(case, training):
     expected_dx, expected_gradients = backprop.backward(layers, dy, caches)
 
     grads = room(params_of(layers))
-    y, cache = step.forward(x, training, step.key(rng))
+    y, cache = step.forward(x, training, (None if rng is None else step.key(rng)))
     dx = step.backward(dy.copy(), cache, grads, True)
     tolerance = TOLERANCE[np.dtype(np.float32)]
     np.testing.assert_allclose(y, expected, **tolerance)
