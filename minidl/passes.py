@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from . import backprop
 from .callbacks import Callback, CallbackList, Progress, check_verbose, one_by_one
-from .contracts import Array, Logs, Metric, TrainedModel
+from .contracts import Array, Logs, Metric, ModelLike, TrainedModel
 from .engine.blas import SingleThreadedBlas
 from .engine.data import Data
 from .engine.plan import on_logits
@@ -52,7 +52,7 @@ def whole_gradient(runner: Runner, data: Data, key: int | None) -> tuple[float, 
     return sums.loss / sums.samples, {address: gradient.named[address] for address in runner.layout.places}
 
 
-def trace(model: TrainedModel, data: Data, key: int | None) -> Trace:
+def trace(model: ModelLike, data: Data, key: int | None) -> Trace:
     """A trace of all samples through the layers that training runs, see Sequential.trace."""
     samples = slice(0, len(data))
     x, (y, _) = data.inputs(samples, model.dtype), data.labels(samples)

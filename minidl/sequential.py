@@ -362,8 +362,7 @@ class Sequential(Storable):
         validation_split: object = 0.0,
     ) -> tuple[Data, Data | None]:
         """x, y and weights, checked and together; and the part to validate on."""
-        loss = self.loss
-        if loss is None:
+        if self.loss is None:
             raise RuntimeError(f"{self} must be compiled first: call compile(loss=…, optimizer=…).")
         return collect(
             self._inputs(x, what),

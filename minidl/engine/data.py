@@ -3,12 +3,12 @@ so that it may lie on disk."""
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeGuard
+from typing import TypeGuard
 
 import numpy as np
 
 from ..checks import is_number
-from ..contracts import Array, ArraySource, DType, Samples, Shape
+from ..contracts import Array, ArraySource, DType, LossLike, Samples, Shape
 from ..utils.forks import fork_safe
 
 Where = Array | slice  # which samples: their indices, or a run of them
@@ -113,7 +113,7 @@ def collect(
     sample_weight: Samples | None = None,
     class_weight: Mapping[int, float] | None = None,
     *,
-    loss: Any,
+    loss: LossLike,
     output_shape: Shape,
     what: str = "x",
     validation_split: object = 0.0,
@@ -126,9 +126,9 @@ def collect(
     if y is None:
         raise ValueError("y is missing: expected a label for each sample.")
     n = int(x.shape[0])
-    source = check_array(y, "y")
-    check_lengths(x=x, y=source)
-    labels = np.asarray(source)
+    given = check_array(y, "y")
+    check_lengths(x=x, y=given)
+    labels: Array = np.asarray(given)
     if labels.dtype.kind == "f" and not np.isfinite(labels).all():
         raise ValueError("y holds NaN or infinity. Remove or replace such samples.")
     weights = held_out = check_weights(sample_weight, n)
@@ -142,10 +142,8 @@ def collect(
     return Data(x, labels, weights, what, 0, cut), validation
 
 
-def unpacked(
-    validation_data: Sequence[Samples | None],
-) -> tuple[Samples | None, Samples | None, Samples | None]:
-    """x, y, and sample_weight or None."""
+def unpacked(validation_data: Sequence[Samples | None]) -> tuple[Samples | None, Samples | None, Samples | None]:
+    """x, y, and sample_weight or None, from (x, y) or (x, y, sample_weight)."""
     if not isinstance(validation_data, tuple | list) or len(validation_data) not in (2, 3):
         raise ValueError(
             f"validation_data must be (x, y) or (x, y, sample_weight), received {type(validation_data).__name__}."
