@@ -1,7 +1,7 @@
 """What passes through the layers of a network, recorded: values by layer, and a table of them."""
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -99,8 +99,8 @@ class Recorder:
         self._kind = type(layer).__name__
         self._name = name
         self.name: str | None = name.rpartition("/")[2]
-        inner: Sequence[LayerLike] | None = getattr(layer, "layers", None)
-        if inner is not None:
+        inner = getattr(layer, "__dict__", {}).get("layers")
+        if isinstance(inner, list | tuple) and all(hasattr(each, "backward") for each in inner):
             self._inner = [
                 Recorder(each, f"{name}/{getattr(each, 'name', None) or f'layers[{place}]'}")
                 for place, each in enumerate(inner)
