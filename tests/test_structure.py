@@ -43,7 +43,8 @@ MAY_KNOW = {
     | {"callbacks", "passes", "training", "summary", "model_files"},
     "models": {"contracts", "configs", "saving", "model_files", "sequential"},
     "checking": {"contracts", "ops"},  # it knows layers, losses and models by their contract alone
-    "testing": {"contracts", "ops", "layers", "checking"},
+    "cases": {"contracts", "layers"},
+    "testing": {"contracts", "ops", "layers", "cases", "checking"},
 }
 FREE = {"", "certificate"}  # the package's root, and a program that uses the library as a user would
 
