@@ -5,10 +5,25 @@ from itertools import combinations
 import numpy as np
 
 from ..ops.geometry import Array
+from .subjects import Subject
+
+Judged = tuple[tuple[int, ...], float, float]  # (where, analytic, numeric)
 
 
-def likely_mistake(gradient: Array, judged: list[tuple[tuple[int, ...], float, float]], samples: int) -> str:
-    """The likely mistake behind a wrong gradient, or an empty text. judged: (where, analytic, numeric)."""
+def likely_mistake(judged: list[list[Judged]], gradients: list[Array], by_entry: bool, subject: Subject) -> str:
+    """The likely mistake behind a wrong gradient, or an empty text. judged, gradients: for each dy.
+
+    A guess has to hold for every dy for which something is wrong.
+    """
+    guesses = {
+        _guess(gradient if by_entry else np.zeros(0), found, subject.samples)
+        for gradient, found in zip(gradients, judged, strict=True)
+        if any(not np.isclose(analytic, numeric, rtol=1e-4) for _, analytic, numeric in found)
+    }
+    return guesses.pop() if len(guesses) == 1 else ""
+
+
+def _guess(gradient: Array, judged: list[Judged], samples: int) -> str:
     a, n = np.array([analytic for _, analytic, _ in judged]), np.array([numeric for *_, numeric in judged])
     scale = np.abs(n).max(initial=0.0)
     if scale <= 1e-9 * np.abs(a).max():
