@@ -38,6 +38,10 @@ class Slope:
         return abs(self.right - self.left)
 
 
+def _nowhere(step: float) -> Slope:
+    return Slope(step, math.nan, math.nan, math.nan, math.nan, math.nan, math.nan, True)
+
+
 @dataclass
 class Line:
     """A line through one of the arrays, for every upstream: the outputs at a place on it are computed once.
@@ -93,9 +97,9 @@ class Line:
             self.known[step] = (*self.moved(step), *self.moved(-step))
         ahead, after, back, before = self.known[step]
         if after.shape != self.middle.shape or before.shape != self.middle.shape:
-            return Slope(step, *[math.nan] * 6, True)
+            return _nowhere(step)
         if not (np.isfinite(after).all() and np.isfinite(before).all()):
-            return Slope(step, *[math.nan] * 6, True)
+            return _nowhere(step)
         changed = (after != before) | (after != self.middle)
         with np.errstate(all="ignore"):
 

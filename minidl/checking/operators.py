@@ -199,7 +199,7 @@ def _prepare(layer: Any, xs: list[Array], settings: Settings, report: Report) ->
         return params
     if not params_of(layer) and hasattr(layer, "build") and getattr(layer, "output_shape", None) is None:
         shapes = xs[0].shape[1:] if len(xs) == 1 else [x.shape[1:] for x in xs]
-        layer.build(shapes, np.random.default_rng(settings.seed), np.dtype(np.float64))
+        layer.build(shapes, stream(settings.seed, 10), np.dtype(np.float64))
     params = params_of(layer)
     # Arrays of float64 are moved where they are: the layer may know them by another name, too.
     movable = (

@@ -30,7 +30,7 @@ class Stack:
         return x, caches
 
     def backward(self, dy: Array, cache: list[Any]) -> tuple[Array, dict[str, Array]]:
-        gradients = {}
+        gradients: dict[str, Array] = {}
         for layer, own, part in zip(reversed(self.layers), reversed(self.names), reversed(cache), strict=True):
             given, kept = dy, dy.copy()
             dy, grads = layer.backward(given, part)

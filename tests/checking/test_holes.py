@@ -100,7 +100,7 @@ def upstreams(shape, training=True, seed=0):
             return dy.copy(), {}
 
     assert gradcheck(Notes(), np.ones(shape), training=training, seed=seed).passed
-    bounded = [dy for dy in given if 0.5 <= np.abs(dy).min() and np.abs(dy).max() <= 2]
+    bounded = [dy for dy in given if np.abs(dy).min() >= 0.5 and np.abs(dy).max() <= 2]
     return bounded[0], next(dy for dy in bounded if not np.isin(dy, [bounded[0], -bounded[0]]).any())
 
 

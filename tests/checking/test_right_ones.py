@@ -20,6 +20,10 @@ class Embedding:
     def __init__(self, dx="none", add=True):
         self.params, self.dx, self.add = {"table": normal(7, 3)}, dx, add
 
+    def build(self, input_shape, rng, dtype):
+        self.params = {"table": rng.normal(size=(7, 3)).astype(dtype)}
+        return (*input_shape, 3)
+
     def forward(self, ids, *, training=False, rng=None):
         return self.params["table"][ids], ids
 
