@@ -9,8 +9,6 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from .report import Fault, GradientError, Record, Report
 from .state import remember
 from .subjects import Settings

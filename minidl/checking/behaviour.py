@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from ..ops.geometry import Array
-from .nested import in_a_row, kept_copies, like, parts_of, same
+from .hints import of_degree
+from .nested import in_a_row, kept_copies, like, parts_of, same, several
 from .report import Fault, Report
 from .subjects import Settings
 from .upstream import draw_upstreams, upstream_for_small
@@ -56,10 +57,12 @@ class Operator:
 
 @dataclass
 class Behaviour:
-    """What was seen: the upstreams with the gradients they have, and how to get those of another one."""
+    """What was seen: the upstreams with the gradients they have, and how to get those of another one. form: the shape of y."""
 
     upstreams: list[Array]
     gradients: list[dict[str, Array]]
+    form: tuple[int, ...]
+    backward: Callable[[Array], dict[str, Array]]
     rescue: Callable[[], tuple[Array, dict[str, Array]] | None]
 
 
@@ -108,7 +111,7 @@ def behaviour(operator: Operator, settings: Settings, report: Report) -> Behavio
         raise Fault(RANDOM)
     found = [gradients, *(backward(row) for row in upstreams[1:])]
     if not problems:
-        problems += _linear(backward, upstreams, found)
+        problems += _linear(backward, upstreams, found, report)
     if not problems:
         other = {name: np.flip(value) * 0.75 for name, value in floats_of(inputs, arrays).items()}
         show_elsewhere(lambda: operator.forward({**copy.deepcopy(inputs), **other}, 12345))
@@ -124,7 +127,7 @@ def behaviour(operator: Operator, settings: Settings, report: Report) -> Behavio
         with np.errstate(all="ignore"):
             return None if row is None else (row, backward(row))
 
-    return Behaviour(upstreams, found, rescue)
+    return Behaviour(upstreams, found, np.shape(y) if not several(y) else (outputs.size,), backward, rescue)
 
 
 def _upstreams(y: Any, size: int, settings: Settings) -> list[Array]:
@@ -161,7 +164,7 @@ def _first_backward(operator: Operator, dy: Any, cache: Any, report: Report) -> 
             sys.setprofile(None)
     if calls >= max(2, largest):
         report.notes.append(
-            f"backward calls forward {calls:,} times: it takes differences itself, so it is a numeric gradient, and no derivation."
+            f"backward calls forward {calls:,} times: it takes differences itself, so it is a numeric gradient."
         )
     elif calls:
         report.notes.append(f"backward calls forward ({calls}): what it needs should be in the cache.")
@@ -170,31 +173,29 @@ def _first_backward(operator: Operator, dy: Any, cache: Any, report: Report) -> 
 
 
 def _linear(
-    backward: Callable[[Array], dict[str, Array]], rows: list[Array], found: list[dict[str, Array]]
+    backward: Callable[[Array], dict[str, Array]], rows: list[Array], found: list[dict[str, Array]], report: Report
 ) -> list[str]:
     """A problem for each array whose gradient is not proportional to dy, or not the sum of those of two dys."""
+    first, must = found[0], "backward must be linear in dy"
     for factor, times in FACTORS_OF_DY:
-        scaled = backward(factor * rows[0])
-        wrong = [name for name in scaled if not proportional(scaled[name], factor * found[0][name], found[0][name])]
+        with np.errstate(all="ignore"):
+            scaled = backward(factor * rows[0])
+        wrong = [name for name in first if not proportional(scaled[name], factor * first[name], first[name])]
         if wrong:
-            return [
-                f"{name}: {times} the dy does not give {times} the gradient: backward must be linear in dy."
-                + (" Is a mask, or a sign, made of dy?" if factor < 0 else "")
-                for name in wrong
-            ]
+            with np.errstate(all="ignore"):
+                hints = of_degree(backward(2 * rows[0]), {name: first[name] for name in wrong}, backward(-rows[0]))
+            report.hints.update(hints)
+            return [f"{name}: {times} the dy does not give {times} the gradient: {must}." for name in wrong]
     if len(rows) < 2:
         return []
     both = backward(rows[0] + rows[1])
-    rounding = 1e-13 * float(np.abs(rows).max())  # what is left of dy where it cancels out, as in a softmax of 0 and 1
-    sums = {name: found[0][name] + found[1][name] for name in both}
-    wrong = [
-        name
-        for name in both
-        if not proportional(both[name], sums[name], np.maximum(*(abs(one[name]) for one in found)), rounding)
-    ]
+    parts = {name: np.maximum(*(np.abs(one[name]) for one in found)) for name in first}
+    # What is left of dy where it cancels out, as in a softmax of 0 and 1.
+    rounding = 1e-13 * max(float(np.abs(rows).max()), *(float(part.max(initial=0.0)) for part in parts.values()))
     return [
-        f"{name}: the gradients of two dys do not add up to the gradient of their sum: backward must be linear in dy."
-        for name in wrong
+        f"{name}: the gradients of two dys do not add up to the gradient of their sum: {must}."
+        for name in first
+        if not proportional(both[name], first[name] + found[1][name], parts[name], rounding)
     ]
 
 

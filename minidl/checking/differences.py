@@ -8,6 +8,7 @@ from ..ops.geometry import Array
 from .lines import Line, Slope
 
 PRECISE = 1e-3  # a slope that differences determine no better than this, relative to itself, proves nothing
+LOST = 1e-11  # what backward's own rounding may make of a gradient, relative to the others
 FACTORS = [10.0**power for power in range(4, -7, -1)]  # the other steps, as multiples of the first one, that are tried
 PLAIN = 30.0  # how many times rtol a gradient has to be off, so that three steps that agree are enough
 ROUGH = 8.0  # how many times its own uncertainty a slope has to be off the gradient, to disprove it all the same
@@ -21,8 +22,9 @@ class Verdict(NamedTuple):
     pace: float
 
 
-def judge(line: Line, upstream: Array, gradient: Array, eps: float, rtol: float, pace: float) -> Verdict:
-    """The verdict on a gradient along a line, for one upstream. pace: the factor of the step to begin with.
+def judge(line: Line, upstream: Array, gradient: Array, others: float, eps: float, rtol: float, pace: float) -> Verdict:
+    """The verdict on a gradient along a line, for one upstream. others: the largest number of all
+    gradients for it. pace: the factor of the step to begin with.
 
     Most are proved at the first step. Where that one does not do, because the function is steep, or bends, or rounding is
     in the way, the steps from long to short are tried until two neighbours agree on the slope.
@@ -48,7 +50,10 @@ def judge(line: Line, upstream: Array, gradient: Array, eps: float, rtol: float,
             pace = factor
             break
     longer = sum(factor > FACTORS[0] for factor in steps)
-    return _verdict(line, found, longer, flat, pace)
+    verdict = _verdict(line, found, longer, flat, pace)
+    if verdict.word == "failed" and abs(analytic - verdict.slope) <= LOST * (line.size(gradient) + others / 10):
+        return verdict._replace(word="small")
+    return verdict
 
 
 def _steps(line: Line, step: float, first: Slope, wanted: float) -> list[float]:
@@ -97,8 +102,8 @@ class _Search:
         return error <= self.rtol and (self.dissent == 0 or self.disproved(slope))
 
     def disproved(self, slope: Slope) -> bool:
-        """Whether three in a row agree on a slope that is plainly another one, and the first step, if it is shorter, is not of another
-        opinion."""
+        """Whether three in a row agree on a slope that is plainly another one, and the first step,
+        if it is shorter, is not of another opinion."""
         off = abs(self.analytic - slope.numeric)
         plain = off > PLAIN * self.rtol * max(abs(self.analytic), abs(slope.numeric))
         apart = abs(self.first.numeric - slope.numeric)  # NaN where the first step leads out of the function

@@ -62,6 +62,12 @@ class Line:
             return float(gradient[self.where])
         return float((gradient * self.direction).sum())
 
+    def size(self, gradient: Array) -> float:
+        """The size of the numbers that the slope is made of: what cancels out leaves their rounding."""
+        if self.direction is None:
+            return float(np.abs(gradient).max())
+        return float(np.abs(gradient * self.direction).sum())
+
     @property
     def length(self) -> float:
         """How far a step of 1 may go: as far as the numbers are large.

@@ -116,7 +116,18 @@ def _subject(operator: Operator, settings: Settings, report: Report, samples: in
             arrays, lambda: operator.evaluate(inputs, settings.seed), seen.upstreams[:1], [gradients], samples, deep
         )
 
-    return Subject(operator.arrays, evaluate, seen.upstreams, seen.gradients, samples, deep, seen.rescue, elsewhere)
+    return Subject(
+        operator.arrays,
+        evaluate,
+        seen.upstreams,
+        seen.gradients,
+        samples,
+        deep,
+        seen.rescue,
+        None if report.problems else seen.backward,
+        seen.form,
+        elsewhere,
+    )
 
 
 def _look(call: LayerCall, inputs: dict[str, Any], seed: int) -> tuple[set[str], set[str]]:

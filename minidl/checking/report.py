@@ -10,6 +10,7 @@ import numpy as np
 MIN_PROVED = 0.05  # the share of the tried entries of an array that must be proved; the rest may be kinks or too small
 LITTLE = 0.5  # a pass that rests on less than this share says so
 WORDS = {"entries": "entries", "direction": "directions", "ties": "groups of equal entries"}
+ONE = {"direction": "direction", "ties": "group of equal entries"}
 
 
 @dataclass
@@ -55,7 +56,7 @@ class Record:
     def place(self) -> str:
         """The worst one, as an index of the array or in words."""
         where = list(self.where or ())
-        return str(where) if self.tries == "entries" else f" {WORDS[self.tries].removesuffix('s')} {where[0]}"
+        return str(where) if self.tries == "entries" else f" {ONE[self.tries]} {where[0]}"
 
     @property
     def little(self) -> bool:
@@ -200,7 +201,7 @@ class Report:
                     f"{r.name}: only {r.proved} of {r.tried} {words} could be proved ({r.small} are too small, {r.kink} at a "
                     f"kink). {_way_out(r)}"
                 )
-            if r.name in self.hints and r.failed:
+            if r.name in self.hints:
                 lines.append(f"{r.name}: {self.hints[r.name]}")
         return lines
 

@@ -32,7 +32,8 @@ class Subject:
     arrays: float64, by name, moved in place. evaluate: the outputs for the arrays as they are now, in a row. upstreams: the
     weights that make one number of the outputs, once or twice. gradients: for each of them the analytic ones. samples: in the
     batch. deep: it is made of several layers. rescue: one more upstream and its gradients, for outputs of very different
-    sizes; they can prove, and not disprove. elsewhere: the same at other inputs, or None where there are no others.
+    sizes; of little weight. backward: the gradients for another upstream, where there can be another. form: the shape of the
+    outputs, where they are one array. elsewhere: the same at other inputs, or None where there are no others.
     """
 
     arrays: dict[str, Array]
@@ -42,6 +43,8 @@ class Subject:
     samples: int
     deep: bool = False
     rescue: Callable[[], tuple[Array, dict[str, Array]] | None] = lambda: None
+    backward: Callable[[Array], dict[str, Array]] | None = None
+    form: tuple[int, ...] = ()
     elsewhere: Callable[[], "Subject | None"] = lambda: None
     evaluations: int = field(default=0, compare=False)
 

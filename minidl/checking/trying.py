@@ -9,7 +9,7 @@ import numpy as np
 from ..ops.geometry import Array
 from .behaviour import compare_form
 from .differences import Verdict, judge
-from .hints import Judged, likely_mistake
+from .hints import likely_mistake
 from .lines import Line, Try, entries, random_directions, ties
 from .report import Record, Report
 from .subjects import Subject
@@ -77,24 +77,23 @@ def _check(
     record = Record(name, array.size, tries=effort.mode, shape=array.shape)
     report.records.append(record)
     gradients = [found[name] for found in subject.gradients]
-    judged: list[list[Judged]] = [[] for _ in gradients]
+    floats = [[one for one in found.values() if one.dtype.kind == "f"] for found in subject.gradients]
+    largest = [max(float(np.abs(one).max(initial=0.0)) for one in found) for found in floats]
     pace = 1.0
     for number, (where, direction) in enumerate(tries, 1):
         line = Line(subject, middle, array, where, direction)
         verdicts: list[tuple[Verdict, float]] = []
-        for upstream, gradient, kept in zip(subject.upstreams, gradients, judged, strict=True):
-            one, analytic = judge(line, upstream, gradient, effort.eps, effort.rtol, pace), line.analytic(gradient)
-            verdicts.append((one, analytic))
-            if one.word in ("proved", "failed"):
-                kept.append((where, analytic, one.slope))
+        for upstream, gradient, others in zip(subject.upstreams, gradients, largest, strict=True):
+            one = judge(line, upstream, gradient, others, effort.eps, effort.rtol, pace)
+            verdicts.append((one, line.analytic(gradient)))
         (word, slope, pace), analytic = min(verdicts, key=lambda pair: RANK.index(pair[0].word))
         if word == "small":
             word, slope, analytic = _rescued(subject, line, name, effort, slope, analytic)
         record.count(word, where, analytic, slope)
         progress(f"{name}, {number:,} of {total:,}")
-    if record.failed:
+    if record.failed and name not in report.hints and effort.mode != "ties":
         with np.errstate(all="ignore"):  # numbers of any size
-            hint = likely_mistake(judged, gradients, effort.mode == "entries", subject)
+            hint = likely_mistake(subject, name)
         if hint:
             report.hints[name] = hint
 
@@ -105,7 +104,7 @@ def _rescued(
     """The verdict for the upstream that weighs small outputs as much as large ones, where it is a clear one."""
     if (more := subject.for_small) is not None:
         upstream, gradients = more
-        word, other, _ = judge(line, upstream, gradients[name], effort.eps, effort.rtol, 1.0)
+        word, other, _ = judge(line, upstream, gradients[name], 0.0, effort.eps, effort.rtol, 1.0)
         if word == "proved" or (
             word == "failed" and abs(line.analytic(gradients[name]) - other) > PLAINLY * abs(other)
         ):

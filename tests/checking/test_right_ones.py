@@ -33,7 +33,12 @@ class Embedding:
             np.add.at(grads, ids, dy)
         else:
             grads[ids] += dy  # a row that is used twice gets the last one alone
-        dx = {"none": None, "zeros": np.zeros(ids.shape), "integer zeros": np.zeros_like(ids), "ones": np.ones(ids.shape)}
+        dx = {
+            "none": None,
+            "zeros": np.zeros(ids.shape),
+            "integer zeros": np.zeros_like(ids),
+            "ones": np.ones(ids.shape),
+        }
         return dx[self.dx], {"table": grads}
 
 
@@ -313,7 +318,9 @@ class Two:
 
 
 def test_how_many_inputs_a_layer_takes():
-    with pytest.raises(ValueError, match=r"forward of Two takes 2 inputs \(a, b\), received 1: call gradcheck\(layer, a, b\)"):
+    with pytest.raises(
+        ValueError, match=r"forward of Two takes 2 inputs \(a, b\), received 1: call gradcheck\(layer, a, b\)"
+    ):
         gradcheck(Two(), normal(2, 3))
     report = gradcheck(Two(), normal(4, 3), normal(4, 3, seed=1))
     assert report.passed, str(report)

@@ -234,7 +234,10 @@ class Dense(Plain):
     units = 4
 
     def build(self, input_shape, rng, dtype):
-        self.params = {"kernel": weights(rng, dtype, input_shape[0], self.units), "bias": weights(rng, dtype, self.units)}
+        self.params = {
+            "kernel": weights(rng, dtype, input_shape[0], self.units),
+            "bias": weights(rng, dtype, self.units),
+        }
         return (self.units,)
 
     def forward(self, x, *, training=False, rng=None):
