@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..ops.geometry import Array
+from .report import Record
 from .subjects import Subject
 
 LARGEST = 400  # outputs, and entries of an array, that are looked at one by one
@@ -29,17 +30,20 @@ class Case(NamedTuple):
         return x.shape == y.shape and bool(np.allclose(x, y, rtol=1e-3, atol=1e-5 * self.scale))
 
 
-def likely_mistake(subject: Subject, name: str) -> str:
+def likely_mistake(subject: Subject, record: Record) -> str:
     """The likely mistake behind the wrong gradient of this array, or an empty text."""
+    name = record.name
     array = subject.arrays[name]
-    if array.size > LARGEST:
-        return ""
+    if array.size > LARGEST or record.tries == "ties":
+        pairs = np.array([(analytic, numeric) for _, analytic, numeric in record.failures])
+        scale = float(np.abs(pairs[:, 1]).max())
+        return _of_factor(Case(pairs[:, 0], pairs[:, 1], (), (), subject.samples, scale)) if scale else ""
     case = _case(subject, name)
     if case is None:
         return ""
     if case.scale <= 1e-9 * np.abs(case.a).max(initial=0.0):
         return "moving it does not change the output, so its gradient is 0: does forward use it, and read it from self.params?"
-    for look in (_of_factor, _of_order, _of_support, _of_parts):
+    for look in (_of_factor, _of_order, _of_coupling, _of_support, _of_parts):
         if hint := look(case):
             return hint
     for other in subject.arrays:
@@ -157,6 +161,8 @@ def _of_support(case: Case) -> str:
     own = len(case.a) == 1 or (
         len(case.a) == case.a.shape[1] and not (extra | missing | rest)[~np.eye(len(no), dtype=bool)].any()
     )
+    if extra.any() and missing.any() and not own and case.alike(np.sort(abs(case.a), 1), np.sort(abs(case.n), 1)):
+        return "the right numbers are in the wrong places: is an index, an offset or the padding wrong?"
     if extra.any() and own:
         return "it is not 0 where it should be: is a mask (of a ReLU, a pool or a dropout) missing or misplaced?"
     return ""
@@ -219,6 +225,17 @@ def _constant(ratio: Array, axis: int) -> bool:
     return bool(fine.any() and np.allclose(low[fine], high[fine], rtol=1e-3, atol=1e-9))
 
 
+def _of_coupling(case: Case) -> str:
+    """Each output depends on many entries, and backward knows one of them only."""
+    if len(case.a) != case.a.shape[1]:
+        return ""
+    diagonal = np.eye(len(case.a), dtype=bool)
+    coupled = np.abs(case.n[~diagonal]) > 1e-6 * case.scale
+    if coupled.any() and (np.abs(case.a[~diagonal]) <= 1e-7 * case.scale).all():
+        return "each entry's part in the other outputs is missing: they are coupled, so a sum over them belongs to it."
+    return ""
+
+
 def _of_difference(case: Case) -> str:
     """A term that is missing or too much."""
     if len(case.a) != case.a.shape[1]:
@@ -226,7 +243,4 @@ def _of_difference(case: Case) -> str:
     diagonal = np.eye(len(case.a), dtype=bool)
     if case.alike(case.a[~diagonal], case.n[~diagonal]):
         return "the part of each entry in its own output is wrong: is a term missing, or too much?"
-    coupled = np.abs(case.n[~diagonal]) > 1e-6 * case.scale
-    if coupled.any() and (np.abs(case.a[~diagonal]) <= 1e-7 * case.scale).all():
-        return "each entry's part in the other outputs is missing: they are coupled, so a sum over them belongs to it."
     return ""

@@ -2,6 +2,7 @@
 
 import copy
 import math
+import re
 import time
 import traceback
 from collections.abc import Callable
@@ -161,7 +162,10 @@ class Trial:
                 if report.passed or report.problems or any(record.failed for record in report.records):
                     break  # otherwise too little could be proved: a few ReLUs may all be off by chance
             self.reports.append(report)
-            result.faults += [] if report.passed else report.explanations()
+            told = {_subject(fault) for fault in result.faults}
+            result.faults += (
+                [] if report.passed else [line for line in report.explanations() if _subject(line) not in told]
+            )
             result.hint = result.hint or next(iter(report.hints.values()), "")
             result.notes += report.remarks()
         if self.near_zero and not result.faults:
@@ -328,6 +332,12 @@ class Trial:
 
     def _input(self) -> str:
         return "input" if "x" in _params(self._make()) else "x"
+
+
+def _subject(fault: str) -> str:
+    """The array that a fault is about, or the whole of it where it is about none."""
+    name = re.split(r"\[|: | direction ", fault, maxsplit=1)[0]
+    return name if len(name.split()) == 1 else fault
 
 
 def _params(layer: Any) -> dict[str, Array]:

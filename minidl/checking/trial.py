@@ -76,6 +76,8 @@ def _worth_saying(result: Result, results: list[Result]) -> list[str]:
         return []  # it cannot even be called
     wrong = {fault.partition("[")[0] for other in before if other.rung == "gradients" for fault in other.faults}
     wrong |= {"dx" if name in ("x", "input") else f"d{name}" for name in wrong}
+    if result.rung == "ties" and wrong & {"x", "input"}:
+        return []
     return [
         fault for fault in result.faults if fault not in said and fault.partition(" ")[0].partition("[")[0] not in wrong
     ]

@@ -91,9 +91,9 @@ def _check(
             word, slope, analytic = _rescued(subject, line, name, effort, slope, analytic)
         record.count(word, where, analytic, slope)
         progress(f"{name}, {number:,} of {total:,}")
-    if record.failed and name not in report.hints and effort.mode != "ties":
+    if record.failed and name not in report.hints:
         with np.errstate(all="ignore"):  # numbers of any size
-            hint = likely_mistake(subject, name)
+            hint = likely_mistake(subject, record)
         if hint:
             report.hints[name] = hint
 

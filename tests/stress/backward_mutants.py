@@ -486,6 +486,7 @@ CLAIMS = {
     "each entry is off": (*PART, "a threshold", "a comparison turned", "a term dropped", "a transpose too much"),
     "own output is wrong": ("a term dropped", "an operator", "another array", "a constant", "a sign"),
     "they are coupled": ("a term dropped", "a factor dropped", "another array", "an operator"),
+    "in the wrong places": ("a constant", "an index dropped", "a step too few", "an axis left out", "a sign"),
     "does forward use it": (),
 }
 
