@@ -283,8 +283,6 @@ def test_a_slow_layer_is_tried_in_part():
 
     from minidl.checking import rungs
 
-    found = results_of(Slow, (40,), samples=2)
-    assert not found["gradients"].notes
     before, rungs.SECONDS = rungs.SECONDS, 0.002
     try:
         found = results_of(Slow, (40,), samples=2)

@@ -590,6 +590,9 @@ def main():
     parser.add_argument("--count", type=int, help="how many; all by default")
     parser.add_argument("--right", type=int, metavar="N", help="try so many configurations of right layers instead")
     parser.add_argument("--page", action="store_true", help="write the result into docs/checking.md, too")
+    parser.add_argument(
+        "--parts", nargs="+", metavar="PATH", help="sum up what --json wrote of several parts, and try nothing"
+    )
     parser.add_argument("--json", metavar="PATH", help="write what was found of each mutant, too")
     options = parser.parse_args()
     started = time.perf_counter()
@@ -600,6 +603,22 @@ def main():
             f"{tried:,} configurations of right layers tried, {len(accused)} accused, {time.perf_counter() - started:.0f} s."
         )
         return bool(accused)
+
+    if options.parts:
+        data = [each for path in options.parts for each in json.loads(Path(path).read_text(encoding="utf-8"))]
+        rows = [
+            (
+                each["number"],
+                Mutant(each["layer"], each["kind"], each["line"], None),
+                Found(*(each[key] for key in Found._fields)),
+            )
+            for each in sorted(data, key=lambda each: each["number"])
+        ]
+        lines = summary(rows)
+        print("\n".join(lines))
+        if options.page:
+            write_page(lines)
+        return 0
 
     rows, stop = [], None if options.count is None else options.start + options.count
     for number, mutant in enumerate(all_mutants()):
