@@ -42,7 +42,7 @@ MAY_KNOW = {
     | {"ops", "tracing", "layers", "losses", "metrics", "optimizers", "engine"}
     | {"callbacks", "passes", "training", "summary", "model_files"},
     "models": {"contracts", "configs", "saving", "model_files", "sequential"},
-    "checking": {"contracts", "ops"},  # it knows layers, losses and models by their contract alone
+    "checking": {"contracts", "ops", "backprop"},  # it knows layers, losses and models by their contract alone
     "cases": {"contracts", "layers"},
     "testing": {"contracts", "ops", "layers", "cases", "checking"},
 }
