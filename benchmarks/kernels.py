@@ -11,8 +11,8 @@ import numpy as np
 from rich.console import Console
 from threadpoolctl import threadpool_limits
 
-from minidl.ops import kernels, reference
 from minidl.contracts import Array
+from minidl.ops import kernels, reference
 from minidl.ops.random import RandomKey
 
 from . import ladder

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minidl import Sequential
-from minidl.engine.plan import Plan, Workspace
-from minidl.layers import Conv2D, MaxPooling2D
 from minidl.contracts import Array
+from minidl.engine.plan import Plan
+from minidl.layers import Conv2D, MaxPooling2D
 from minidl.ops.kernels.jit import jit
 
 from .tables import Table, number
@@ -138,7 +138,6 @@ class Fused:
     """The engine's step. It does more than the others: it also remembers where each maximum stood, for the way back."""
 
     def __init__(self) -> None:
-        self.scratch = Workspace()
         self.plan: Plan | None = None
 
     def __call__(self, x: Array, kernel: Array, bias: Array) -> Array:
@@ -147,7 +146,7 @@ class Fused:
             model = Sequential([convolution, MaxPooling2D()])
             model.set_weights([kernel, bias])
             self.plan = Plan(model.layers, None, fuse=True)
-        return self.plan.forward(x, True, None, self.scratch)[0]
+        return self.plan.forward(x, True, None)[0]
 
 
 Rung = Callable[[Array, Array, Array], Array]

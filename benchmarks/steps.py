@@ -8,20 +8,18 @@ docs/performance.md is written from it. The variants take turns in one process, 
 import statistics
 import time
 from argparse import ArgumentParser
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
-import numba
 import numpy as np
 from rich.console import Console
 
-from minidl.datasets import mnist
-from minidl.engine import plan, runner
 from minidl.contracts import Array
-from minidl.ops.kernels import fused
-from minidl.ops.kernels.jit import OPTIONS
+from minidl.datasets import mnist
+from minidl.engine import runner
+from minidl.engine import steps as engine
 
 from .contestants.minidl import Trainer
 from .models import MODELS
@@ -44,30 +42,8 @@ class Step(NamedTuple):
     threads: int | None = None
 
 
-@contextmanager
-def _compiled_with(**constants: int) -> Iterator[None]:
-    """The fused forward kernel, compiled anew with other constants."""
-    with patch.multiple(fused, **constants):
-        kernel = numba.njit(**OPTIONS)(fused.conv_pool_forward.py_func)
-        with patch.object(plan, "conv_pool_forward", kernel):
-            yield
-
-
-def _fresh(workspace: plan.Workspace, key: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-    return np.empty(shape, dtype)
-
-
 def _never(*_: Any) -> bool:
     return False
-
-
-def _steps_apart(layers: Any, fuse: bool) -> list[plan.LayerStep]:
-    return [plan.LayerStep(layer, position) for position, layer in enumerate(layers)]
-
-
-def _copying(step: plan.DropoutStep, layer: Any, position: int, in_place: bool) -> None:
-    plan.LayerStep.__init__(step, layer, position)
-    step.in_place = False
 
 
 STEPS = (
@@ -81,38 +57,18 @@ STEPS = (
     ),
     Step(
         "Fused steps",
-        "The plan (`engine/plan.py`) makes one step of a convolution, its bias, its ReLU and the 2 × 2 pool behind it. The map "
-        "before the pool, four times as large as what comes out, is never written: the four sums that a window of the pool "
+        "The engine (`engine/steps.py`) makes one step of a convolution, its bias, its ReLU and the 2 × 2 pool behind it. The "
+        "map before the pool, four times as large as what comes out, is never written: the four sums that a window of the pool "
         "compares stay in registers. Backward works on the one pixel of four that the pool let through. A dense layer's bias and "
         "ReLU are one pass, and flattening copies nothing. Without it, with every layer a step of its own:",
-        lambda: patch.object(plan, "_steps", _steps_apart),
-    ),
-    Step(
-        "Windows abreast",
-        "A processor begins two vector multiply-adds a cycle and finishes each some four cycles later, so eight independent sums "
-        "keep it busy only if nothing ever waits. Where there are 32 registers, the fused convolution makes two windows of the "
-        "pool at a time: sixteen sums, and each weight that is loaded is used eight times. Without it:",
-        lambda: _compiled_with(ABREAST=1),
+        lambda: patch.object(engine, "FUSED", engine.PLAIN),
     ),
     Step(
         "Pixels out of a register",
         "In a first layer the filters are the lanes of a vector, and each filter's maximum stood on another pixel of its window. "
         "Two rows of the image fit one register, and one instruction takes another lane of it for every filter. Without it the "
         "gradient is multiplied by all four pixels, three of them times zero:",
-        lambda: patch.object(plan, "narrow", _never),
-    ),
-    Step(
-        "Arrays that are used again",
-        "A worker keeps its arrays from batch to batch (`Workspace`), and cuts them out of blocks so large that the system backs "
-        "them with huge pages. Fresh arrays may cost a page fault for every 4 kB, where the system took the last ones back, and "
-        "lie on more pages than the processor keeps in sight. With fresh arrays for every batch:",
-        lambda: patch.object(plan.Workspace, "array", _fresh),
-    ),
-    Step(
-        "Dropout in place",
-        "Behind a fused convolution nobody needs the numbers before the dropout, so they are overwritten. It saves memory, and "
-        "some time where the caches are full. Without it:",
-        lambda: patch.object(plan.DropoutStep, "__init__", _copying),
+        lambda: patch.object(engine, "narrow", _never),
     ),
     Step(
         "Large shards",

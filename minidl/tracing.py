@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .contracts import Array, Cache, Gradients, Operations, Shape
+from .contracts import Array, Cache, Gradients, LayerLike
 
 
 @dataclass
@@ -63,14 +63,16 @@ class Trace:
         for title in ("layer", "array", "shape", "mean", "norm", "zeros"):
             table.add_column(title, justify="left" if title in ("layer", "array") else "right", no_wrap=True)
         for record in self.layers:
-            arrays = {"y": record.y, "dy": record.dy, **{f"d{name}": g for name, g in record.gradients.items()}}
+            own = {f"d{name}": value for name, value in record.gradients.items() if "/" not in name}  # not its layers'
+            arrays = {"y": record.y, "dy": record.dy, **own}
             for i, (name, array) in enumerate(arrays.items()):
                 head = f"{record.name} ({record.kind})" if i == 0 else ""
                 table.add_row(head, name, *_described(array), end_section=i == len(arrays) - 1)
         console = Console(width=100, highlight=False, no_color=True, markup=False, emoji=False)
         with console.capture() as capture:
             console.print(table)
-        return "\n".join([capture.get().rstrip("\n"), *self.notes])
+        lines = [line.rstrip() for line in capture.get().splitlines()]
+        return "\n".join([*lines, *self.notes])
 
 
 def _described(array: Array) -> tuple[str, str, str, str]:
@@ -89,13 +91,11 @@ class Recorder:
     nothing of the model is changed.
     """
 
-    ops: Operations
-    input_shape: Shape | None
-    output_shape: Shape | None
+    params: dict[str, Array]
 
-    def __init__(self, layer: Any, name: str) -> None:
+    def __init__(self, layer: LayerLike, name: str) -> None:
         self._inner: list[Recorder] = []
-        self._layer = layer
+        self._layer: Any = layer  # which may have more than a layer must
         self._kind = type(layer).__name__
         self._name = name
         self.name: str | None = name.rpartition("/")[2]

@@ -1,28 +1,23 @@
 """The loop of ``fit``: epochs, batches, callbacks."""
 
-import contextlib
 import math
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
-from . import backprop, resuming
-from .callbacks import Callback, CallbackList, Progress, check_verbose, one_by_one
+from . import resuming
+from .callbacks import Callback, CallbackList, History, Progress, one_by_one
 from .callbacks.base import TrainingCallback
-from .contracts import Array, Logs, Metric, Path
+from .contracts import Array, Logs, Path, TrainedModel
 from .engine.blas import SingleThreadedBlas
 from .engine.data import Data, Where
 from .engine.engine import Engine
 from .engine.interrupts import Uninterrupted
-from .engine.plan import on_logits
-from .engine.runner import NotFinite, Runner, Sums
+from .engine.runner import NotFinite, Sums
 from .engine.update import update
 from .engine.vector import Gradient
-from .ops.random import FORWARD, SHUFFLE, RandomKey, derive_key, generator
-from .tracing import Trace
-
-Metrics = Sequence[tuple[str, Metric]]
+from .ops.random import FORWARD, SHUFFLE, derive_key, generator
+from .passes import evaluate, means
 
 
 class Stepper:
@@ -31,7 +26,7 @@ class Stepper:
     Raises ValueError where another model trains the layers.
     """
 
-    def __init__(self, model: Any, engine: Engine) -> None:
+    def __init__(self, model: TrainedModel, engine: Engine) -> None:
         self.model, self.engine = model, engine
         self.parameters = engine.train(model)
         self.runner = engine.runner(model)
@@ -49,6 +44,7 @@ class Stepper:
     def step(self, gradients: list[Gradient]) -> None:
         """Let the optimizer step; all of it, and its count in the model's life, or nothing."""
         model = self.model
+        assert model.optimizer is not None
         self._hold()  # as may a layer's forward
         with Uninterrupted():
             slots = self.engine.slots(model)
@@ -79,7 +75,7 @@ class Training:
         batch_size: int,
         shuffle: bool,
         epochs: tuple[int, int],
-        callbacks: Sequence[Callback],
+        callbacks: Sequence[Callback] | Callback | None,
         verbose: int,
     ) -> None:
         self.stepper, self.model = stepper, stepper.model
@@ -87,11 +83,14 @@ class Training:
         self.batch_size, self.shuffle = batch_size, shuffle
         self.initial_epoch, self.epochs = epochs
         self.steps = -(-len(data) // batch_size)
-        callbacks = sorted(callbacks, key=lambda callback: isinstance(callback, TrainingCallback))
+        self.history = History()
+        self.progress = Progress(verbose, self.steps, self.epochs)
+        every = [*([self.progress] if verbose else []), *one_by_one(callbacks), self.history]
+        every.sort(key=lambda callback: isinstance(callback, TrainingCallback))
         settings = {"epochs": self.epochs, "steps": self.steps, "verbose": verbose}
-        self.hooks = CallbackList(callbacks, self.model, settings)
-        self.backups = [each for each in callbacks if isinstance(each, TrainingCallback)]
-        self.stateful = [each for each in callbacks if type(each).get_state is not Callback.get_state]
+        self.hooks = CallbackList(every, self.model, settings)
+        self.backups = [each for each in every if isinstance(each, TrainingCallback)]
+        self.stateful = [each for each in every if type(each).get_state is not Callback.get_state]
         self.epoch = self.initial_epoch
         self.batch = 0
         self.sums: Sums | None = None
@@ -113,18 +112,20 @@ class Training:
         for callback in self.backups:
             callback.training = self
         try:
-            self.hooks.on_train_begin()
-            while self.epoch < self.epochs:
-                self._epoch()
-                if self.model.stop_training:
-                    break
-            self.hooks.on_train_end(self.logs)
+            with SingleThreadedBlas():
+                self.hooks.on_train_begin()
+                while self.epoch < self.epochs:
+                    self._epoch()
+                    if self.model.stop_training:
+                        break
+                self.hooks.on_train_end(self.logs)
         except BaseException as error:
             resuming.undo_rate(self)
             if isinstance(error, KeyboardInterrupt):
                 error.add_note(self._where_it_stopped())
             raise
         finally:
+            self.progress.close()
             for callback in self.backups:
                 callback.training = None  # it would keep the samples
 
@@ -177,87 +178,3 @@ class Training:
             f"fit was stopped {place}. {self.model} is as step {self.model.steps_trained} of its life has left it; "
             "model.history holds the epochs that are done."
         )
-
-
-def evaluate(runner: Runner, data: Data, batch_size: int, metrics: Metrics, hooks: CallbackList) -> Logs:
-    """The mean loss and metrics of all samples."""
-    hooks.on_test_begin()
-    total: Sums | None = None
-    for batch, where in enumerate(slices(len(data), batch_size)):
-        hooks.on_test_batch_begin(batch)
-        sums = runner.evaluate(data, where)
-        total = sums if total is None else total.plus(sums)
-        hooks.on_test_batch_end(batch, means(metrics, total))
-    logs = means(metrics, total)
-    hooks.on_test_end(logs)
-    return logs
-
-
-def predict(runner: Runner, data: Data, batch_size: int, hooks: CallbackList, out: Array) -> None:
-    """Write the predictions for all samples to out, (n, …)."""
-    hooks.on_predict_begin()
-    for batch, where in enumerate(slices(len(data), batch_size)):
-        hooks.on_predict_batch_begin(batch)
-        runner.predict(data, where, out[where])
-        hooks.on_predict_batch_end(batch)
-    hooks.on_predict_end()
-
-
-def whole_gradient(runner: Runner, data: Data, key: int | None) -> tuple[float, dict[str, Array]]:
-    """The mean loss of all samples as one batch, and its gradient for every parameter by address."""
-    everything = [(0, runner.layout.size)]
-    lowest = runner.plan.lowest_trained(frozen=())
-    sums, (gradient, *others) = runner.gradients(data, slice(0, len(data)), key, lowest, everything)
-    for other in others:
-        gradient.vector += other.vector
-    runner.release(others)
-    return sums.loss / sums.samples, {address: gradient.named[address] for address in runner.layout.places}
-
-
-def trace(model: Any, data: Data, key: int | None) -> Trace:
-    """A trace of all samples through the layers that training runs, see Sequential.trace."""
-    samples = slice(0, len(data))
-    x, (y, _) = data.inputs(samples, model.dtype), data.labels(samples)
-    layers, loss, softmax = on_logits(model.layers, model.loss)
-    assert loss is not None
-    rng = None if key is None else RandomKey(key, 0)
-    found = backprop.trace(layers, loss, x, y, training=key is not None, rng=rng)
-    found.gradients = model.add_tied(found.gradients)
-    if softmax is not None:
-        found.notes.append(
-            "The softmax and the loss are one computation: the last layer's y and dy are those of the logits."
-        )
-    return found
-
-
-@contextlib.contextmanager
-def watched(
-    model: Any, verbose: int | str, callbacks: Sequence[Callback] | Callback | None, n: int, batch_size: int
-) -> Iterator[CallbackList]:
-    """The hooks of one evaluate or predict, the progress among them; BLAS is kept single-threaded meanwhile."""
-    verbose, steps = check_verbose(verbose), -(-n // batch_size)
-    progress = Progress(verbose, steps)
-    shown = [progress] if verbose else []
-    hooks = CallbackList([*shown, *one_by_one(callbacks)], model, {"steps": steps, "verbose": verbose})
-    try:
-        with SingleThreadedBlas():
-            yield hooks
-    finally:
-        progress.close()
-
-
-def means(metrics: Metrics, sums: Sums | None) -> Logs:
-    """What the sums are on the mean, names in alphabetical order. A metric of no samples is NaN."""
-    if sums is None:
-        return {}
-    logs = {
-        name: total / count if count else math.nan
-        for (name, _), (total, count) in zip(metrics, sums.metrics, strict=True)
-    }
-    return dict(sorted({"loss": sums.loss / sums.samples, **logs}.items()))
-
-
-def slices(n: int, size: int) -> Iterator[slice]:
-    """n samples, cut into runs of this size, the last of them perhaps smaller."""
-    for start in range(0, n, size):
-        yield slice(start, min(start + size, n))

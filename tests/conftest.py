@@ -16,8 +16,8 @@ settings.register_profile(
 )
 settings.load_profile("minidl")
 
-
-# The models of tests are tiny: their batches are cut into shards all the same, or else nothing would meet in the threads.
+# Models of tests are tiny: their batches are cut into shards all the same, or else nothing would ever meet in the threads. It
+# stands here, and not in a fixture, because what a module makes only once is made before that.
 RULE = runner.WORTH_A_THREAD
 runner.WORTH_A_THREAD = 1
 

@@ -208,9 +208,11 @@ SETUP = """
     import os, signal, sys, threading, time, warnings
     import numpy as np
     from minidl import Sequential, set_num_threads
+    from minidl.engine import runner
     from minidl.layers import Conv2D, Dense, Flatten, MaxPooling2D
     from threadpoolctl import threadpool_info
 
+    runner.WORTH_A_THREAD = 1  # as in conftest.py
     warnings.simplefilter("ignore", DeprecationWarning)  # Python warns of any fork beside threads
     set_num_threads(2)
 

@@ -10,8 +10,8 @@ import pytest
 
 from minidl import Sequential
 from minidl.callbacks import LambdaCallback
+from minidl.callbacks.progress import check_verbose, format_logs, format_time
 from minidl.layers import Dense
-from minidl.progress import check_verbose, format_logs, format_time
 
 TIME = r"\d+/\d+ - \d+s - \d+(s|ms|us)/step"
 NUMBER = r"(\d+\.\d{4}|\d\.\d{4}e[+-]\d\d)"

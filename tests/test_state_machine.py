@@ -18,8 +18,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from minidl import Sequential, load_model, set_num_threads
 from minidl.engine import workers
-from minidl.engine.workers import SingleThreadedBlas
-from minidl.layers import Activation, Conv2D, Dense, Dropout, Flatten, Input, MaxPooling2D
+from minidl.engine.blas import SingleThreadedBlas
+from minidl.layers import Activation, Conv2D, Dense, Dropout, Flatten, Input, MaxPooling2D, Residual, Stack
 from minidl.optimizers import SGD, Adam, RMSprop
 
 SHAPES = [(4,), (6, 6, 1), (5, 7, 2)]
@@ -32,6 +32,7 @@ LAYERS = {
     "flatten": lambda: Flatten(),
     "dropout": lambda: Dropout(0.3),
     "sigmoid": lambda: Activation("sigmoid"),
+    "residual": lambda: Residual([Conv2D(2, 3, padding="same"), Dropout(0.2)], projection=Conv2D(2, 1)),
 }
 OPTIMIZERS = {
     "sgd": lambda: SGD(0.05),
@@ -47,6 +48,8 @@ def output_shape(kind, shape):
     """What the layer makes of a sample of this shape, by the rules of Keras's documentation; None where it does not fit."""
     if kind in ("dense", "softmax"):
         return ({"dense": 3, "softmax": 4}[kind],) if len(shape) == 1 else None
+    if kind == "taken":
+        return (3,) if shape == (4,) else None
     if kind == "flatten":
         return (math.prod(shape),)
     if kind in ("dropout", "sigmoid"):
@@ -56,17 +59,26 @@ def output_shape(kind, shape):
     height, width, channels = shape
     result = {
         "conv": (height, width, 2),
+        "residual": (height, width, 2),
         "small conv": (height - 1, width - 1, 3),
         "pool": (height // 2, width // 2, channels),
     }[kind]
     return result if min(result) > 0 else None
 
 
+def with_weights(name, shape, dtype):
+    """A dense layer that a model of its own has built, always with the same weights."""
+    layer = Dense(3, name=name)
+    Stack([layer]).build(shape[:1], np.random.default_rng(5), dtype)
+    layer.input_shape = shape  # of any rank: a layer that does not fit is refused for its shape or for its dtype
+    return layer
+
+
 def state(model):
     """All that a call may not change when it fails, as values that do not change with the model."""
     optimizer = model.optimizer
     return {
-        "layers": [(id(layer), layer.name, layer.in_model) for layer in model.layers],
+        "layers": [(id(layer), layer.name, layer.home.owner is model) for layer in model.layers],
         "shapes": [(layer.input_shape, layer.output_shape) for layer in model.layers],
         "arrays": [(name, id(value)) for name, value in model.params.items()],
         "compiled": (id(optimizer), id(model.loss), [name for name, _ in model.metrics]),
@@ -201,25 +213,49 @@ class RandomUse(RuleBasedStateMachine):
             layer = make()
             self.refuses(lambda model: model.add(layer), ValueError)
             assert layer.name is None
-            assert not layer.in_model
+            assert layer.home is None
         else:
             self.does(lambda model: model.add(make()))
             self.kinds.append(kind)
 
-    @rule(what=st.sampled_from(["class", "number", "again", "name", "of another model"]))
+    @rule(what=st.sampled_from(["class", "number", "again", "name", "of another shape", "of another dtype"]))
     def add_what_is_no_new_layer(self, what):
         taken = self.model.layers[0].name if self.kinds else None
-        assume(self.kinds or what in ("class", "number", "of another model"))
-        other = Dense(3, input_dim=4)
-        Sequential([other])
+        known = self.output if self.kinds else self.shape
+        assume(self.kinds or what in ("class", "number", "of another shape", "of another dtype"))
+        assume(known is not None or "another" not in what)  # before that, it shows only when the shape is known
         thing = {
             "class": Dense,
             "number": 3,
             "again": self.model.layers[-1] if self.kinds else None,
             "name": Activation("relu", name=taken),
-            "of another model": other,
+            "of another shape": with_weights("other", (99,), self.model.dtype),
+            "of another dtype": with_weights("other", known or (4,), np.dtype("float16")),
         }[what]
         self.refuses(lambda model: model.add(thing), ValueError, TypeError)
+
+    @rule()
+    def add_a_layer_that_keeps_its_weights(self):
+        assume(len(self.kinds) < 7)
+        known, name = self.output if self.kinds else self.shape, f"taken_{len(self.kinds)}"
+        if known not in (None, (4,)):
+            self.refuses(lambda model: model.add(with_weights(name, (4,), model.dtype)), ValueError)
+            return
+        self.shape = self.shape if self.kinds else (4,)
+        self.does(lambda model: model.add(with_weights(name, (4,), model.dtype)))
+        self.kinds.append("taken")
+        kernel = with_weights(name, (4,), self.model.dtype).params["kernel"]
+        np.testing.assert_array_equal(self.model.layers[-1].params["kernel"], kernel)
+
+    @precondition(lambda self: self.kinds)
+    @rule(place=st.integers(0, 6), trainable=st.booleans())
+    def freeze_or_thaw(self, place, trainable):
+        """Of the layers, the one at this place, counted round."""
+
+        def change(model):
+            model.layers[place % len(model.layers)].trainable = trainable
+
+        self.does(change)
 
     @rule(shape=st.sampled_from(SHAPES))
     def build(self, shape):

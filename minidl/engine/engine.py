@@ -1,9 +1,8 @@
 """What a model runs on: made when it is first needed, and anew where the model's layers have changed."""
 
 from collections.abc import Iterator
-from typing import Any
 
-from ..layers import Stack
+from ..contracts import ModelLike, StackedLayer, StackLike
 from ..layers.stack import home, outermost, owner, runs_in_order, settle
 from .plan import Plan
 from .runner import Runner
@@ -15,13 +14,13 @@ class Engine:
     copied: a copy of the model gets its own."""
 
     def __init__(self) -> None:
-        self._seen: tuple[Any, ...] = ()
-        self._kept: list[Any] = []  # what was seen, so that no other object has the same id
+        self._seen: tuple[object, ...] = ()
+        self._kept: list[object] = []  # what was seen, so that no other object has the same id
         self._runner: Runner | None = None
         self.parameters: Parameters | None = None
         self._slots: Slots | None = None
 
-    def runner(self, model: Any) -> Runner:
+    def runner(self, model: ModelLike) -> Runner:
         """Its steps share the layers' parameters, and follow their settings."""
         leaves = [(address, layer, dict(layer.params)) for address, layer in model.leaves()]
         seen = (
@@ -44,31 +43,32 @@ class Engine:
         """Make all anew: the layers, the loss or the metrics are others. The optimizer keeps its state."""
         self._runner = self.parameters = self._slots = None
 
-    def gather(self, model: Any) -> Parameters | None:
+    def gather(self, model: ModelLike) -> Parameters | None:
         """Bring the parameters into one vector, where all layers are built, and are this model's own."""
         if not model.built or outermost(model) is not model or any(foreign(model)):
             return None
         return self._parameters(model)
 
-    def train(self, model: Any) -> Parameters:
+    def train(self, model: ModelLike) -> Parameters:
         """The parameters, to be changed by training steps. Raises ValueError where this model does not own all layers."""
         check_owner(model)
         return self._parameters(model)
 
-    def _parameters(self, model: Any) -> Parameters:
+    def _parameters(self, model: ModelLike) -> Parameters:
         if self.parameters is None or not self.parameters.hold():
             self.parameters, self._slots, self._runner = Parameters(model, model.dtype), None, None
         return self.parameters
 
-    def slots(self, model: Any) -> Slots:
+    def slots(self, model: ModelLike) -> Slots:
         """The state of its optimizer."""
         assert self.parameters is not None
+        assert model.optimizer is not None
         if self._slots is None or not self._slots.hold(model.optimizer):
             self._slots = Slots(model.optimizer, self.parameters.layout, model.dtype)
         return self._slots
 
 
-def check_owner(model: Any) -> None:
+def check_owner(model: ModelLike) -> None:
     """Raise a ValueError, with what to do, where another model trains some of this one's layers."""
     for stack in model.stacks():
         for layer in stack.layers:
@@ -88,7 +88,7 @@ def check_owner(model: Any) -> None:
         )
 
 
-def foreign(model: Stack) -> Iterator[Any]:
+def foreign(model: StackLike) -> Iterator[StackedLayer]:
     """The layers within that stand in another stack than the one that lists them."""
     for stack in model.stacks():
         for layer in stack.layers:
@@ -96,6 +96,6 @@ def foreign(model: Stack) -> Iterator[Any]:
                 yield layer
 
 
-def is_view(model: Any) -> bool:
+def is_view(model: ModelLike) -> bool:
     """Whether all of its layers stand in other models, from which it has taken them."""
     return bool(model.layers) and all(home(layer) not in (None, model) for layer in model.layers)

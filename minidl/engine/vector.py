@@ -1,14 +1,12 @@
 """All parameters of a model in one vector, and so its gradients and its optimizer's state; what layers hold are named views."""
 
 from collections.abc import Collection, Mapping
-from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from ..contracts import Array, DType, LayerLike, Shape
+from ..contracts import Array, DType, Shape, StackedLayer, StackLike
 from ..layers.rebinding import rebind
-from ..layers.stack import Stack
 from ..optimizers import Optimizer
 
 Range = tuple[int, int]  # of a vector: from …, to …
@@ -29,7 +27,7 @@ class Layout:
     Raises ValueError where two parameters share memory in another way than being the same array.
     """
 
-    def __init__(self, stack: Stack) -> None:
+    def __init__(self, stack: StackLike) -> None:
         self.ties = stack.ties()
         self.places: dict[str, Place] = {}
         self.size = 0
@@ -64,14 +62,17 @@ class Layout:
 
 def _check_apart(params: Mapping[str, Array]) -> None:
     """Raise a ValueError where two of the arrays overlap."""
-    bounds = sorted((*_bounds(value), address) for address, value in params.items() if value.size)
-    for (_, end, one), (start, _, other) in pairwise(bounds):
-        if start < end and np.shares_memory(params[one], params[other]):
-            raise ValueError(
-                f"the parameters {one!r} and {other!r} share memory, but are not the same array, as when one is a part or a "
-                "transpose of the other. To tie them, give both layers the very same array, and transpose it in forward: "
-                "x @ self.params['kernel'].T; otherwise give one of them a .copy()."
-            )
+    reaching: list[tuple[int, str]] = []  # (end, address) of those before that reach this far
+    for start, end, address in sorted((*_bounds(value), address) for address, value in params.items() if value.size):
+        reaching = [(stop, other) for stop, other in reaching if start < stop]
+        for _, other in reaching:
+            if np.shares_memory(params[other], params[address]):
+                raise ValueError(
+                    f"the parameters {other!r} and {address!r} share memory, but are not the same array, as when one is a part "
+                    "or a transpose of the other. To tie them, give both layers the very same array, and transpose it in "
+                    "forward: x @ self.params['kernel'].T; otherwise give one of them a .copy()."
+                )
+        reaching.append((end, address))
 
 
 def _bounds(array: Array) -> tuple[int, int]:
@@ -87,11 +88,11 @@ class Parameters:
     Raises what Layout does.
     """
 
-    def __init__(self, stack: Stack, dtype: DType) -> None:
+    def __init__(self, stack: StackLike, dtype: DType) -> None:
         self.layout = Layout(stack)
         self.vector = np.zeros(self.layout.size, dtype)
         self._tied = {*self.layout.ties, *self.layout.ties.values()}
-        self._views: list[tuple[LayerLike, dict[str, tuple[str, Array]]]] = []  # layer → name → (address, view)
+        self._views: list[tuple[StackedLayer, dict[str, tuple[str, Array]]]] = []  # layer → name → (address, view)
         views = self.layout.views(self.vector)
         for address, layer in stack.leaves():
             own = {name: f"{address}/{name}" for name in layer.params}
@@ -114,12 +115,12 @@ class Parameters:
                     _put(layer, name, view)
         return True
 
-    def _stands_alone(self, address: str, value: Any, shape: Shape) -> bool:
+    def _stands_alone(self, address: str, value: Array, shape: Shape) -> bool:
         """Whether the array at this address changes nothing but a parameter's values: no tie is made by it, and none undone."""
         return np.shape(value) == shape and address not in self._tied and not np.may_share_memory(value, self.vector)
 
 
-def _put(layer: LayerLike, name: str, view: Array) -> None:
+def _put(layer: StackedLayer, name: str, view: Array) -> None:
     """Copy a parameter into the view, and let the layer have that instead."""
     view[...] = layer.params[name]
     rebind(layer, name, view)

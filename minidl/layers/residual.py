@@ -1,12 +1,12 @@
 """Residual: layers whose input is added to their output, so that they have to learn the difference alone."""
 
 from collections.abc import Sequence
-from typing import Any, Unpack
+from typing import Unpack
 
 import numpy as np
 
 from .. import backprop
-from ..contracts import Array, Cache, Config, DType, Gradients, Shape
+from ..contracts import Array, Cache, Config, DType, Gradients, LayerLike, Shape, StackedLayer
 from ..ops.random import RandomKey
 from .base import LayerSettings
 from .stack import Stack, build_layer, owner
@@ -23,7 +23,9 @@ class Residual(Stack):
     Input shape: what f takes. Output shape: what f gives. ``layers`` holds those of f, and then the projection.
     """
 
-    def __init__(self, layers: Sequence[Any], projection: Any = None, **common: Unpack[LayerSettings]) -> None:
+    def __init__(
+        self, layers: Sequence[LayerLike], projection: LayerLike | None = None, **common: Unpack[LayerSettings]
+    ) -> None:
         self.projected = False
         self._count: int | None = None  # of all layers, once it is made
         super().__init__(layers, **common)
@@ -34,7 +36,7 @@ class Residual(Stack):
             self.add(projection)
         self._count = len(self.layers)
 
-    def branches(self) -> tuple[list[Any], Any]:
+    def branches(self) -> tuple[list[StackedLayer], StackedLayer | None]:
         """The layers of f, and the projection or None."""
         if len(self.layers) != self._count:
             raise self._made()
@@ -64,7 +66,7 @@ class Residual(Stack):
         layers, projection = self.branches()
         return {"layers": layers, "projection": projection, "name": self.name}
 
-    def add(self, layer: Any) -> None:
+    def add(self, layer: LayerLike) -> None:
         if self._count is not None:
             raise self._made()
         super().add(layer)

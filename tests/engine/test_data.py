@@ -9,8 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minidl import Sequential
-from minidl.engine.data import Data, check_array, check_input, check_lengths, check_weights, class_weights
-from minidl.engine.plan import Workspace
+from minidl.engine.data import (
+    Data,
+    check_array,
+    check_input,
+    check_lengths,
+    check_weights,
+    class_weights,
+    collect,
+    part,
+    sample_count,
+)
 from minidl.layers import Dense
 
 FLOAT32 = np.dtype(np.float32)
@@ -199,10 +208,11 @@ def test_other_class_weights_are_refused(weight):
 @pytest.mark.parametrize("dtype", ["float32", "float64", "float16", ">f4", "uint8", "int64", "bool"])
 def test_samples_are_cast_and_gathered(where, dtype):
     stored = (np.random.default_rng(0).random((6, 2, 3)) * 3).astype(dtype)
-    x = Data(stored).inputs(where, FLOAT32, Workspace())
+    x = Data(stored).inputs(where, FLOAT32)
     assert x.dtype == FLOAT32
     np.testing.assert_array_equal(x, stored[where].astype(np.float32))
-    assert not np.shares_memory(x, stored)
+    # what needs no cast is not copied either; nobody writes to it, as the model that trains on a locked array shows below
+    assert np.shares_memory(x, stored) == (dtype == "float32" and isinstance(where, slice))
 
 
 def forms(x, tmp_path):
@@ -259,7 +269,7 @@ def test_data_on_disk_are_read_batch_by_batch():
 def test_no_form_of_an_array_is_copied_as_a_whole(form, where, tmp_path):
     data = Data(forms(np.zeros((1000, 1000), np.float32), tmp_path)[form])
     tracemalloc.start()
-    data.inputs(where, FLOAT32, Workspace())
+    data.inputs(where, FLOAT32)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 100_000  # two samples are 8,000 bytes, all of them 4,000,000
@@ -273,15 +283,15 @@ def test_a_value_that_is_not_finite_is_found(value, where, found):
     with pytest.raises(
         ValueError, match=rf"^x holds NaN or infinity \(as float32\), first found in sample {found}\. Remove or replace"
     ):
-        Data(x).inputs(where, FLOAT32, Workspace())
-    Data(x).inputs(slice(0, 4), FLOAT32, Workspace())  # the other samples are good
+        Data(x).inputs(where, FLOAT32)
+    Data(x).inputs(slice(0, 4), FLOAT32)  # the other samples are good
 
 
 def test_a_number_too_large_for_the_dtype_is_found():
     x = np.array([[1.0], [1e300]])
     with pytest.raises(ValueError, match=r"held\ out holds NaN or infinity \(as float32\), first found in sample 1"):
-        Data(x, what="held out").inputs(slice(0, 2), FLOAT32, Workspace())
-    assert Data(x).inputs(slice(0, 2), np.dtype(np.float64), Workspace())[1, 0] == 1e300
+        Data(x, what="held out").inputs(slice(0, 2), FLOAT32)
+    assert Data(x).inputs(slice(0, 2), np.dtype(np.float64))[1, 0] == 1e300
 
 
 def test_labels_and_weights_are_cut_alike():
@@ -291,6 +301,106 @@ def test_labels_and_weights_are_cut_alike():
     assert Data(np.zeros((4, 1)), np.arange(4)).labels(slice(1, 3))[1] is None
     with pytest.raises(ValueError, match="y is missing: expected a label for each sample"):
         Data(np.zeros((4, 1))).labels(slice(0, 2))
+
+
+WHERES = {"slice": slice(1, 4), "indices": np.array([3, 0, 1])}
+
+
+@pytest.mark.parametrize("where", WHERES.values(), ids=WHERES)
+@pytest.mark.parametrize(
+    "store", [np.asarray, OnDisk, RisingOnly, SlicesOnly], ids=["array", "disk", "rising", "slices"]
+)
+def test_a_range_of_the_samples_is_handed_out_as_if_it_were_all(where, store):
+    """From 2 to 7 of 9: places, labels, weights, and the place that an error names."""
+    x, y, weights = np.arange(18.0).reshape(9, 2), np.arange(9), np.linspace(0, 1, 9)
+    data = Data(store(x), y, weights, "held out", 2, 7)
+    assert len(data) == 5
+    np.testing.assert_array_equal(data.inputs(where, FLOAT32), x[2:7][where])
+    labels, own = data.labels(where)
+    np.testing.assert_array_equal(labels, y[2:7][where])
+    np.testing.assert_array_equal(own, weights[2:7][where])
+    x[3] = np.nan
+    with pytest.raises(ValueError, match=r"^held out holds NaN or infinity \(as float32\), first found in sample 1\."):
+        data.inputs(where, FLOAT32)
+
+
+@pytest.mark.parametrize("where", WHERES.values(), ids=WHERES)
+def test_a_part_of_a_place_is_the_place_of_the_part(where):
+    assert sample_count(where) == 3
+    every = np.arange(10)
+    for start, stop in [(0, 3), (0, 2), (1, 3), (2, 2)]:
+        np.testing.assert_array_equal(every[part(where, start, stop)], every[where][start:stop])
+
+
+class Prepares:
+    """A loss that brings labels into its own form."""
+
+    def __init__(self, form):
+        self.form = form
+
+    def prepare(self, y, output_shape):
+        return self.form(y)
+
+
+def test_what_collect_makes_of_the_arguments_of_fit():
+    """The last samples are held out; both parts have the samples' weights, and only the first those of the classes."""
+    x, y = np.zeros((10, 1)), np.array([0, 1] * 5)
+    weights = np.arange(1.0, 11)
+    prepared = []
+    data, held_out = collect(
+        x,
+        y,
+        weights,
+        {1: 10.0},
+        loss=Prepares(lambda y: prepared.append(y) or 2 * y),
+        output_shape=(),
+        validation_split=0.25,
+    )
+    assert (len(data), len(held_out), held_out.what) == (7, 3, "the validation split's x")
+    assert data.x is held_out.x is x  # nothing is copied
+    assert [len(labels) for labels in prepared] == [
+        10
+    ]  # all labels at once: a fault in any is found before the training
+    labels, own = data.labels(slice(0, 7))
+    assert (labels.tolist(), own.tolist()) == ([0, 2, 0, 2, 0, 2, 0], [1, 20, 3, 40, 5, 60, 7])
+    labels, own = held_out.labels(slice(0, 3))
+    assert (labels.tolist(), own.tolist()) == ([2, 0, 2], [8, 9, 10])
+    whole, nothing = collect(x, y, loss=None, output_shape=())
+    assert (len(whole), nothing, whole.labels(slice(0, 10))[1]) == (10, None, None)
+
+
+@pytest.mark.parametrize(
+    ("settings", "text"),
+    [
+        ({"y": None}, "y is missing: expected a label for each sample."),
+        ({"y": np.zeros(9)}, "received different ones: x has 10, y has 9."),
+        ({"y": np.full(10, np.inf)}, "y holds NaN or infinity. Remove or replace such samples."),
+        ({"validation_split": 1}, "validation_split must be a number in [0, 1), received 1."),
+        ({"validation_split": "a"}, "validation_split must be a number in [0, 1), received 'a'."),
+        (
+            {"validation_split": 0.99},
+            "validation_split=0.99 of 10 samples leaves none to train on or none to validate on.",
+        ),
+        ({"sample_weight": np.ones(3)}, "sample_weight must have shape (10,), one weight a sample, received (3,)."),
+    ],
+)
+def test_what_collect_refuses(settings, text):
+    arguments = {"x": np.zeros((10, 1)), "y": np.zeros(10), **settings}
+    with pytest.raises(ValueError, match=re.escape(text)):
+        collect(**arguments, loss=None, output_shape=())
+
+
+@given(n=st.integers(1, 1000), share=st.floats(0, 1, exclude_max=True))
+def test_the_share_that_is_held_out(n, share):
+    """Keras's rule: the first ⌊n · (1 − share)⌋ are left to train on."""
+    try:
+        data, held_out = collect(np.zeros((n, 1)), np.zeros(n), loss=None, output_shape=(), validation_split=share)
+    except ValueError:
+        assert int(n * (1 - share)) in (0, n)
+        return
+    assert len(data) == int(n * (1 - share))
+    assert (held_out is None) == (share == 0)
+    assert held_out is None or len(held_out) == n - len(data) > 0
 
 
 def test_an_array_of_another_library_goes_through_numpy():

@@ -17,7 +17,7 @@ from support import assert_same
 
 import minidl
 from minidl import callbacks as c
-from minidl.engine import workers
+from minidl.engine import blas, workers
 from minidl.engine.interrupts import Uninterrupted
 from minidl.layers import Dense, Dropout, Layer
 from minidl.optimizers import Adam
@@ -35,12 +35,12 @@ def press():
 @pytest.fixture(autouse=True)
 def everything_is_given_back():
     """The handler of Ctrl-C, and BLAS's threads."""
-    handler, threads = signal.getsignal(signal.SIGINT), [library.num_threads for library in workers._blas()]
+    handler, threads = signal.getsignal(signal.SIGINT), [library.num_threads for library in blas._blas()]
     yield
     assert signal.getsignal(signal.SIGINT) is handler
     assert not Uninterrupted._inside
-    assert not workers.SingleThreadedBlas._inside
-    assert [library.num_threads for library in workers._blas()] == threads
+    assert not blas.SingleThreadedBlas._inside
+    assert [library.num_threads for library in blas._blas()] == threads
 
 
 @pytest.fixture(params=[1, 2])
@@ -243,7 +243,7 @@ def test_nothing_is_left_out_where_the_users_handler_raises_nothing(threads):
 @pytest.mark.parametrize("call", [1, 2])
 def test_blas_gets_its_threads_back_where_the_limit_itself_is_interrupted(monkeypatch, call):
     """At its beginning, where the block is then not entered, and at its end."""
-    real, calls = workers._set_blas_threads, []
+    real, calls = blas._set_blas_threads, []
 
     def set_threads(counts):
         real(counts)
@@ -251,11 +251,11 @@ def test_blas_gets_its_threads_back_where_the_limit_itself_is_interrupted(monkey
         if len(calls) == call:
             press()
 
-    monkeypatch.setattr(workers, "_set_blas_threads", set_threads)
-    before = [library.num_threads for library in workers._blas()]
+    monkeypatch.setattr(blas, "_set_blas_threads", set_threads)
+    before = [library.num_threads for library in blas._blas()]
 
     def block(done):
-        with workers.SingleThreadedBlas():
+        with blas.SingleThreadedBlas():
             done("entered")
 
     assert interrupts(block) == ["entered"] * (call - 1)
@@ -308,15 +308,16 @@ class Pressing(Layer):
 
 
 class PressingAdam(Adam):
-    """Presses in the middle of a parameter's update."""
+    """Presses in the middle of an update, which is that of all parameters at once."""
 
     presser = staticmethod(lambda: None)
 
     def apply_gradient(self, param, grad, slots, learning_rate, ops):
-        half = param.size // 2
-        for part in (slice(0, half), slice(half, None)):
-            of_it = {name: value.reshape(-1)[part] for name, value in slots.items()}
-            super().apply_gradient(param.reshape(-1)[part], grad.reshape(-1)[part], of_it, learning_rate, ops)
+        quarter = -(-param.size // 4)
+        for start in range(0, param.size, quarter):
+            part = slice(start, start + quarter)
+            of_it = {name: value[part] for name, value in slots.items()}
+            super().apply_gradient(param[part], grad[part], of_it, learning_rate, ops)
             self.presser()
 
 
@@ -406,7 +407,7 @@ def test_ctrl_c_at_any_time(threads):
             time.sleep(0.001)  # where fit was the faster one, the interrupt comes here
         except KeyboardInterrupt:
             pass
-        assert not workers.SingleThreadedBlas._inside
+        assert not blas.SingleThreadedBlas._inside
         check(model)
     assert came
 

@@ -1,16 +1,13 @@
 """The plan: what is fused and what is not, what each layer is given, and where backward may stop."""
 
-import tracemalloc
-
 import numpy as np
 import pytest
 
 from minidl import Sequential
-from minidl.engine.plan import Plan, Workspace, layer_key
-from minidl.layers import Activation, Conv2D, Dense, Dropout, Flatten, Layer, MaxPooling2D
+from minidl.engine import steps
+from minidl.engine.plan import Plan
+from minidl.layers import Activation, Conv2D, Dense, Dropout, Flatten, Layer, MaxPooling2D, Residual, Stack
 from minidl.losses import CategoricalCrossentropy, MeanSquaredError
-
-FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 
 
 class Watch(Layer):
@@ -30,48 +27,6 @@ class Watch(Layer):
         return dy, {}
 
 
-# ---------------------------------------------------------------------------------------------------------- workspace
-
-
-def test_a_workspace_hands_out_the_same_memory_again():
-    scratch = Workspace()
-    first = scratch.array("a", (4, 3), FLOAT32)
-    assert (first.shape, first.dtype) == ((4, 3), FLOAT32)
-    again = scratch.array("a", (2, 5), FLOAT32)
-    assert again.shape == (2, 5)
-    assert np.shares_memory(first, again)
-    assert not np.shares_memory(first, scratch.array("b", (4, 3), FLOAT32))
-    larger = scratch.array("a", (5, 3), FLOAT32)
-    assert larger.shape == (5, 3)
-    assert not np.shares_memory(first, larger)
-    other = scratch.array("a", (2, 2), FLOAT64)
-    assert (other.shape, other.dtype) == ((2, 2), FLOAT64)
-    assert all(array.flags.c_contiguous for array in (first, again, larger, other))
-
-
-def test_a_workspaces_arrays_are_apart_and_large_ones_begin_at_a_line_of_the_cache():
-    scratch, large = Workspace(), Workspace.LARGE
-    sizes = [1, 7, large - 1, large, 3 * Workspace.BLOCK, large + 1, 5, Workspace.BLOCK // 2, Workspace.BLOCK // 2]
-    arrays = [scratch.array(i, (size,), np.dtype(np.uint8)) for i, size in enumerate(sizes)]
-    for i, array in enumerate(arrays):
-        array[:] = i
-    for i, array in enumerate(arrays):
-        assert len(array) < large or array.ctypes.data % Workspace.ALIGNMENT == 0
-        assert (array == i).all()
-        assert array.flags.c_contiguous
-        assert array.flags.writeable
-
-
-def test_a_workspace_of_small_arrays_takes_little_memory():
-    tracemalloc.start()
-    scratches = [Workspace() for _ in range(100)]
-    for scratch in scratches:
-        scratch.array("a", (1000,), FLOAT32)
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert 400_000 < peak < 600_000  # one of a hundred shards has 4,000 bytes, and not a block
-
-
 # ------------------------------------------------------------------------------------------------------------- fusing
 
 
@@ -86,17 +41,67 @@ def tutorial_layers():
     ]
 
 
+FUSED = [steps.ConvPoolStep, steps.DropoutStep, steps.FlattenStep, steps.DenseStep, steps.DenseStep]
+
+
 @pytest.mark.parametrize(
-    ("options", "steps"),
-    [({}, 5), ({"fuse": False}, 6), ({"ops": "reference"}, 6)],
-    ids=["fused", "fuse=False", "reference"],
+    ("options", "kinds", "places"),
+    [
+        ({}, FUSED, [0, 2, 3, 4, 5]),
+        ({"fuse": False}, [steps.LayerStep] * 6, [0, 1, 2, 3, 4, 5]),
+        ({"ops": "reference"}, [steps.LayerStep] * 6, [0, 1, 2, 3, 4, 5]),
+        ({"dtype": "float64"}, [steps.ConvStep, steps.LayerStep, *FUSED[1:]], [0, 1, 2, 3, 4, 5]),
+    ],
+    ids=["fused", "fuse=False", "reference", "float64"],
 )
-def test_convolution_and_pool_are_one_step_unless_switched_off(options, steps):
+def test_what_is_fused_and_what_is_not(options, kinds, places):
     model = Sequential(tutorial_layers(), **options)
     plan = Plan(model.layers, CategoricalCrossentropy(), model.fuse)
-    assert len(plan.steps) == steps
-    positions = [step.position for step in plan.steps]
-    assert positions == ([0, 2, 3, 4, 5] if steps == 5 else [0, 1, 2, 3, 4, 5])  # dropout's key follows from its layer
+    assert [type(step) for step in plan.steps] == kinds
+    assert [step.place for step in plan.steps] == [(place,) for place in places]  # dropout's key follows from its layer
+
+
+def test_a_stack_within_is_looked_into_and_fused():
+    inner = Stack([Conv2D(3, 3), MaxPooling2D()], name="inner")
+    block = Residual([Dropout(0.5), Dense(5, activation="relu"), Dense(5)], projection=Dense(5), name="block")
+    model = Sequential([inner, Flatten(), block], name="outer")
+    model.build((6, 6, 1))
+    first, second, third = Plan(model.layers, None, True).steps
+    assert [type(step) for step in (first, second, third)] == [
+        steps.ConvPoolStep,
+        steps.FlattenStep,
+        steps.FusedResidualStep,
+    ]
+    assert (first.address, first.place, first.kernel) == ("inner/conv2d", (0, 0), "inner/conv2d/kernel")
+    assert (third.address, third.place) == ("block", (2,))
+    assert [(step.address, step.place) for step in (*third.inner, *third.projection)] == [
+        ("block/dropout", (0,)),
+        ("block/dense", (1,)),
+        ("block/dense_1", (2,)),
+        ("block/dense_2", (3,)),
+    ]
+    assert {layer.name for layer in third.leaves()} == {"dropout", "dense", "dense_1", "dense_2"}
+
+
+def test_a_stack_of_the_users_that_does_more_is_one_step_and_a_subclass_is_never_fused():
+    class Doubled(Stack):
+        def forward(self, x, *, training=False, rng=None):
+            y, cache = super().forward(x, training=training, rng=rng)
+            return 2 * y, cache
+
+        def backward(self, dy, cache):
+            return super().backward(2 * dy, cache)
+
+    class Other(Dense):
+        pass
+
+    model = Sequential([Doubled([Dense(3)]), Other(2)], seed=0)
+    model.build((4,))
+    plan = Plan(model.layers, None, True)
+    assert [type(step) for step in plan.steps] == [steps.LayerStep] * 2
+    x = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
+    kernel, _, other, _ = model.get_weights()  # the biases are zeros
+    np.testing.assert_allclose(model.predict(x, verbose=0), 2 * (x @ kernel) @ other, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -104,7 +109,7 @@ def test_convolution_and_pool_are_one_step_unless_switched_off(options, steps):
     [
         lambda: MaxPooling2D(3, strides=2),
         lambda: MaxPooling2D(2, strides=3),
-        lambda: MaxPooling2D(3, padding="same"),
+        lambda: MaxPooling2D(2, padding="same"),
         lambda: MaxPooling2D((17, 16)),
         lambda: Activation("relu"),
     ],
@@ -112,22 +117,18 @@ def test_convolution_and_pool_are_one_step_unless_switched_off(options, steps):
 )
 def test_a_pool_of_another_kind_stays_a_step_of_its_own_and_is_right(pool):
     fused, plain = (
-        Sequential(
-            [Conv2D(2, 2, input_shape=(18, 18, 1), activation="relu"), pool()], seed=1, dtype="float64", fuse=fuse
-        )
+        Sequential([Conv2D(2, 2, input_shape=(18, 18, 1), activation="relu"), pool()], seed=1, fuse=fuse)
         for fuse in (True, False)
     )
     x = np.random.default_rng(0).normal(size=(3, 18, 18, 1))
-    assert len(Plan(fused.layers, None, True).steps) == 2
-    np.testing.assert_allclose(fused.predict(x, verbose=0), plain.predict(x, verbose=0), rtol=1e-12)
+    assert [type(step) for step in Plan(fused.layers, None, True).steps] == [steps.ConvStep, steps.LayerStep]
+    np.testing.assert_allclose(fused.predict(x, verbose=0), plain.predict(x, verbose=0), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize(("width", "steps"), [(4, 2), (5, 2), (6, 1)])
-def test_a_map_of_one_column_is_pooled_by_a_step_of_its_own(width, steps):
+@pytest.mark.parametrize("width", [4, 5, 6])
+def test_a_map_of_one_column_is_fused_and_right(width):
     model = Sequential([Conv2D(2, 3, input_shape=(8, width, 1)), MaxPooling2D()], seed=1)
-    assert (
-        len(Plan(model.layers, None, True).steps) >= steps
-    )  # with vectors of 8 lanes the kernel does single columns too
+    assert [type(step) for step in Plan(model.layers, None, True).steps] == [steps.ConvPoolStep]
     x = np.random.default_rng(0).normal(size=(3, 8, width, 1)).astype(np.float32)
     plain = Sequential([Conv2D(2, 3, input_shape=(8, width, 1)), MaxPooling2D()], seed=1, ops="reference")
     np.testing.assert_allclose(model.predict(x, verbose=0), plain.predict(x, verbose=0), atol=1e-6)
@@ -154,7 +155,7 @@ class KeepingLoss(MeanSquaredError):
         return self.dy
 
 
-def test_dropout_in_place_changes_no_array_that_somebody_else_keeps():
+def test_no_step_changes_an_array_that_somebody_else_keeps():
     keep, loss = Keep(), KeepingLoss()
     model = Sequential([Dense(4, input_dim=4), Dropout(0.5), keep, Dropout(0.5)], seed=1)
     model.compile(loss=loss)
@@ -211,6 +212,23 @@ def test_softmax_meets_crossentropy_only_where_they_belong_together():
     assert loss("softmax", "mse") == pytest.approx(((p - target) ** 2).mean(), rel=1e-12)
 
 
+def test_a_softmax_at_the_end_of_a_stack_meets_the_crossentropy_too():
+    """p = e^1000 / (e^1000 + 1) is 1 in any float, and −log(1 − p) would be infinite; on the logits it is 1000."""
+    for last in (Stack([Dense(2), Activation("softmax")]), Stack([Stack([Dense(2, activation="softmax")])])):
+        model = Sequential([last], dtype="float64")
+        model.compile(loss="categorical_crossentropy")
+        model.build((2,))
+        model.set_weights([np.eye(2), np.zeros(2)])
+        x, y = np.array([[1000.0, 0.0]]), np.array([[0.0, 1.0]])
+        loss, gradients = model.loss_and_gradients(x, y)
+        assert loss == pytest.approx(1000, rel=1e-12)
+        (bias,) = (value for address, value in gradients.items() if address.endswith("bias"))
+        np.testing.assert_allclose(bias, [1, -1], rtol=1e-12)  # p − target
+        np.testing.assert_array_equal(model.predict(x, verbose=0), [[1, 0]])
+        assert type(model.layers[0]) is Stack  # what runs has changed, and not what the user wrote
+        assert next(iter(model.leaves()))[1].units == 2
+
+
 def test_a_loss_of_the_users_gets_what_the_last_layer_gives():
     class Twice(CategoricalCrossentropy):
         def losses_and_gradients(self, y_true, y_pred):
@@ -231,12 +249,6 @@ def test_a_loss_of_the_users_gets_what_the_last_layer_gives():
 
 
 # ---------------------------------------------------------------------------------------------------- random numbers
-
-
-def test_every_layer_and_every_step_has_a_key_of_its_own():
-    keys = [layer_key(batch, position) for batch in (0, 1, 2**63, 2**64 - 1) for position in range(50)]
-    assert len(set(keys)) == 200
-    assert all(0 <= key < 2**64 for key in keys)
 
 
 def test_what_a_layer_is_given_as_rng():
@@ -298,10 +310,31 @@ def test_masks_are_the_same_in_both_sets_of_operations_and_for_any_cut():
 @pytest.mark.parametrize("fuse", [True, False])
 def test_backward_stops_at_the_first_layer_that_learns(fuse):
     below, above = Watch(input_shape=(4,)), Watch()
-    model = Sequential([below, Dense(3), above, Dense(2)], fuse=fuse)
+    frozen, trained = Dense(3), Dense(3)
+    model = Sequential([below, frozen, above, trained, Dense(2)], fuse=fuse)
     model.compile(loss="mse")
-    model.train_on_batch(np.ones((5, 4)), np.ones((5, 2)))
+    x, y = np.ones((5, 4)), np.ones((5, 2))
+    model.train_on_batch(x, y)
     assert (below.backwards, above.backwards) == (0, 1)
+    frozen.trainable = False
+    model.train_on_batch(x, y)
+    assert (below.backwards, above.backwards) == (0, 1)
+    model.loss_and_gradients(x, y)  # which gives every gradient, frozen or not
+    assert (below.backwards, above.backwards) == (0, 2)
+
+
+def test_the_lowest_step_that_is_trained():
+    layers = [Flatten(input_shape=(2, 2)), Dense(3), Residual([Dense(3), Dense(3)]), Activation("tanh"), Dense(2)]
+    model = Sequential(layers)
+    plan, (_, first, one, other, _, last) = Plan(model.layers, None, True), [layer for _, layer in model.leaves()]
+
+    def lowest(*frozen):
+        return plan.lowest_trained({id(layer) for layer in frozen})
+
+    assert lowest() == lowest(last) == lowest(one, other) == 1
+    assert lowest(first) == lowest(first, one) == 2
+    assert lowest(first, one, other) == 4
+    assert lowest(first, one, other, last) == 5  # none: one beyond the last
 
 
 def test_a_model_without_parameters_has_a_loss_and_no_gradients():

@@ -1,5 +1,6 @@
 """One batch in shards: the same bits for any number of threads, and the numbers of a batch that was not cut."""
 
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -8,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minidl import Sequential, get_num_threads, set_num_threads
-from minidl.engine import runner
-from minidl.layers import Conv2D, Dense, Dropout, Flatten, Layer, MaxPooling2D
+from minidl.engine import runner, update
+from minidl.layers import Conv2D, Dense, Dropout, Flatten, Layer, MaxPooling2D, Residual
 from minidl.optimizers import SGD, Adam, RMSprop
 
 pytestmark = pytest.mark.usefixtures("threads_as_before")
@@ -42,23 +43,70 @@ def bits(arrays):
 # ------------------------------------------------------------------------------------------------------------ the cut
 
 
-@given(n=st.integers(1, 5000))
-def test_shards_cover_every_sample_once_in_order_and_evenly(n):
-    parts = runner.shards(n)
+WORTH = 2**23  # multiplications, as the runner has it outside of tests
+
+
+def shards_as_usual(n, work):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runner, "WORTH_A_THREAD", WORTH)
+        return runner.shards(n, work)
+
+
+@given(n=st.integers(1, 20_000), work=st.sampled_from([0, 1, 500, 10**4, 10**5, 10**6, 10**9]))
+def test_shards_cover_every_sample_once_in_order_and_evenly(n, work):
+    parts = shards_as_usual(n, work)
     assert [i for first, last in parts for i in range(first, last)] == list(range(n))
     sizes = [last - first for first, last in parts]
     assert max(sizes) - min(sizes) <= 1
     assert min(sizes) >= 1
-    assert max(sizes) <= runner.SHARD
-    assert len(parts) >= 2 or n < 16  # a batch of 32 has work for two threads
+    assert len(parts) == 1 or work * n / len(parts) >= WORTH  # each is worth a thread
+    assert len(parts) <= 64
+    if max(sizes) > 100:
+        assert len(parts) == 64 or work * n / (len(parts) + 1) < WORTH  # what keeps them large
+    if work >= WORTH:
+        assert len(parts) >= 2 or n < 16  # a batch of 32 has work for two threads
+
+
+@pytest.mark.parametrize(
+    ("n", "work", "count"),
+    [
+        (1, 10**9, 1),
+        (15, 10**9, 1),
+        (16, 10**9, 2),
+        (200, 10**6, 2),
+        (201, 10**6, 3),
+        (1000, 10**6, 10),
+        (20_000, 10**6, 64),
+        (200, 30_000, 1),  # 6.0 million multiplications: not worth a second thread
+        (200, 83_886, 1),  # 16,777,200, a little less than twice what a thread is worth
+        (200, 83_887, 2),
+        (20_000, 0, 1),
+    ],
+)
+def test_how_many_shards_by_hand(n, work, count):
+    assert len(shards_as_usual(n, work)) == count
 
 
 @given(n=st.integers(1, 2000), threads=st.integers(1, 9))
 def test_shards_do_not_depend_on_the_threads(n, threads):
     set_num_threads(1)
-    alone = runner.shards(n)
+    alone = runner.shards(n, 10**6)
     set_num_threads(threads)
-    assert runner.shards(n) == alone
+    assert runner.shards(n, 10**6) == alone
+
+
+def test_the_work_of_a_sample_by_hand():
+    """A use of each parameter at every place of the output, and of every number of it."""
+    layers = [Conv2D(3, 2, input_shape=(5, 5, 2)), MaxPooling2D(), Residual([Conv2D(3, 1)]), Flatten(), Dense(4)]
+    conv, pool, inner, flat, dense = 16 * 27 + 48, 12, 4 * 12 + 12, 12, 52 + 4
+    assert runner.work(Sequential(layers)) == conv + pool + inner + flat + dense
+
+
+def test_the_tutorials_models_are_cut_in_two_as_ever():
+    """In batches of 200. The smallest of them, 784 → 784 → 10, has 624,000 multiplications a sample."""
+    model = Sequential([Dense(784, input_dim=784), Dense(10)])
+    assert len(shards_as_usual(200, runner.work(model))) == 2
+    assert len(shards_as_usual(12, runner.work(model))) == 1
 
 
 # ------------------------------------------------------------------------------------------------------ the same bits
@@ -165,13 +213,13 @@ def test_gradients_of_the_shards_add_up_to_those_of_the_batch(make, n, monkeypat
     x, y = samples(n)
     weights = np.random.default_rng(1).random(n)
     loss, cut = model.loss_and_gradients(x, y, weights, training=True)
-    assert len(runner.shards(n)) > 1
-    monkeypatch.setattr(runner, "shards", lambda n: [(0, n)])
+    assert len(runner.shards(n, runner.work(model))) > 1
+    monkeypatch.setattr(runner, "shards", lambda n, work: [(0, n)])
     whole_loss, whole = model.loss_and_gradients(x, y, weights, training=True)
     assert loss == pytest.approx(whole_loss, rel=1e-13)
     for address, gradient in cut.items():
         np.testing.assert_allclose(gradient, whole[address], rtol=1e-10, atol=1e-15, err_msg=address)
-    monkeypatch.setattr(runner, "shards", lambda n: [(0, 1), (1, 2), (2, n)])
+    monkeypatch.setattr(runner, "shards", lambda n, work: [(0, 1), (1, 2), (2, n)])
     uneven = model.loss_and_gradients(x, y, weights, training=True)[1]
     for address, gradient in uneven.items():
         np.testing.assert_allclose(gradient, whole[address], rtol=1e-10, atol=1e-15, err_msg=address)
@@ -230,7 +278,7 @@ def test_arrays_that_are_used_again_carry_nothing_over():
 def test_a_step_in_pieces_is_the_optimizers_step(optimizer, piece, monkeypatch):
     """Shards summed and stepped in parallel, against Optimizer.step on the batch's gradients, in NumPy."""
     set_num_threads(3)
-    monkeypatch.setattr(runner, "PIECE", piece)
+    monkeypatch.setattr(update, "PIECE", piece)
     model, alone = cnn(dtype="float64"), optimizer()
     model.compile(loss="sparse_categorical_crossentropy", optimizer=optimizer())
     params = {name: value.copy() for name, value in model.params.items()}
@@ -242,6 +290,23 @@ def test_a_step_in_pieces_is_the_optimizers_step(optimizer, piece, monkeypatch):
         for name, value in params.items():
             np.testing.assert_allclose(model.params[name], value, rtol=1e-9, atol=1e-13, err_msg=name)
     assert model.optimizer.iterations == alone.iterations == 3
+
+
+def test_the_memory_of_a_batch_does_not_grow_with_its_shards():
+    """As the leaves come in order, only a few gradients are there at a time: of 64 shards no more than of one and a handful."""
+    set_num_threads(1)
+    model = Sequential([Dense(500, input_dim=500), Dense(1)])
+    model.compile(loss="mse", optimizer="sgd")
+    parameters = 250_000 * 4  # bytes, nearly
+    peaks = []
+    for n in (60, 6400):
+        x, y = np.zeros((n, 500), np.float32), np.zeros((n, 1))
+        tracemalloc.start()
+        model.loss_and_gradients(x, y)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert len(runner.shards(6400, runner.work(model))) == 64
+    assert peaks[1] - peaks[0] < 8 * parameters  # a gradient for each would be 64 times as much
 
 
 @pytest.mark.parametrize("threads", [1, 3])

@@ -15,7 +15,8 @@ from threadpoolctl import threadpool_info, threadpool_limits
 from minidl import Sequential, get_num_threads, set_num_threads
 from minidl.callbacks import LambdaCallback
 from minidl.engine import workers
-from minidl.engine.workers import SingleThreadedBlas, run
+from minidl.engine.blas import SingleThreadedBlas
+from minidl.engine.workers import run
 from minidl.layers import Dense
 
 WAIT = 60  # seconds after which something that would hang counts as a failure
@@ -369,9 +370,11 @@ def test_a_forked_child_makes_its_own_threads():
         import os, signal, threading, warnings
         import numpy as np
         from minidl import Sequential, set_num_threads
+        from minidl.engine import runner
         from minidl.engine.workers import run
         from minidl.layers import Dense
 
+        runner.WORTH_A_THREAD = 1  # as in conftest.py
         warnings.simplefilter("ignore", DeprecationWarning)  # Python warns of any fork beside threads
         signal.alarm(50)
         set_num_threads(2)

@@ -23,13 +23,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import minidl
-from minidl import Sequential, resuming, saving
+from minidl import Sequential, resuming, saving, state
 from minidl.callbacks import EarlyStopping, History, LambdaCallback, ReduceLROnPlateau
-from minidl.callbacks.backup import restore
 from minidl.datasets import read_idx
 from minidl.layers import Activation, Conv2D, Dense, Dropout, Flatten, Layer, MaxPooling2D, Rescaling
 from minidl.optimizers import SGD
-from minidl.training import Training
+from minidl.training import Stepper, Training
 
 WATCHED = ("open", "import", "exec", "compile", "os.", "shutil.", "subprocess.", "socket.", "ctypes.")
 FLOATS = {"F16": "<f2", "F32": "<f4", "F64": "<f8"}
@@ -166,8 +165,8 @@ def training():
     """A fit that has not begun: 2 epochs of 3 batches, with callbacks that have a state."""
     model = mlp()
     own = [EarlyStopping("loss", restore_best_weights=True), ReduceLROnPlateau("loss"), History()]
-    data = model._data(np.ones((6, 4)), np.array([0, 1, 2, 0, 1, 2]))
-    return Training(model, model._require_runner(), data, None, 2, True, (0, 2), own, 0)
+    data, _ = model._data(np.ones((6, 4)), np.array([0, 1, 2, 0, 1, 2]))
+    return Training(Stepper(model, model._engine), data, None, 2, True, (0, 2), own, 0)
 
 
 def backups() -> list[bytes]:
@@ -191,9 +190,9 @@ def read_backup(path: Path) -> Training:
     before = resuming.get_state(fresh)
     before = copy.deepcopy((before[0]["state"], before[1]))
     try:
-        restore(fresh, str(path))
+        resuming.restore(fresh, path)
     except ValueError:
-        counters, arrays = saving.training_state(fresh.model)
+        counters, arrays = state.get_state(fresh.model)
         assert (counters, fresh.model.seed, fresh.model.optimizer.learning_rate) == (before[0], 1, 0.001)
         assert all(np.array_equal(array, before[1][name]) for name, array in arrays.items())
         raise

@@ -125,10 +125,8 @@ def test_the_mask_of_the_next_key_is_not_that_of_the_next_sample(ops):
 
 @both_sets
 def test_the_layers_of_a_model_drop_independently(ops):
-    """Two Dropout layers in one model, the same step: the engine gives each its own key."""
-    from minidl.engine.plan import layer_key
-
-    masks = [mask(ops, 0.5, 100, 1000, layer_key(KEY, position)) for position in range(4)]
+    """Several Dropout layers in one model, the same step: each has a key of its own."""
+    masks = [mask(ops, 0.5, 100, 1000, RandomKey(KEY, 0).layer(place).key) for place in range(4)]
     for i, one in enumerate(masks):
         for other in masks[:i]:
             for shift in (0, 1):

@@ -16,12 +16,15 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 from test_state_machine import RandomUse
 
+from minidl.engine import runner
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--examples", type=int, default=2000)
     parser.add_argument("--steps", type=int, default=50)
     options = parser.parse_args()
+    runner.WORTH_A_THREAD = 1  # as in tests/conftest.py
     ends: Counter[str] = Counter()
 
     class Counted(RandomUse):

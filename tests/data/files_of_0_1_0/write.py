@@ -3,6 +3,7 @@
 The data and the models are made by the functions below, which the test imports as well.
 """
 
+import contextlib
 from pathlib import Path
 
 import numpy as np
@@ -54,7 +55,9 @@ def points():
 
 
 def small():
-    model = Sequential([Dense(6, activation="relu", input_shape=(5,)), Dropout(0.1), Dense(2, activation="softmax")], seed=5)
+    model = Sequential(
+        [Dense(6, activation="relu", input_shape=(5,)), Dropout(0.1), Dense(2, activation="softmax")], seed=5
+    )
     model.compile(SGD(0.05, momentum=0.9), "sparse_categorical_crossentropy", metrics=["accuracy"])
     return model
 
@@ -89,10 +92,8 @@ def main():
         ("cut_otherwise", small, points(), 20),
     ):
         model = make()
-        try:
+        with contextlib.suppress(SystemExit):
             fit(model, *data, batch_size, HERE / name, Stop(3))
-        except SystemExit:
-            pass
         model = make()
         history = model.fit(*data, batch_size=batch_size, epochs=3, verbose=0)
         np.savez(HERE / f"{name}.npz", *model.get_weights(), losses=history.history["loss"])

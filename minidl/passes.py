@@ -1,0 +1,101 @@
+"""Passes over samples that change nothing in a model: evaluate, predict, a gradient, a trace."""
+
+import contextlib
+import math
+from collections.abc import Iterator, Sequence
+
+from . import backprop
+from .callbacks import Callback, CallbackList, Progress, check_verbose, one_by_one
+from .contracts import Array, Logs, Metric, ModelLike, TrainedModel
+from .engine.blas import SingleThreadedBlas
+from .engine.data import Data
+from .engine.plan import on_logits
+from .engine.runner import Runner, Sums
+from .ops.random import RandomKey
+from .tracing import Trace
+
+Metrics = Sequence[tuple[str, Metric]]
+
+
+def evaluate(runner: Runner, data: Data, batch_size: int, metrics: Metrics, hooks: CallbackList) -> Logs:
+    """The mean loss and metrics of all samples."""
+    hooks.on_test_begin()
+    total: Sums | None = None
+    for batch, where in enumerate(slices(len(data), batch_size)):
+        hooks.on_test_batch_begin(batch)
+        sums = runner.evaluate(data, where)
+        total = sums if total is None else total.plus(sums)
+        hooks.on_test_batch_end(batch, means(metrics, total))
+    logs = means(metrics, total)
+    hooks.on_test_end(logs)
+    return logs
+
+
+def predict(runner: Runner, data: Data, batch_size: int, hooks: CallbackList, out: Array) -> None:
+    """Write the predictions for all samples to out, (n, …)."""
+    hooks.on_predict_begin()
+    for batch, where in enumerate(slices(len(data), batch_size)):
+        hooks.on_predict_batch_begin(batch)
+        runner.predict(data, where, out[where])
+        hooks.on_predict_batch_end(batch)
+    hooks.on_predict_end()
+
+
+def whole_gradient(runner: Runner, data: Data, key: int | None) -> tuple[float, dict[str, Array]]:
+    """The mean loss of all samples as one batch, and its gradient for every parameter by address."""
+    everything = [(0, runner.layout.size)]
+    lowest = runner.plan.lowest_trained(frozen=())
+    sums, (gradient, *others) = runner.gradients(data, slice(0, len(data)), key, lowest, everything)
+    for other in others:
+        gradient.vector += other.vector
+    runner.release(others)
+    return sums.loss / sums.samples, {address: gradient.named[address] for address in runner.layout.places}
+
+
+def trace(model: ModelLike, data: Data, key: int | None) -> Trace:
+    """A trace of all samples through the layers that training runs, see Sequential.trace."""
+    samples = slice(0, len(data))
+    x, (y, _) = data.inputs(samples, model.dtype), data.labels(samples)
+    layers, loss, softmax = on_logits(model.layers, model.loss)
+    assert loss is not None
+    rng = None if key is None else RandomKey(key, 0)
+    found = backprop.trace(layers, loss, x, y, training=key is not None, rng=rng)
+    found.gradients = model.add_tied(found.gradients)
+    if softmax is not None:
+        found.notes.append(
+            "The softmax and the loss are one computation: the last layer's y and dy are those of the logits."
+        )
+    return found
+
+
+@contextlib.contextmanager
+def watched(
+    model: TrainedModel, verbose: int | str, callbacks: Sequence[Callback] | Callback | None, n: int, batch_size: int
+) -> Iterator[CallbackList]:
+    """The hooks of one evaluate or predict, the progress among them; BLAS is kept single-threaded meanwhile."""
+    verbose, steps = check_verbose(verbose), -(-n // batch_size)
+    progress = Progress(verbose, steps)
+    shown = [progress] if verbose else []
+    hooks = CallbackList([*shown, *one_by_one(callbacks)], model, {"steps": steps, "verbose": verbose})
+    try:
+        with SingleThreadedBlas():
+            yield hooks
+    finally:
+        progress.close()
+
+
+def means(metrics: Metrics, sums: Sums | None) -> Logs:
+    """What the sums are on the mean, names in alphabetical order. A metric of no samples is NaN."""
+    if sums is None:
+        return {}
+    logs = {
+        name: total / count if count else math.nan
+        for (name, _), (total, count) in zip(metrics, sums.metrics, strict=True)
+    }
+    return dict(sorted({"loss": sums.loss / sums.samples, **logs}.items()))
+
+
+def slices(n: int, size: int) -> Iterator[slice]:
+    """n samples, cut into runs of this size, the last of them perhaps smaller."""
+    for start in range(0, n, size):
+        yield slice(start, min(start + size, n))

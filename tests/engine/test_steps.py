@@ -1,0 +1,259 @@
+"""The steps: each gives what the layers that it stands for give, writes its gradients where it is told, and keeps its cache."""
+
+import numpy as np
+import pytest
+from support import TOLERANCE, assert_same, copied
+
+from minidl import Sequential, backprop
+from minidl.engine import steps
+from minidl.engine.steps import NOT_NEEDED, steps_of
+from minidl.layers import (
+    Activation,
+    Conv2D,
+    Dense,
+    Dropout,
+    Flatten,
+    Layer,
+    MaxPooling2D,
+    Rescaling,
+    Residual,
+    Stack,
+)
+from minidl.ops.random import RandomKey
+
+KEY = RandomKey(12345, 3)
+# what it is → layers, the shape of a sample, and the kind of step that runs them
+CASES = {
+    "a layer": (lambda: [Rescaling(3)], (5,), steps.LayerStep),
+    "flatten": (lambda: [Flatten()], (3, 4, 2), steps.FlattenStep),
+    "dropout": (lambda: [Dropout(0.4)], (7,), steps.DropoutStep),
+    "dropout of nothing": (lambda: [Dropout(0)], (7,), steps.DropoutStep),
+    "dense": (lambda: [Dense(4)], (5,), steps.DenseStep),
+    "dense, relu": (lambda: [Dense(4, activation="relu")], (5,), steps.DenseStep),
+    "dense, relu, no bias": (lambda: [Dense(4, activation="relu", use_bias=False)], (5,), steps.DenseStep),
+    "dense, no bias": (lambda: [Dense(4, use_bias=False)], (5,), steps.DenseStep),
+    "dense, tanh": (lambda: [Dense(4, activation="tanh")], (5,), steps.LayerStep),
+    "convolution": (lambda: [Conv2D(3, (2, 3))], (5, 6, 2), steps.ConvStep),
+    "convolution, relu, same, strides": (
+        lambda: [Conv2D(3, 3, strides=(2, 1), activation="relu", padding="same", use_bias=False)],
+        (5, 6, 2),
+        steps.ConvStep,
+    ),
+    "convolution, sigmoid": (lambda: [Conv2D(3, 2, activation="sigmoid")], (5, 6, 2), steps.LayerStep),
+    "convolution and pool, one channel": (
+        lambda: [Conv2D(5, 3, activation="relu"), MaxPooling2D()],
+        (9, 8, 1),
+        steps.ConvPoolStep,
+    ),
+    "convolution and pool, wide window": (
+        lambda: [Conv2D(5, (2, 6), use_bias=False), MaxPooling2D()],
+        (8, 11, 2),
+        steps.ConvPoolStep,
+    ),
+    "convolution and pool, many channels, same": (
+        lambda: [Conv2D(5, 3, activation="relu", padding="same"), MaxPooling2D()],
+        (6, 5, 6),
+        steps.ConvPoolStep,
+    ),
+    "residual": (
+        lambda: [Residual([Dense(6, activation="relu"), Dropout(0.5), Dense(5)])],
+        (5,),
+        steps.FusedResidualStep,
+    ),
+    "residual with a projection": (
+        lambda: [Residual([Conv2D(4, 3, activation="relu", padding="same"), MaxPooling2D()], Conv2D(4, 1, strides=2))],
+        (6, 6, 3),
+        steps.FusedResidualStep,
+    ),
+    "residual in a residual": (
+        lambda: [Residual([Dense(5), Residual([Dropout(0.3), Dense(5, activation="relu")])])],
+        (5,),
+        steps.FusedResidualStep,
+    ),
+}
+every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+
+
+def problem(case, fuse=True):
+    """(layers of a built stack, its only step, x, dy): nothing is left out between layers and step."""
+    make, shape, kind = case
+    stack = Stack(make(), name="stack")
+    stack.build(shape, np.random.default_rng(0))
+    for _, layer in stack.leaves():
+        if "bias" in layer.params:
+            layer.params["bias"][:] = np.random.default_rng(1).normal(size=len(layer.params["bias"]))
+    (step,) = steps_of(stack.layers, fuse)
+    assert type(step) is kind
+    rng = np.random.default_rng(2)
+    x = rng.normal(size=(4, *shape)).astype(np.float32)
+    return stack.layers, step, x, rng.normal(size=(4, *stack.output_shape)).astype(np.float32)
+
+
+def room(params):
+    """Arrays for gradients, full of NaN, which a step has to write over."""
+    return {address: np.full_like(value, np.nan) for address, value in params.items()}
+
+
+def params_of(layers):
+    """By address."""
+    return {f"{layer.name}/{name}": value for layer in layers for name, value in layer.params.items()}
+
+
+@every_case
+@pytest.mark.parametrize("training", [True, False], ids=["training", "prediction"])
+def test_a_step_gives_what_its_layers_give(case, training):
+    layers, step, x, dy = problem(case)
+    rng = KEY if training else None
+    expected, caches = backprop.forward(layers, x, training=training, rng=rng)
+    expected_dx, expected_gradients = backprop.backward(layers, dy, caches)
+
+    grads = room(params_of(layers))
+    y, cache = step.forward(x, training, (None if rng is None else step.key(rng)))
+    dx = step.backward(dy.copy(), cache, grads, True)
+    tolerance = TOLERANCE[np.dtype(np.float32)]
+    np.testing.assert_allclose(y, expected, **tolerance)
+    np.testing.assert_allclose(dx, expected_dx, **tolerance)
+    assert (y.dtype, dx.dtype) == (x.dtype, x.dtype)
+    assert set(grads) == set(expected_gradients)
+    for address, gradient in grads.items():
+        np.testing.assert_allclose(gradient, expected_gradients[address], **tolerance, err_msg=address)
+
+
+@every_case
+def test_backward_may_be_called_twice_and_forward_changes_nothing(case):
+    layers, step, x, dy = problem(case)
+    params = params_of(layers)
+    before, kept = x.copy(), copied(params)
+    y, cache = step.forward(x, True, step.key(KEY))
+    np.testing.assert_array_equal(x, before)
+    y_before = y.copy()
+    results = []
+    for _ in range(2):
+        grads = room(params)
+        results.append((step.backward(dy.copy(), cache, grads, True).copy(), copied(grads)))
+    assert_same(results[1], results[0])
+    np.testing.assert_array_equal(y, y_before)
+    np.testing.assert_array_equal(x, before)
+    assert_same(params, kept)
+
+
+@every_case
+def test_without_dx_the_gradients_are_the_same(case):
+    layers, step, x, dy = problem(case)
+    _, cache = step.forward(x, True, step.key(KEY))
+    found = []
+    for need_dx in (True, False):
+        grads = room(params_of(layers))
+        dx = step.backward(dy.copy(), cache, grads, need_dx)
+        found.append(grads)
+    for address, gradient in found[1].items():
+        # the fused pool has another way back where nobody needs dx, which adds up in another order
+        np.testing.assert_allclose(gradient, found[0][address], **TOLERANCE[np.dtype(np.float32)], err_msg=address)
+    if isinstance(step, (steps.DenseStep, steps.ConvStep, steps.ResidualStep)):
+        assert dx is NOT_NEEDED
+
+
+def test_a_residual_step_without_fused_ones_is_the_layer_to_the_last_bit():
+    make, shape, _ = CASES["residual with a projection"]
+    layers, step, x, dy = problem((make, shape, steps.ResidualStep), fuse=False)
+    assert {type(inner) for inner in (*step.inner, *step.projection)} == {steps.LayerStep}
+    expected, caches = backprop.forward(layers, x, training=True, rng=KEY)
+    expected_dx, expected_gradients = backprop.backward(layers, dy, caches)
+    grads = room(params_of(layers))
+    y, cache = step.forward(x, True, step.key(KEY))
+    assert_same((y, step.backward(dy.copy(), cache, grads, True)), (expected, expected_dx))
+    assert_same(grads, {address: expected_gradients[address] for address in grads})
+
+
+def test_dropout_in_a_stack_in_a_stack_has_the_mask_of_the_layer():
+    """The key of each follows from the path to it, in steps as in layers."""
+    inner = Stack([Dropout(0.5), Stack([Dropout(0.5)], name="deep")], name="inner")
+    again = Stack([Dropout(0.2), Activation("relu")], name="again")
+    stack = Stack([Dropout(0.5), inner, Residual([Dropout(0.5), again])])
+    stack.build((64,))
+    x = np.ones((4, 64), np.float32)
+    expected, _ = stack.forward(x, training=True, rng=KEY)
+    for fuse in (True, False):
+        y, _ = steps.forward(steps_of(stack.layers, fuse), x, True, KEY)
+        np.testing.assert_array_equal(y, expected)
+
+
+# ------------------------------------------------------------------------------------------- the layers of the users
+
+
+class Wrong(Layer):
+    """A layer with one parameter that returns what it is told to."""
+
+    def __init__(self, forward=None, backward=None):
+        super().__init__(name="wrong")
+        self.replaced = {"forward": forward, "backward": backward}
+
+    def build(self, input_shape, rng, dtype):
+        self.params = {"factor": np.ones(3, dtype)}
+        return input_shape
+
+    def forward(self, x, *, training=False, rng=None):
+        good = (x * self.params["factor"], x)
+        return self.replaced["forward"](*good) if self.replaced["forward"] else good
+
+    def backward(self, dy, cache):
+        good = (dy * self.params["factor"], {"factor": (dy * cache).sum(axis=0)})
+        return self.replaced["backward"](*good) if self.replaced["backward"] else good
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error", "text"),
+    [
+        ({"forward": lambda y, cache: y}, TypeError, r"forward must return \(y, cache\), received ndarray\."),
+        ({"forward": lambda y, cache: (y, cache, 1)}, TypeError, r"forward must return \(y, cache\), received tuple\."),
+        (
+            {"forward": lambda y, cache: (y[:, :2], cache)},
+            ValueError,
+            r"forward must return shape \(2, 3\), as its build said, received \(2, 2\)\.",
+        ),
+        (
+            {"backward": lambda dx, grads: dx},
+            TypeError,
+            r"backward must return \(dx, gradients by name\), received ndarray\.",
+        ),
+        (
+            {"backward": lambda dx, grads: (dx, None)},
+            TypeError,
+            r"backward must return \(dx, gradients by name\), received None as the gradients\. Without parameters that is \{\}",
+        ),
+        (
+            {"backward": lambda dx, grads: (dx, {})},
+            ValueError,
+            r"a gradient of each parameter's shape, \{'factor': \(3,\)\}, received \{\}\.",
+        ),
+        (
+            {"backward": lambda dx, grads: (dx, {"factor": np.ones(2)})},
+            ValueError,
+            r"a gradient of each parameter's shape, \{'factor': \(3,\)\}, received \{'factor': \(2,\)\}\.",
+        ),
+        (
+            {"backward": lambda dx, grads: (dx[:1], grads)},
+            ValueError,
+            r"backward must return dx of shape \(2, 3\), received \(1, 3\)\.",
+        ),
+    ],
+)
+def test_a_layer_that_does_not_keep_its_word_is_named(wrong, error, text):
+    model = Sequential([Wrong(**wrong)], name="m")
+    model.compile(loss="mse")
+    with pytest.raises(error, match=f"^layer 'wrong': .*{text}"):
+        model.loss_and_gradients(np.ones((2, 3)), np.ones((2, 3)))
+
+
+def test_what_a_layer_returns_is_brought_into_the_models_form():
+    """Another dtype, another order in memory, a list's worth of gradient."""
+
+    def other_form(y, cache):
+        return np.asfortranarray(y, np.float64), cache
+
+    model = Sequential([Wrong(forward=other_form, backward=other_form), Dense(1)], seed=0)
+    model.compile(loss="mse")
+    plain = Sequential([Wrong(), Dense(1)], seed=0)
+    plain.compile(loss="mse")
+    x, y = np.random.default_rng(0).normal(size=(6, 3)), np.ones((6, 1))
+    assert_same(model.loss_and_gradients(x, y), plain.loss_and_gradients(x, y))
