@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from support import assert_close, assert_same, well_separated
 
 from minidl import Sequential, gradcheck, load_model
+from minidl.callbacks import BackupAndRestore, Callback
 from minidl.layers import Activation, Conv2D, Dense, Dropout, Flatten, Input, Layer, MaxPooling2D, Residual
 from minidl.layers.stack import Stack
 from minidl.ops.random import FORWARD, RandomKey, derive_key
@@ -406,3 +407,40 @@ def test_nan_in_a_nested_layer_is_named_with_its_path():
     model.params["s/residual/bad/kernel"][...] = np.inf
     with pytest.raises(FloatingPointError, match="the first layer whose output is not finite is 's/residual/bad'"):
         model.fit(np.ones((4, 2)), np.ones(4), verbose=0)
+
+
+class Stop(Callback):
+    """Ends the program, as a kill would, after so many batches."""
+
+    def __init__(self, batches):
+        self.batches = batches
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.batches -= 1
+        if self.batches == 0:
+            raise SystemExit
+
+
+def test_a_training_goes_on_although_the_inner_models_are_made_anew(tmp_path):
+    """Their own seeds are drawn, and differ each time; they decide nothing."""
+    x, y = np.random.default_rng(0).normal(size=(12, 4)), np.ones((12, 2))
+
+    def fit(*more, seed=1):
+        inner = Sequential([Dense(3), Dropout(0.3), Sequential([Dense(3)])])
+        model = Sequential([Input((4,)), inner, Residual([Sequential([Dense(3)])]), Dense(2)], seed=seed)
+        model.compile("adam", "mse")
+        model.fit(x, y, batch_size=4, epochs=3, verbose=0, callbacks=list(more))
+        return model
+
+    def backup():
+        return BackupAndRestore(tmp_path, save_freq=1)
+
+    with pytest.raises(SystemExit):
+        fit(backup(), Stop(5))
+    assert_same(fit(backup()).get_weights(), fit().get_weights())
+    with pytest.raises(SystemExit):
+        fit(backup(), Stop(5))
+    other = Sequential([Input((4,)), Sequential([Dense(3), Dropout(0.5), Sequential([Dense(3)])]), Dense(2)])
+    other.compile("adam", "mse")
+    with pytest.raises(ValueError, match="it is of another training: layers"):
+        other.fit(x, y, batch_size=4, epochs=3, verbose=0, callbacks=[backup()])
