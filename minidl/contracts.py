@@ -68,14 +68,14 @@ class LayerLike(Protocol):
 
 
 class StackedLayer(LayerLike, Protocol):
-    """A layer that stands in a stack, which has given it what is here, where it had none."""
+    """A layer that stands in a stack, which gives it all that is here but the last two: those it may lack."""
 
     name: str | None
     input_shape: Shape | None  # of one sample, as output_shape; None before it is built
     output_shape: Shape | None
-    trainable: bool
-    ops: "Operations"
     home: "Home[StackLike] | None"
+    trainable: bool  # without it, it is trained
+    ops: "Operations"  # without them, it calls none
 
 
 class StackLike(StackedLayer, Protocol):
