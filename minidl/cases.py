@@ -6,7 +6,19 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 
 from .contracts import Pair, Shape
-from .layers import Activation, Conv2D, Dense, Dropout, Flatten, Layer, MaxPooling2D, Rescaling, Residual, Stack
+from .layers import (
+    Activation,
+    Conv2D,
+    Dense,
+    Dropout,
+    Flatten,
+    Layer,
+    MaxPooling2D,
+    Rescaling,
+    Residual,
+    Stack,
+    ZeroPadding2D,
+)
 from .layers.activation import ACTIVATIONS
 
 Case: TypeAlias = tuple[Callable[[], Layer], Shape]  # makes a new layer; the shape of a sample
@@ -66,6 +78,10 @@ def _max_pooling2d(rng: np.random.Generator) -> Case:
     window, padding = _pair(rng), _padding(rng)
     strides = None if rng.integers(2) else _pair(rng)
     return lambda: MaxPooling2D(window, strides, padding), _images(rng, window, padding)
+
+
+def _padded(rows: Pair, columns: Pair) -> Callable[[], ZeroPadding2D]:
+    return lambda: ZeroPadding2D((rows, columns))
 
 
 def _dropout(rng: np.random.Generator) -> Case:
@@ -130,6 +146,10 @@ LAYERS: dict[str, LayerCases] = {
             (lambda: MaxPooling2D(2, strides=3), (8, 7, 2)),
         ],
         _max_pooling2d,
+    ),
+    "ZeroPadding2D": LayerCases(
+        [(lambda: ZeroPadding2D(), (2, 3, 2)), (lambda: ZeroPadding2D(((0, 2), (1, 0))), (3, 1, 1))],
+        lambda rng: (_padded(_pair(rng), _pair(rng)), (*_pair(rng), 2)),
     ),
     "Dropout": LayerCases(
         [(lambda: Dropout(0.2), (8,)), (lambda: Dropout(0.7), (3, 4, 2)), (lambda: Dropout(0), (5,))], _dropout

@@ -77,6 +77,19 @@ def check_pair(value: object, what: str) -> Pair:
     return int(pair[0]), int(pair[1])
 
 
+def check_frame(value: object, what: str) -> tuple[Pair, Pair]:
+    """Cells around an image: an integer for all sides, a pair (height, width), or ((top, bottom), (left, right))."""
+    sides = tuple(value) if isinstance(value, tuple | list) else (value, value)
+    frame = [tuple(side) if isinstance(side, tuple | list) else (side, side) for side in sides]
+    cells = [size for side in frame for size in side if is_integer(size) and size >= 0]
+    if [len(side) for side in frame] != [2, 2] or len(cells) != 4:
+        raise ValueError(
+            f"{what} must be an integer ≥ 0, a pair of them, or ((top, bottom), (left, right)), received {value!r}."
+        )
+    top, bottom, left, right = map(int, cells)
+    return (top, bottom), (left, right)
+
+
 def check_choice(value: object, choices: tuple[str, ...], what: str) -> str:
     """The value in lower case, where it is one of the choices."""
     if not isinstance(value, str) or value.lower() not in choices:

@@ -94,6 +94,9 @@ class StackLike(StackedLayer, Protocol):
     def leaves(self) -> Iterator[tuple[str, StackedLayer]]:
         """(address, layer) of every layer within that is no stack."""
 
+    def stacks(self) -> "Iterator[StackLike]":
+        """This stack, and every one within it."""
+
     def ties(self) -> dict[str, str]:
         """The address of a parameter → that of the one whose array it shares."""
 

@@ -1,5 +1,6 @@
 """Sequential: the model that users write, a stack of layers trained with fit."""
 
+import operator
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -27,7 +28,7 @@ from .engine.data import Data, check_array, check_input, collect, unpacked
 from .engine.engine import Engine, is_view
 from .engine.interrupts import Uninterrupted
 from .home import Home
-from .layers.stack import build_layer, home, is_built
+from .layers.stack import build_layer, home, settle
 from .model_files import Storable
 from .ops import OPERATIONS
 from .ops.random import FORWARD, INITIALIZE, derive_key, generator
@@ -132,17 +133,9 @@ class Sequential(Storable):
     def _notice_changes(self) -> None:
         """Where a list of layers was changed by hand, look whether they fit each other, and build what is new."""
         now = self._inside()
-        if list(map(id, self._known)) == list(map(id, now)):
+        if len(now) == len(self._known) and all(map(operator.is_, now, self._known)):
             return
-        layers, shape = list(self.layers), self.input_shape
-        self.layers.clear()
-        self.input_shape = None if layers and is_built(layers[0]) else shape
-        try:
-            for layer in layers:
-                super().add(layer)
-        except Exception:
-            self.layers[:], self.input_shape = layers, shape
-            raise
+        self.add_again()
         self._known = now
         self._engine.forget()
 
@@ -154,7 +147,7 @@ class Sequential(Storable):
         input_shape: without the batch axis; a None in front, which stands for it in Keras, is left out. rng, dtype: those of
         the model around it; without them, what follows from its own seed, and its own dtype.
         """
-        if self.built:
+        if self.built and rng is None:
             raise ValueError(f"{self} is already built, for input_shape={self.input_shape}.")
         self.dtype = self.dtype if dtype is None else dtype
         output = super().build(input_shape, rng, self.dtype)
@@ -202,7 +195,8 @@ class Sequential(Storable):
             raise ValueError(f"every metric needs a name of its own, and not 'loss', received {names[1:]}.")
         if not is_view(self):  # what it has taken over from other models is its own from now on
             for layer in self.layers:
-                layer.home = Home(self) if home(layer) is not self else layer.home
+                if home(layer) is not self:
+                    settle(layer, self)
         new_optimizer.home = Home(self)
         self.optimizer, self.loss, self.metrics = new_optimizer, new_loss, new_metrics
         self._engine.forget()
@@ -382,10 +376,10 @@ class Sequential(Storable):
         return values if self.metrics else values[0]
 
     def __getstate__(self) -> dict[str, object]:
-        return {name: value for name, value in super().__getstate__().items() if name not in ("_engine", "_known")}
+        return {name: value for name, value in super().__getstate__().items() if name != "_engine"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
-        self._engine, self._known = Engine(), self._inside()
+        self._engine = Engine()
         if self.optimizer is not None and self.optimizer.home is None:
             self.optimizer.home = Home(self)

@@ -36,6 +36,7 @@ class Stepper:
 
     def gradients(self, data: Data, where: Where) -> tuple[Sums, list[Gradient]]:
         """The sums of one batch in training, and the gradient of its loss, for ``step``."""
+        self._hold()  # a callback may have set some anew
         # to derive a key takes as long as a small product
         key = derive_key(self.model.seed, FORWARD, self.model.steps_trained) if self.runner.plan.draws else 0
         return self.runner.gradients(data, where, key, self.lowest, self.ranges)
@@ -44,11 +45,19 @@ class Stepper:
         """Let the optimizer step; all of it, and its count in the model's life, or nothing."""
         model = self.model
         assert model.optimizer is not None
+        self._hold()  # as may a layer's forward
         with Uninterrupted():
             slots = self.engine.slots(model)
             update(self.parameters, gradients, self.ranges, model.optimizer, slots, model.ops)
             model.steps_trained += 1
         self.runner.release(gradients)
+
+    def _hold(self) -> None:
+        """Take over what layers have set anew. Raises RuntimeError where these are no longer the model's parameters."""
+        if self.engine.parameters is not self.parameters or not self.parameters.hold():
+            raise RuntimeError(
+                f"{self.model} was compiled, or its layers were changed, while it was trained: let fit return first."
+            )
 
 
 class Training:

@@ -1,7 +1,9 @@
 """What a model runs on: made when it is first needed, and anew where the model's layers have changed."""
 
-from ..contracts import ModelLike, StackLike
-from ..layers.stack import home, outermost
+from collections.abc import Iterator
+
+from ..contracts import ModelLike, StackedLayer, StackLike
+from ..layers.stack import home, outermost, owner, runs_in_order, settle
 from .plan import Plan
 from .runner import Runner
 from .vector import Parameters, Slots
@@ -20,15 +22,21 @@ class Engine:
 
     def runner(self, model: ModelLike) -> Runner:
         """Its steps share the layers' parameters, and follow their settings."""
-        leaves = list(model.leaves())
+        leaves = [(address, layer, dict(layer.params)) for address, layer in model.leaves()]
         seen = (
             id(model.loss),
-            *((address, id(layer), id(layer.params), getattr(layer, "activation", None)) for address, layer in leaves),
+            *((address, id(layer), getattr(layer, "activation", None)) for address, layer, _ in leaves),
+            *((name, id(value)) for _, _, params in leaves for name, value in params.items()),
         )
         if self._runner is None or seen != self._seen:
+            if not runs_in_order(model):
+                raise TypeError(
+                    f"{model} has a forward or a backward of its own, which only a model around it would call: put it into "
+                    "one, Sequential([…])."
+                )
             plan = Plan(model.layers, model.loss, model.fuse)
             self._runner = Runner(model, plan, [metric for _, metric in model.metrics], model.dtype)
-            self._seen, self._kept = seen, [model.loss, *((layer, layer.params) for _, layer in leaves)]
+            self._seen, self._kept = seen, [model.loss, leaves]
         return self._runner
 
     def forget(self) -> None:
@@ -37,7 +45,7 @@ class Engine:
 
     def gather(self, model: ModelLike) -> Parameters | None:
         """Bring the parameters into one vector, where all layers are built, and are this model's own."""
-        if not model.built or not all(outermost(layer) is model for _, layer in model.leaves()):
+        if not model.built or outermost(model) is not model or any(foreign(model)):
             return None
         return self._parameters(model)
 
@@ -62,6 +70,10 @@ class Engine:
 
 def check_owner(model: ModelLike) -> None:
     """Raise a ValueError, with what to do, where another model trains some of this one's layers."""
+    for stack in model.stacks():
+        for layer in stack.layers:
+            if home(layer) is None:  # the model that it was taken from is gone, or was only a list of layers
+                settle(layer, stack)
     around = outermost(model)
     if around is not model and getattr(around, "optimizer", None) is not None:
         raise ValueError(f"{model} is a part of {around}, which trains its layers: call {around.name}.fit instead.")
@@ -70,16 +82,18 @@ def check_owner(model: ModelLike) -> None:
         raise ValueError(
             f"{model} has nothing but layers of {outermost(model.layers[0])}, and can only predict. {copy}"
         )
-    for address, layer in model.leaves():
-        holders = []
-        above: StackLike | None = home(layer)
-        while above is not None:
-            holders.append(above)
-            above = home(above)
-        if not any(holder is model for holder in holders):
-            raise ValueError(
-                f"{model} can only predict: its layer {address!r} now belongs to {holders[-1]}, which trains it. {copy}"
-            )
+    for layer in foreign(model):
+        raise ValueError(
+            f"{model} can only predict: its layer {layer.name!r} now belongs to {outermost(layer)}, which trains it. {copy}"
+        )
+
+
+def foreign(model: StackLike) -> Iterator[StackedLayer]:
+    """The layers within that stand in another stack than the one that lists them."""
+    for stack in model.stacks():
+        for layer in stack.layers:
+            if owner(layer) is not stack:
+                yield layer
 
 
 def is_view(model: ModelLike) -> bool:

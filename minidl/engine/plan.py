@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Sequence
 from .. import losses
 from ..contracts import Array, Cache, Gradients, LossLike, StackedLayer
 from ..layers import Activation, Dense, Stack
+from ..layers.stack import runs_in_order
 from ..ops.random import RandomKey
 from . import steps
 
@@ -59,7 +60,7 @@ def on_logits(
     two lose everything where the softmax has rounded to 0 or 1.
     """
     last, logits_loss = layers[-1], losses.on_logits(loss)
-    if logits_loss is not None and isinstance(last, Stack) and type(last).forward is Stack.forward:
+    if logits_loss is not None and isinstance(last, Stack) and runs_in_order(last):
         inner, changed, softmax = on_logits(last.layers, loss)
         if softmax is not None:
             stack = copy.copy(last)

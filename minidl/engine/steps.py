@@ -15,6 +15,7 @@ import numpy as np
 
 from ..contracts import Array, Cache, Gradients, Pair, Shape, StackedLayer
 from ..layers import Activation, Conv2D, Dense, Dropout, Flatten, Layer, MaxPooling2D, Rescaling, Residual, Stack
+from ..layers.stack import runs_in_order
 from ..ops import kernels
 from ..ops.geometry import pad_images
 from ..ops.kernels.convolution import col2im, im2col, tiles
@@ -397,9 +398,7 @@ def _flattened(
     """(layer, address, path of places) of each, where a stack that does nothing but run its layers is replaced by these."""
     for place, layer in enumerate(layers, start):
         own = f"{address}{layer.name}"
-        if isinstance(layer, Stack) and all(
-            getattr(type(layer), method) is getattr(Stack, method) for method in ("forward", "backward")
-        ):
+        if isinstance(layer, Stack) and runs_in_order(layer):
             yield from _flattened(layer.layers, f"{own}/", 0, (*above, place))
         else:
             yield layer, own, (*above, place)

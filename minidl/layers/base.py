@@ -102,11 +102,20 @@ class Layer:
         return {key: name_of(value) for key, value in found.items()}
 
     def __getstate__(self) -> dict[str, object]:
-        """What copy and pickle take of a layer: all but the module of its operations, of which they get the name."""
-        return {**vars(self), "ops": set_name(self.ops)}
+        """What copy and pickle take of a layer: all but the module of its operations, of which they get the name.
+
+        Which attributes are parameters or state by another name they are told, because joblib does not know one array twice.
+        """
+        names = {id(value): name for name, value in (*self.params.items(), *self.state.items())}
+        aliases = {key: names[id(value)] for key, value in vars(self).items() if id(value) in names}
+        return {**vars(self), "ops": set_name(self.ops), "_aliases": aliases}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        state = dict(state)
+        aliases = state.pop("_aliases")
         vars(self).update(state, ops=OPERATIONS[state["ops"]])
+        for key, name in aliases.items():
+            setattr(self, key, self.params[name] if name in self.params else self.state[name])
 
     def get_weights(self) -> list[Array]:
         """Copies of the parameters, in the order of ``params``, and then of the state."""

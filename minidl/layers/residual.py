@@ -9,7 +9,7 @@ from .. import backprop
 from ..contracts import Array, Cache, Config, DType, Gradients, LayerLike, Shape, StackedLayer
 from ..ops.random import RandomKey
 from .base import LayerSettings
-from .stack import Stack, build_layer
+from .stack import Stack, build_layer, owner
 
 
 class Residual(Stack):
@@ -62,6 +62,14 @@ class Residual(Stack):
     def get_config(self) -> Config:
         layers, projection = self.branches()
         return {"layers": layers, "projection": projection, "name": self.name}
+
+    def add_again(self) -> None:
+        layers, projection = self.branches()
+        if any(owner(layer) is not self for layer in self.layers):
+            raise ValueError(f"{self} cannot take or lose layers once it is made: make a new one.")
+        for layer in (*layers, projection):
+            if isinstance(layer, Stack):
+                layer.add_again()
 
     def _next_input_shape(self) -> Shape | None:
         return self.input_shape if self.projected else self.output_shape

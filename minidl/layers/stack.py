@@ -16,6 +16,7 @@ from ..ops.random import RandomKey
 from ..utils.lookup import by_name
 from .base import Layer, LayerSettings, copy_weights
 from .core import Input
+from .rebinding import rebind
 
 PARTS = ("params", "build", "forward", "backward")  # of a layer; all else a stack can do without, or gives it
 
@@ -114,6 +115,11 @@ class Stack(Layer):
                 f"{self} add expects a layer, an object with params, build, forward and backward, received {layer!r}"
                 + (", a class: create the layer with (…)." if isinstance(layer, type) else f", without {missing[0]}.")
             )
+        if not hasattr(layer, "__dict__"):
+            raise TypeError(
+                f"{self} add expects a layer that it can give a name, a home and more, received {layer!r}, whose class has "
+                "__slots__: leave them out."
+            )
         if isinstance(layer, Input):
             if self.layers or self.input_shape:
                 raise ValueError(
@@ -127,7 +133,8 @@ class Stack(Layer):
             raise ValueError(f"{self} already holds the layer {layer.name!r}: create a new one to add it twice.")
         if not is_built(layer) and home(layer) not in (None, self):
             raise ValueError(f"the layer {layer.name!r} belongs to another model: create a new one for {self}.")
-        given = layer.given_name if isinstance(layer, Stack) else getattr(layer, "name", None)
+        free = home(layer) is None and owner(layer) is not self
+        given = layer.given_name if isinstance(layer, Stack) and free else getattr(layer, "name", None)
         name = check_name(given) if given else self._numbered(layer)
         if any(name == other.name for other in self.layers):
             raise ValueError(f"{self} already has a layer named {name!r}: every layer needs a name of its own.")
@@ -137,7 +144,7 @@ class Stack(Layer):
             raise ValueError(f"layer {name!r}: input_shape={promised} contradicts what comes before it, {shape}.")
         before = getattr(layer, "name", None)
         layer.name = name
-        if home(layer) is None and hasattr(layer, "ops"):
+        if free and hasattr(layer, "ops"):
             layer.ops = self.ops
         if not is_built(layer):
             layer.output_shape = None
@@ -149,16 +156,33 @@ class Stack(Layer):
                 raise
         if not self.layers and shape is not None:
             self.input_shape = shape
-        if home(layer) is None:
-            layer.home = Home(self)
+        if free:
+            settle(layer, self)
         self.layers.append(layer)
+
+    def add_again(self) -> None:
+        """Look whether all layers fit each other, and take in what is new, where a list of layers was changed by hand.
+
+        Raises what ``add`` does; the list is then as it was.
+        """
+        layers, shape = list(self.layers), self.input_shape
+        self.layers.clear()
+        self.input_shape = None if layers and is_built(layers[0]) else shape
+        try:
+            for layer in layers:
+                if isinstance(layer, Stack):
+                    layer.add_again()
+                Stack.add(self, layer)
+        except Exception:
+            self.layers[:], self.input_shape = layers, shape
+            raise
 
     def _next_input_shape(self) -> Shape | None:
         """Of one sample, as the layer that is added next will see it; None where that is not known yet."""
         return self.output_shape
 
     def _build_next(self, layer: StackedLayer, shape: Shape) -> None:
-        """Build the layer that is about to be added, or see that it fits; here, that waits for the whole stack to be built."""
+        """Build the layer that is about to be added, or see whether one that is built fits; here, both wait for ``build``."""
 
     @property
     def given_name(self) -> str | None:
@@ -307,7 +331,7 @@ class Stack(Layer):
             (layer, name), (other, its) = holders[address], holders[first]
             if layer.params[name].shape != other.params[its].shape:
                 raise ValueError(f"the parameters {address!r} and {first!r} cannot be tied: their shapes differ.")
-            layer.params = {**layer.params, name: other.params[its]}
+            rebind(layer, name, other.params[its])
 
     def __getstate__(self) -> dict[str, object]:
         # the ties, because not every pickler knows two references to one array
@@ -317,7 +341,7 @@ class Stack(Layer):
         """What copy and pickle call. The layers of a deep copy are its own; those of a shallow one stay where they are."""
         ties = state.pop("_tied")
         vars(self).update(state, _ops=OPERATIONS[state["_ops"]])
-        if all(home(layer) is None for layer in self.layers):
+        if all(owner(layer) is None for layer in self.layers):
             self.tie(ties)
             for layer in self.layers:
                 layer.home = Home(self)
@@ -333,6 +357,8 @@ def build_layer(layer: StackedLayer, shape: Shape, rng: np.random.Generator, dty
 
     Parameters that it has already, because the user has built it or set them, keep their values.
     """
+    if isinstance(layer, Stack):
+        return layer.build(shape, rng, dtype)
     if is_built(layer):
         if tuple(layer.input_shape or ()) != tuple(shape):
             raise ValueError(
@@ -345,8 +371,6 @@ def build_layer(layer: StackedLayer, shape: Shape, rng: np.random.Generator, dty
                 f"dtype='{layer_dtype(layer)}', or a new layer, and copy the weights with set_weights(layer.get_weights())."
             )
         return layer.output_shape or ()
-    if isinstance(layer, Stack):
-        return layer.build(shape, rng, dtype)
     before = dict(layer.params)
     output = check_shape(layer.build(shape, rng, dtype), f"layer {layer.name!r}: what build returns")
     params = {name: conforming(value, dtype) for name, value in layer.params.items()}
@@ -358,7 +382,8 @@ def build_layer(layer: StackedLayer, shape: Shape, rng: np.random.Generator, dty
         raise ValueError(
             f"layer {layer.name!r}: {both.pop()!r} is the name of a parameter and of an array of its state."
         )
-    layer.params = params
+    for name, value in params.items():
+        rebind(layer, name, value)
     layer.input_shape, layer.output_shape = shape, output
     return output
 
@@ -390,8 +415,26 @@ def memory(array: Array) -> object:
 
 def home(layer: LayerLike) -> StackLike | None:
     """The stack that the layer stands in."""
+    above = owner(layer)
+    return above if above is not None and any(layer is each for each in above.layers) else None
+
+
+def owner(layer: LayerLike) -> StackLike | None:
+    """The stack that took the layer in last; it may have left that one's list of layers since."""
     place = getattr(layer, "home", None)
     return None if place is None else place.owner
+
+
+def settle(layer: StackedLayer, stack: StackLike) -> None:
+    """Let the stack be the layer's home, which decides on its operations."""
+    layer.home = Home(stack)
+    if hasattr(layer, "ops"):  # another one does not call any
+        layer.ops = stack.ops
+
+
+def runs_in_order(stack: StackLike) -> bool:
+    """Whether it does nothing but run its layers: a Residual does more, as may a class of the user's."""
+    return all(getattr(type(stack), method) is getattr(Stack, method) for method in ("forward", "backward"))
 
 
 def outermost(layer: StackedLayer) -> StackedLayer:

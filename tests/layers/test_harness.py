@@ -110,6 +110,13 @@ def max_pooling_oracle(x, pool_size, strides, padding, dy=None):
     return y, dx
 
 
+def zero_padding_oracle(x, rows, columns):
+    y = np.zeros((len(x), rows[0] + x.shape[1] + rows[1], columns[0] + x.shape[2] + columns[1], x.shape[3]))
+    for n, i, j, c in np.ndindex(x.shape):
+        y[n, rows[0] + i, columns[0] + j, c] = x[n, i, j, c]
+    return y
+
+
 def dropout_bits(key, sample, feature):
     """The 32 random bits of an entry, in unbounded integers: SplitMix64 of the key, of the sample, then a 32-bit mixer."""
     state = 0
@@ -257,6 +264,7 @@ ORACLES = {
         max_pooling_oracle(x, layer.pool_size, layer.strides, layer.padding)[0],
         math.inf,
     ),
+    "ZeroPadding2D": lambda layer, x, rng: (zero_padding_oracle(x, *layer.padding), math.inf),
     "Dropout": lambda layer, x, rng: dropout_oracle(x, layer.rate, rng),
     "Flatten": lambda layer, x, rng: (flatten_oracle(x), math.inf),
     "Rescaling": lambda layer, x, rng: (
