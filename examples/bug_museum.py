@@ -122,29 +122,13 @@ def loss_gradients(y_true):
     return Check("gradcheck", lambda loss: verdict_of(minidl.gradcheck(loss, y_true, normal(len(y_true), 4))))
 
 
-def gradients_of_a_shift(*shape):
+def gradients_of_ties(*shape):
     """gradcheck of a pool on images of one grey, each of which is made brighter as a whole.
 
     Where all pixels of a window are equal, each one alone stands at a kink: upward its slope is 1, downward 0, and no gradient
     is wrong. But when they move together, the maximum just moves with them.
     """
-
-    def run(layer):
-        def pool(brightness):
-            return layer.forward(np.ones(shape) + brightness[:, None, None, None])
-
-        y, _ = pool(np.zeros(shape[0]))
-        dy = normal(*y.shape)
-
-        def pool_of_grey_images(brightness):
-            return (dy * pool(brightness)[0]).sum()
-
-        def gradient(brightness):
-            return layer.backward(dy, pool(brightness)[1])[0].sum(axis=(1, 2, 3))
-
-        return verdict_of(minidl.gradcheck((pool_of_grey_images, gradient), np.zeros(shape[0])))
-
-    return Check("gradcheck, shifted", run)
+    return Check("gradcheck of ties", lambda layer: verdict_of(minidl.gradcheck(layer, np.ones(shape), mode="ties")))
 
 
 def values(x, expected):
@@ -253,6 +237,27 @@ def behind_a_convolution(pool):
 def as_second_convolution(conv):
     first = Conv2D(8, 5, strides=2, activation="relu")
     return {"layers": [first, conv, Activation("relu"), Flatten(), Dense(10, activation="softmax")]}
+
+
+def as_embedding(layer):
+    return {"layers": [Flatten(), layer, Flatten(), Dense(10, activation="softmax")]}
+
+
+class Rows(Layer):
+    """An image of one channel as a sequence of its rows."""
+
+    def build(self, input_shape, rng, dtype):
+        return input_shape[:2]
+
+    def forward(self, x, *, training=False, rng=None):
+        return x[..., 0].copy(), None
+
+    def backward(self, dy, cache):
+        return dy[..., None].copy(), {}
+
+
+def as_reader(layer):
+    return {"layers": [Rows(), layer, Dense(10, activation="softmax")], "optimizer": Adam(0.01)}
 
 
 def as_loss(loss):
@@ -401,7 +406,7 @@ class PoolGradientToPadding(PoolPadsWithZero):
 @of_pool(
     "pool-ties-all-win",
     "neuralnetlib",
-    check=gradients_of_a_shift(3, 4, 4, 1),
+    check=gradients_of_ties(3, 4, 4, 1),
     blind=gradients(2, 4, 4, 2, kind="gradcheck without ties"),
 )
 class PoolTiesAllWin(MaxPooling2D):
@@ -552,7 +557,263 @@ class ConvSwapsRows(Conv2D):
         return dx, grads
 
 
-# --------------------------------------------------------------------- 6. the exhibits: losses, optimizers, shuffling
+# ------------------------------------------------------------------- 6. the exhibits: what was reported in public issues
+
+
+@exhibit(
+    "conv-disconnected",
+    "neural-fortran, pull request 142",
+    correct=Conv2D,
+    check=gradients(2, 5, 6, 2),
+    network=as_second_convolution,
+    filters=8,
+    kernel_size=3,
+)
+class ConvDisconnected(Conv2D):
+    """Its backward hands nothing on: the layers below it never learn, and the network is good enough not to be noticed."""
+
+    def backward(self, dy, cache):
+        dx, grads = super().backward(dy, cache)
+        return np.zeros_like(dx), grads  # right: dx
+
+
+class LoopConv2D(Conv2D):
+    """The library's convolution without padding, with a backward in loops over the places of the window."""
+
+    def place(self, i, j):
+        """Where the window of row i and column j begins in the image."""
+        return i * self.strides[0], j * self.strides[1]
+
+    def backward(self, dy, cache):
+        (x, _), kernel = cache, self.params["kernel"]
+        _, grads = super().backward(dy, cache)
+        dx = np.zeros_like(x)
+        for i, j in np.ndindex(dy.shape[1:3]):
+            top, left = self.place(i, j)
+            window = dx[:, top : top + kernel.shape[0], left : left + kernel.shape[1]]
+            window += np.tensordot(dy[:, i, j], kernel, ([1], [3]))
+        return dx, grads
+
+
+of_strided = partial(exhibit, correct=LoopConv2D, network=as_second_convolution, filters=8, kernel_size=3)
+
+
+@of_strided(
+    "conv-stride-left-out",
+    "Kulbear/deep-learning-coursera, issue 34",
+    check=gradients(2, 7, 9, 2),
+    strides=2,
+)
+class ConvStrideLeftOut(LoopConv2D):
+    """Its backward moves the window by one pixel, whatever the stride: right as long as the stride is 1."""
+
+    def place(self, i, j):
+        return i, j  # right: times the strides
+
+
+@of_strided("conv-wrong-index", "neon, issue 111", check=gradients(2, 5, 6, 2))
+class ConvWrongIndex(LoopConv2D):
+    """Its backward writes every row of the gradient to where an index that is left over from another loop points."""
+
+    def place(self, i, j):
+        rows = 2  # the last value of a loop that is over
+        return min(i, rows), min(rows, j)  # right: i, j
+
+
+class Grouped(Layer):
+    """A dense layer in two groups: each half of the features has weights of its own."""
+
+    def build(self, input_shape, rng, dtype):
+        half = input_shape[0] // 2
+        self.params = {"kernel": rng.normal(0, half**-0.5, size=(2, half, half)).astype(dtype)}
+        return (2 * half,)
+
+    def forward(self, x, *, training=False, rng=None):
+        groups = x.reshape(len(x), 2, -1)
+        return np.einsum("ngi,gij->ngj", groups, self.params["kernel"]).reshape(x.shape), groups
+
+    def dkernel(self, groups, dy):
+        return np.einsum("ngi,ngj->gij", groups, dy)
+
+    def backward(self, dy, cache):
+        dgroups = dy.reshape(cache.shape)
+        dx = np.einsum("ngj,gij->ngi", dgroups, self.params["kernel"]).reshape(dy.shape)
+        return dx, {"kernel": self.dkernel(cache, dgroups)}
+
+
+@exhibit("groups-mixed", "PyTorch, issue 51430", correct=Grouped, check=gradients(4, 6), network=in_a_network)
+class GroupsMixed(Grouped):
+    """Its weights get gradients with the groups in the wrong order: those of one group from the errors of the other."""
+
+    def dkernel(self, groups, dy):
+        return super().dkernel(groups, dy[:, ::-1])  # right: dy
+
+
+class BatchNorm(Layer):
+    """Each feature less its mean over the batch, divided by its deviation; always those of the batch."""
+
+    def forward(self, x, *, training=False, rng=None):
+        centred = x - x.mean(axis=0)
+        scale = 1 / np.sqrt((centred**2).mean(axis=0) + 1e-3)
+        return centred * scale, (centred * scale, scale)
+
+    def backward(self, dy, cache):
+        y, scale = cache
+        return (dy - dy.mean(axis=0) - y * (dy * y).mean(axis=0)) * scale, {}
+
+
+@exhibit(
+    "batch-norm-without-mean",
+    "mlpack, pull request 2474",
+    correct=BatchNorm,
+    check=gradients(5, 4),
+    network=in_a_network,
+)
+class BatchNormWithoutMean(BatchNorm):
+    """One of the sums that go through the mean of the batch is left out: the gradient has a part that shifts all samples."""
+
+    def backward(self, dy, cache):
+        y, scale = cache
+        return (dy - y * (dy * y).mean(axis=0)) * scale, {}  # right: dy - dy.mean(axis=0) - …
+
+
+class AveragePool(Layer):
+    """The mean of every window of 2 by 2 pixels."""
+
+    def build(self, input_shape, rng, dtype):
+        return input_shape[0] // 2, input_shape[1] // 2, input_shape[2]
+
+    def forward(self, x, *, training=False, rng=None):
+        rows, columns = x.shape[1] // 2, x.shape[2] // 2
+        windows = x[:, : 2 * rows, : 2 * columns].reshape(len(x), rows, 2, columns, 2, -1)
+        return windows.mean(axis=(2, 4)), x.shape
+
+    def backward(self, dy, cache):
+        dx = np.zeros(cache, dy.dtype)
+        spread = (dy / 4).repeat(2, axis=1).repeat(2, axis=2)
+        dx[:, : spread.shape[1], : spread.shape[2]] = spread
+        return dx, {}
+
+
+@exhibit(
+    "average-pool-lost",
+    "TinyTorch, pull request 1917",
+    correct=AveragePool,
+    check=gradients(2, 4, 6, 2),
+    network=behind_a_convolution,
+)
+class AveragePoolLost(AveragePool):
+    """It has no backward to speak of: the gradient ends here, and what is below keeps its first random weights."""
+
+    def backward(self, dy, cache):
+        return np.zeros(cache, dy.dtype), {}  # right: a quarter of dy for each pixel of the window
+
+
+class GreyEmbedding(Layer):
+    """A row of two learned numbers for each of four levels of grey."""
+
+    def build(self, input_shape, rng, dtype):
+        self.params = {"table": rng.normal(size=(4, 2)).astype(dtype)}
+        return (*input_shape, 2)
+
+    def forward(self, x, *, training=False, rng=None):
+        levels = np.clip(np.rint(3 * x), 0, 3).astype(int)
+        return self.params["table"][levels], levels
+
+    def backward(self, dy, cache):
+        dtable = np.zeros_like(self.params["table"])
+        np.add.at(dtable, cache, dy)
+        return np.zeros(cache.shape, dy.dtype), {"table": dtable}
+
+
+@exhibit(
+    "embedding-rows-that-repeat",
+    "nn-zero-to-hero, issue 57",
+    correct=GreyEmbedding,
+    check=gradients(3, 8),
+    network=as_embedding,
+)
+class EmbeddingRowsThatRepeat(GreyEmbedding):
+    """Where a row is looked up twice, the second gradient replaces the first: NumPy's += with a list of indices does that."""
+
+    def backward(self, dy, cache):
+        dtable = np.zeros_like(self.params["table"])
+        dtable[cache] += dy  # right: np.add.at(dtable, cache, dy)
+        return np.zeros(cache.shape, dy.dtype), {"table": dtable}
+
+
+@exhibit(
+    "softmax-diagonal",
+    "libnd4j, issue 440",
+    correct=Activation,
+    check=gradients(5, 3),
+    network=at_the_end,
+    activation="softmax",
+)
+class SoftmaxDiagonal(Activation):
+    """Its gradient is that of a sigmoid, p · (1 − p): what each score does to the other outputs is left out."""
+
+    def backward(self, dy, cache):
+        return dy * cache * (1 - cache), {}  # right: p · (dy − Σ dy · p)
+
+
+class LSTM(Layer):
+    """A recurrent network of 16 cells that reads an image row by row; its last state is the output."""
+
+    def build(self, input_shape, rng, dtype):
+        size = input_shape[1] + 16
+        self.params = {"kernel": rng.normal(0, size**-0.5, size=(size, 64)).astype(dtype)}
+        return (16,)
+
+    def slope(self, gate):
+        """The derivative of a sigmoid, by its value."""
+        return gate * (1 - gate)
+
+    def forward(self, x, *, training=False, rng=None):
+        state, cell, steps = np.zeros((len(x), 16), x.dtype), np.zeros((len(x), 16), x.dtype), []
+        for t in range(x.shape[1]):
+            joined = np.concatenate([x[:, t], state], axis=1)
+            z = joined @ self.params["kernel"]
+            (keep, write, read), new = (
+                (1 / (1 + np.exp(-part)) for part in np.split(z[:, :48], 3, 1)),
+                np.tanh(z[:, 48:]),
+            )
+            before, cell = cell, keep * cell + write * new
+            state = read * np.tanh(cell)
+            steps.append((joined, keep, write, read, new, before, cell))
+        return state, (x, steps)
+
+    def backward(self, dy, cache):
+        x, steps = cache
+        kernel = self.params["kernel"]
+        dx, dkernel, dstate, dcell = np.zeros_like(x), np.zeros_like(kernel), dy, np.zeros_like(dy)
+        for t in reversed(range(x.shape[1])):
+            joined, keep, write, read, new, before, cell = steps[t]
+            dcell = dcell + dstate * read * (1 - np.tanh(cell) ** 2)
+            dgates = [dcell * before * self.slope(keep), dcell * new * self.slope(write)]
+            dgates += [dstate * np.tanh(cell) * self.slope(read), dcell * write * (1 - new**2)]
+            dz = np.concatenate(dgates, axis=1)
+            dkernel += joined.T @ dz
+            djoined = dz @ kernel.T
+            dx[:, t], dstate, dcell = djoined[:, :-16], djoined[:, -16:], dcell * keep
+        return dx, {"kernel": dkernel}
+
+
+@exhibit(
+    "lstm-slope-of-a-gate",
+    "rnn_lstm_from_scratch, issue 1",
+    correct=LSTM,
+    check=gradients(2, 3, 2),
+    network=as_reader,
+)
+class LSTMSlopeOfAGate(LSTM):
+    """Its backward takes a gate's value for the number that went into it, and so applies the sigmoid twice."""
+
+    def slope(self, gate):
+        return super().slope(1 / (1 + np.exp(-gate)))  # right: super().slope(gate)
+
+
+# --------------------------------------------------------------------- 7. the exhibits: losses, optimizers, shuffling
 
 
 @exhibit(
@@ -650,7 +911,7 @@ class ShuffleSameOrder(Shuffler):
         return np.random.default_rng(0).permutation(samples)  # right: [0, epoch]
 
 
-# ----------------------------------------------------------------------------------------------- 7. training with them
+# ----------------------------------------------------------------------------------------------- 8. training with them
 
 
 class Outcome(NamedTuple):
@@ -715,7 +976,7 @@ def in_words(faulty, correct):
     return f"{abs(lost):.1f} points {'worse' if lost > 0 else 'better'}"
 
 
-# ------------------------------------------------------------------------------------------------------ 8. the guided tour
+# ------------------------------------------------------------------------------------------------------ 9. the guided tour
 
 
 def verdicts(shown):

@@ -6,7 +6,6 @@ of its own parameters on the way. That is all of backpropagation; the rest of th
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 from .contracts import Array, Cache, Gradients, LayerLike, LossLike
 from .ops.random import RandomKey
@@ -42,7 +41,7 @@ def trace(
     layers: Sequence[LayerLike],
     loss: LossLike,
     x: Array,
-    y: Any,
+    y: Array,
     *,
     training: bool = False,
     rng: RandomKey | None = None,

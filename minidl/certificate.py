@@ -16,14 +16,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import initializers, losses, optimizers
+from .cases import LAYERS, Case
 from .checking import Report, gradcheck
 from .contracts import Array
-from .layers import Activation, Conv2D, Dense, Dropout, Flatten, MaxPooling2D, Rescaling
+from .layers import Activation, Conv2D, Dense, Dropout, Flatten, MaxPooling2D, Residual, Stack
 from .layers.activation import ACTIVATIONS
 from .models import Sequential
 from .ops import OPERATIONS
-
-Shape = tuple[int, ...]
 
 
 class Row(NamedTuple):
@@ -42,33 +41,6 @@ class Row(NamedTuple):
     passed: bool
     seconds: float
 
-
-# What is tried of each layer: (make the layer, the shape of a sample).
-LAYERS: dict[str, list[tuple[Callable[[], Any], Shape]]] = {
-    "Dense": [
-        (lambda: Dense(4), (5,)),
-        (lambda: Dense(3, activation="relu"), (7,)),
-        (lambda: Dense(1, use_bias=False), (1,)),
-        (lambda: Dense(5, activation="softmax"), (3,)),
-    ],
-    "Conv2D": [
-        (lambda: Conv2D(3, 3), (6, 5, 2)),
-        (lambda: Conv2D(2, (2, 3), strides=(2, 1), padding="same", activation="relu"), (7, 6, 3)),
-        (lambda: Conv2D(4, (5, 1), strides=2, padding="same"), (5, 9, 1)),
-        (lambda: Conv2D(2, 1, strides=3, use_bias=False), (7, 7, 2)),
-        (lambda: Conv2D(15, 3, activation="tanh"), (4, 4, 1)),
-    ],
-    "MaxPooling2D": [
-        (lambda: MaxPooling2D(), (4, 6, 3)),
-        (lambda: MaxPooling2D(3, strides=1), (5, 5, 2)),
-        (lambda: MaxPooling2D((2, 3), strides=(3, 2), padding="same"), (7, 8, 1)),
-        (lambda: MaxPooling2D(2, strides=3), (8, 7, 2)),
-    ],
-    "Dropout": [(lambda: Dropout(0.2), (8,)), (lambda: Dropout(0.7), (3, 4, 2)), (lambda: Dropout(0), (5,))],
-    "Flatten": [(lambda: Flatten(), (3, 4, 2)), (lambda: Flatten(), (5,))],
-    "Rescaling": [(lambda: Rescaling(1 / 255), (4, 4, 1)), (lambda: Rescaling(-2, offset=3), (6,))],
-    "Activation": [(lambda: Activation("relu"), (3, 3, 2)), (lambda: Activation("softmax"), (4,))],
-}
 
 LOSSES: dict[str, Callable[[], Any]] = {
     "categorical_crossentropy": lambda: losses.CategoricalCrossentropy(),
@@ -103,13 +75,20 @@ MODELS: dict[str, Callable[[], list[Any]]] = {
         Dense(50, activation="relu"),
         Dense(10, activation="softmax"),
     ],
+    "residual CNN": lambda: [
+        Conv2D(8, 3, strides=2, activation="relu", input_shape=(28, 28, 1)),
+        Residual([Conv2D(8, 3, padding="same", activation="relu"), Dropout(0.2), Conv2D(8, 3, padding="same")]),
+        Residual([Conv2D(6, 3, strides=2, activation="relu", padding="same")], projection=Conv2D(6, 1, strides=2)),
+        Sequential([MaxPooling2D(), Flatten()]),
+        Dense(10, activation="softmax"),
+    ],
 }
 
 
 def layer_rows(seed: int = 0) -> Iterator[Row]:
     """Every layer, every entry of its input and parameters, with both sets of operations."""
     for name, cases in LAYERS.items():
-        yield _row("layer", name, partial(_check_layers, cases, seed))
+        yield _row("layer", name, partial(_check_layers, cases.examples, seed))
 
 
 def activation_rows(seed: int = 0) -> Iterator[Row]:
@@ -136,7 +115,7 @@ def optimizer_rows(seed: int = 0) -> Iterator[Row]:
 
 
 def model_rows(seed: int = 0) -> Iterator[Row]:
-    """The three models whole, dropout on: fused, unfused and in reference operations, in random directions."""
+    """The tutorial's three models, and one with residual blocks, dropout on: fused, unfused and in reference operations."""
     for name, make in MODELS.items():
         yield _row("model", name, partial(_check_model, make, seed))
 
@@ -163,15 +142,16 @@ def _row(kind: str, name: str, check: Callable[[], list[Report]]) -> Row:
     )
 
 
-def _check_layers(cases: list[tuple[Callable[[], Any], Shape]], seed: int) -> list[Report]:
+def _check_layers(cases: list[Case], seed: int) -> list[Report]:
     reports = []
     for number, (make, shape) in enumerate(cases):
         x = np.random.default_rng([seed, number]).normal(size=(3, *shape))
         for ops in OPERATIONS.values():
             layer = make()
             layer.ops = ops
-            if hasattr(layer, "bias_initializer"):
-                layer.bias_initializer = initializers.random_normal  # zero biases would hide a bias that is left out
+            for inner in [leaf for _, leaf in layer.leaves()] if isinstance(layer, Stack) else [layer]:
+                if hasattr(inner, "bias_initializer"):
+                    inner.bias_initializer = initializers.random_normal  # zeros would hide a bias that is left out
             reports.append(gradcheck(layer, x, seed=number))
     return reports
 

@@ -1,7 +1,7 @@
 """Checks of arguments: each returns the value in the form that the library uses, or says what was expected and received."""
 
 import math
-from typing import Any, TypeGuard
+from typing import TypeGuard
 
 import numpy as np
 
@@ -51,7 +51,7 @@ def check_name(name: object) -> str:
     return name
 
 
-def check_shape(value: Any, what: str) -> Shape:
+def check_shape(value: object, what: str) -> Shape:
     """The value as a tuple of positive integers; a bare integer n counts as (n,)."""
     if is_integer(value):
         value = (value,)
@@ -75,6 +75,19 @@ def check_pair(value: object, what: str) -> Pair:
     if int(pair[0]) * int(pair[1]) >= 2**31:  # the place in a pool's window is kept as an int32
         raise ValueError(f"{what} must be less than 2³¹ cells in all, received {value!r}.")
     return int(pair[0]), int(pair[1])
+
+
+def check_frame(value: object, what: str) -> tuple[Pair, Pair]:
+    """Cells around an image: an integer for all sides, a pair (height, width), or ((top, bottom), (left, right))."""
+    sides = tuple(value) if isinstance(value, tuple | list) else (value, value)
+    frame = [tuple(side) if isinstance(side, tuple | list) else (side, side) for side in sides]
+    cells = [size for side in frame for size in side if is_integer(size) and size >= 0]
+    if [len(side) for side in frame] != [2, 2] or len(cells) != 4:
+        raise ValueError(
+            f"{what} must be an integer ≥ 0, a pair of them, or ((top, bottom), (left, right)), received {value!r}."
+        )
+    top, bottom, left, right = map(int, cells)
+    return (top, bottom), (left, right)
 
 
 def check_choice(value: object, choices: tuple[str, ...], what: str) -> str:

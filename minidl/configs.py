@@ -8,29 +8,32 @@ that is frozen says so beside its settings: "trainable": false.
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from . import layers, losses, metrics, optimizers
-from .contracts import Config, CustomObjects, Metric
+from .contracts import JSON, Config, CustomObjects, Metric
 from .initializers import Constant
 from .layers import Layer, Stack
 from .utils.lookup import by_name
 from .utils.settings import settings
 
 CUSTOM = "custom_object"  # how the JSON calls what is not the library's, and has to be given when it is read
-LAYERS: dict[str, Any] = {name: getattr(layers, name) for name in layers.__all__ if name not in ("Input", "Layer")}
+LAYERS: dict[str, type[Layer]] = {
+    name: getattr(layers, name) for name in layers.__all__ if name not in ("Input", "Layer")
+}
 BUILDS = {layer.build for layer in LAYERS.values()}  # they allocate through their initializers alone
 LOSSES = {loss.__name__: loss for loss in losses.LOSSES.values()}
 OPTIMIZERS = {optimizer.__name__: optimizer for optimizer in optimizers.OPTIMIZERS.values()}
 CALLABLES = {
     "Constant": Constant
 }  # objects of the library that are called: they may stand among the settings of others
+Classes: TypeAlias = Mapping[str, type]  # those of the library that JSON may name
 MOST_LAYERS = 1000  # in a stack; to add a layer takes the longer, the more there are
 
 
-def describe(thing: Any, table: Mapping[str, Any]) -> Config:
+def describe(thing: object, table: Classes) -> Config:
     """The class and the settings of an object: what its get_config says, or its attributes where it has no such method."""
     config = thing.get_config() if hasattr(thing, "get_config") else settings(thing)
     if isinstance(thing, Stack):
@@ -40,7 +43,7 @@ def describe(thing: Any, table: Mapping[str, Any]) -> Config:
     return entry if getattr(thing, "trainable", True) else entry | {"trainable": False}
 
 
-def _described(value: Any, table: Mapping[str, Any]) -> Any:
+def _described(value: object, table: Classes) -> object:
     if isinstance(value, list | tuple):
         return [_described(item, table) for item in value]
     return describe(value, table) if isinstance(value, Layer) or hasattr(value, "backward") else value
@@ -51,7 +54,7 @@ def describe_metric(name: str, function: Metric) -> str | Metric:
     return name if metrics.METRICS.get(name) is function else function
 
 
-def make(entry: Any, table: Mapping[str, Any], custom_objects: CustomObjects, what: str) -> Any:
+def make(entry: object, table: Classes, custom_objects: CustomObjects, what: str) -> Any:
     """The object that ``describe`` has described. what: what messages call it.
 
     Raises ValueError where there is no such class, or where it cannot be made with these settings, and TypeError where the
@@ -62,11 +65,11 @@ def make(entry: Any, table: Mapping[str, Any], custom_objects: CustomObjects, wh
     if CUSTOM in entry:
         cls = _custom(entry[CUSTOM], custom_objects, what)
     else:
-        cls = by_name({**table, **custom_objects}, entry.get("class_name"), what)  # type: ignore[arg-type]
+        cls = by_name({**table, **custom_objects}, entry.get("class_name"), what)
     config, trainable = entry["config"], entry.get("trainable", True)
     if not isinstance(trainable, bool):
         raise ValueError(f"{what}: trainable must be true or false, found {trainable!r}.")
-    inside: Mapping[str, Any] = {}
+    inside: Classes = {}
     if isinstance(cls, type) and issubclass(cls, Stack):
         config, inside = without_shape(config), table
         check_length(config.get("layers"), what)
@@ -88,7 +91,7 @@ def without_shape(config: Config) -> Config:
     return {key: value for key, value in config.items() if key not in ("input_shape", "input_dim")}
 
 
-def check_length(found: Any, what: str) -> None:
+def check_length(found: object, what: str) -> None:
     """Raise a ValueError where a stack is to hold too many layers, or something else than a list of them."""
     if not isinstance(found, list | tuple):
         raise ValueError(f"{what} must have a list of layers, found {found!r}.")
@@ -96,7 +99,7 @@ def check_length(found: Any, what: str) -> None:
         raise ValueError(f"{what} may hold {MOST_LAYERS} layers, found {len(found)}.")
 
 
-def decode(value: Any, custom_objects: CustomObjects, what: str, table: Mapping[str, Any] | None = None) -> Any:
+def decode(value: object, custom_objects: CustomObjects, what: str, table: Classes | None = None) -> Any:
     """The value with the functions and objects that it names, as ``to_json`` has written them.
 
     table: the classes of the library that it may name, beside those of CALLABLES.
@@ -116,13 +119,13 @@ def decode(value: Any, custom_objects: CustomObjects, what: str, table: Mapping[
     return {key: decode(item, custom_objects, what, table) for key, item in value.items()}
 
 
-def _custom(name: Any, custom_objects: CustomObjects, what: str) -> Any:
+def _custom(name: object, custom_objects: CustomObjects, what: str) -> Any:
     if not isinstance(name, str) or name not in custom_objects:
         raise ValueError(f"{what} is {name!r}, which is not the library's: pass custom_objects={{{name!r}: …}}.")
     return custom_objects[name]
 
 
-def training_arguments(config: Any, custom_objects: CustomObjects) -> Config:
+def training_arguments(config: object, custom_objects: CustomObjects) -> Config:
     """The arguments of ``compile`` from what a file says of them."""
     if not isinstance(config, dict) or not isinstance(config.get("metrics"), list):
         raise ValueError(f"the training must be given as an optimizer, a loss and metrics, found {config!r}.")
@@ -136,7 +139,7 @@ def training_arguments(config: Any, custom_objects: CustomObjects) -> Config:
 # ----------------------------------------------------------------------------------------------------------------- JSON
 
 
-def to_json(value: Any, **options: Any) -> str:
+def to_json(value: object, **options: Any) -> str:
     """A JSON text, in which a function is {"custom_object": its name}, and an object that can be called has a "config", too.
 
     options: json.dumps's.
@@ -152,7 +155,7 @@ def to_json(value: Any, **options: Any) -> str:
         raise ValueError("these settings are nested too deep for JSON.") from None
 
 
-def _encode(value: Any) -> Any:
+def _encode(value: object) -> object:
     if isinstance(value, np.generic):
         return value.item()
     if not callable(value):
@@ -173,19 +176,20 @@ def _encode(value: Any) -> Any:
     return {CUSTOM: name}
 
 
-def parse(text: str) -> Any:
+def parse(text: str) -> JSON:
     """The value of a JSON text. Raises ValueError where it is none, names a thing twice, or is nested too deep."""
     try:
-        return json.loads(text, parse_constant=_no_constant, object_pairs_hook=_once)
+        value: JSON = json.loads(text, parse_constant=_no_constant, object_pairs_hook=_once)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"its JSON cannot be read ({error}).") from error
+    return value
 
 
 def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is no number of JSON's")
 
 
-def _once(pairs: list[tuple[str, Any]]) -> Config:
+def _once(pairs: list[tuple[str, JSON]]) -> dict[str, JSON]:
     value = dict(pairs)
     if len(value) < len(pairs):
         raise ValueError("it names a thing twice")

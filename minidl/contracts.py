@@ -5,14 +5,16 @@ layer, KH and KW a window's height and width, SH and SW its strides, OH and OW t
 """
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
+    from .home import Home
     from .ops.random import RandomKey
+    from .optimizers import Optimizer
 
 Array: TypeAlias = npt.NDArray[Any]
 DType: TypeAlias = np.dtype[Any]
@@ -21,27 +23,39 @@ Pair: TypeAlias = tuple[int, int]
 Path: TypeAlias = str | os.PathLike[str]
 Gradients: TypeAlias = dict[str, Array]  # by the parameter's name or address
 Logs: TypeAlias = dict[str, Any]  # name → float; a callback may add what it likes
-Config: TypeAlias = dict[str, Any]  # settings by name, as JSON can hold them
+Config: TypeAlias = dict[str, Any]  # settings by name: the arguments of a class
+JSON: TypeAlias = "bool | int | float | str | Sequence[JSON] | Mapping[str, JSON] | None"  # what JSON can hold
 Cache: TypeAlias = Any  # what forward keeps for backward: each layer and loss has its own form of it
 Initializer: TypeAlias = Callable[[Shape, np.random.Generator, DType], Array]
 Metric: TypeAlias = Callable[[Array, Array], tuple[float, int]]  # (y_true, y_pred) → (total, count)
 CustomObjects: TypeAlias = Mapping[str, Any]  # name → the user's class or function
 
 
+class ArraySource(Protocol):
+    """Samples that need not be in memory, as in a file of h5py or Zarr: an array, as far as the library needs it to be one."""
+
+    @property
+    def shape(self) -> Shape:
+        """(N, …)."""
+
+    @property
+    def dtype(self) -> DType:
+        """Of its numbers."""
+
+    def __getitem__(self, where: Any, /) -> npt.ArrayLike:
+        """The samples of a slice or, where it can, of an array of rising indices."""
+
+
+Samples: TypeAlias = ArraySource | npt.ArrayLike  # what a user may give as data: (N, …), also as lists of lists
+
+
 class LayerLike(Protocol):
-    """What can stand in a model: the contract of ``layers.Layer``, whose subclass a layer need not be.
+    """What a layer of your own must have; a subclass of ``layers.Layer``, which explains it all, has it already.
 
     What else the library reads of a layer has a default where it is missing: state {}, trainable True.
     """
 
-    name: str | None
-    ops: "Operations"
-    input_shape: Shape | None
-    output_shape: Shape | None
-
-    @property
-    def params(self) -> dict[str, Array]:
-        """name → array, what gradients change."""
+    params: dict[str, Array]  # what gradients change
 
     def build(self, input_shape: Shape, rng: np.random.Generator, dtype: DType) -> Shape:
         """Allocate the parameters; returns the output's shape."""
@@ -51,6 +65,81 @@ class LayerLike(Protocol):
 
     def backward(self, dy: Array, cache: Cache) -> tuple[Array, Gradients]:
         """dy → (dx, gradients by name)."""
+
+
+class StackedLayer(LayerLike, Protocol):
+    """A layer that stands in a stack, which has given it what is here, where it had none."""
+
+    name: str | None
+    input_shape: Shape | None  # of one sample, as output_shape; None before it is built
+    output_shape: Shape | None
+    trainable: bool
+    ops: "Operations"
+    home: "Home[StackLike] | None"
+
+
+class StackLike(StackedLayer, Protocol):
+    """A layer that consists of layers: ``layers.Stack``, as the engine sees it."""
+
+    layers: list[StackedLayer]
+
+    @property
+    def built(self) -> bool:
+        """Whether the weights are allocated."""
+
+    @property
+    def weights(self) -> dict[str, Array]:
+        """Parameters and state by address."""
+
+    def leaves(self) -> Iterator[tuple[str, StackedLayer]]:
+        """(address, layer) of every layer within that is no stack."""
+
+    def stacks(self) -> "Iterator[StackLike]":
+        """This stack, and every one within it."""
+
+    def ties(self) -> dict[str, str]:
+        """The address of a parameter → that of the one whose array it shares."""
+
+    def frozen(self) -> set[int]:
+        """The ids of the layers that training does not change."""
+
+
+class ModelLike(StackLike, Protocol):
+    """A stack that can be trained: ``Sequential``, as the engine and the files see it."""
+
+    seed: int
+    dtype: DType
+    fuse: bool
+    optimizer: "Optimizer | None"  # None before compile, as the loss
+    loss: "LossLike | None"
+    metrics: list[tuple[str, Metric]]
+    epochs_trained: int
+    steps_trained: int
+    stop_training: bool
+
+
+class TrainedModel(ModelLike, Protocol):
+    """A model at work: ``Sequential``, as the loop of ``fit`` and the callbacks see it."""
+
+    def evaluate(
+        self, x: Samples, y: Samples, batch_size: int | None = None, verbose: int | str = "auto"
+    ) -> float | list[float] | Logs:
+        """The loss, or [loss, metric, …]."""
+
+    def predict(self, x: Samples, batch_size: int | None = None, verbose: int | str = "auto") -> Array:
+        """The predictions, (N, *output_shape)."""
+
+    def get_weights(self) -> list[Array]:
+        """Copies of all weights."""
+
+    def set_weights(self, weights: Sequence[npt.ArrayLike]) -> None:
+        """Copy the arrays into the weights."""
+
+    def save(self, filepath: Path) -> None:
+        """Write all of the model to a file."""
+
+    def save_weights(self, filepath: Path) -> None:
+        """Write the weights alone to a file."""
 
 
 class LossLike(Protocol):

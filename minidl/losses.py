@@ -6,11 +6,10 @@ batch's shards add up to those of the batch; it defaults to the number of sample
 """
 
 import copy
-from typing import Any
 
 import numpy as np
 
-from .contracts import Array
+from .contracts import Array, Cache, Config, LossLike
 from .utils.lookup import by_name
 from .utils.settings import settings
 
@@ -28,7 +27,7 @@ class Loss:
         """
         return y_true
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> Config:
         """The arguments that make this loss again, by name."""
         return settings(self)
 
@@ -38,14 +37,14 @@ class Loss:
 
     def forward(
         self, y_true: Array, y_pred: Array, *, sample_weight: Array | None = None, n: int | None = None
-    ) -> tuple[float, Any]:
+    ) -> tuple[float, Cache]:
         """(Σ_i weight_i · loss_i / n, cache).  y_true as prepared, y_pred (N, …), sample_weight (N,)."""
         losses, gradients = self.losses_and_gradients(self.prepare(y_true, y_pred.shape[1:]), y_pred)
         n = len(y_pred) if n is None else n
         weights = np.ones(len(y_pred)) if sample_weight is None else np.asarray(sample_weight, np.float64)
         return float(weights @ losses.astype(np.float64)) / n, (gradients, weights / n)
 
-    def backward(self, cache: Any) -> Array:
+    def backward(self, cache: Cache) -> Array:
         """dy (N, …), in the dtype of the predictions."""
         gradients, scale = cache
         dy: Array = gradients * scale.astype(gradients.dtype).reshape(-1, *[1] * (gradients.ndim - 1))
@@ -160,7 +159,7 @@ LOSSES: dict[str, type[Loss]] = {
 }
 
 
-def get(loss: Any) -> Any:
+def get(loss: str | LossLike) -> LossLike:
     """The loss of that name, or the object itself where it has forward and backward."""
     if isinstance(loss, str):
         return by_name(LOSSES, loss, "loss")()
@@ -169,9 +168,9 @@ def get(loss: Any) -> Any:
     return loss
 
 
-def on_logits(loss: Any) -> Any | None:
+def on_logits(loss: LossLike | None) -> LossLike | None:
     """The same crossentropy on the logits of a softmax, one stable computation; None for a loss that has no such form."""
-    if type(loss) in (CategoricalCrossentropy, SparseCategoricalCrossentropy) and not loss.from_logits:
+    if (type(loss) is CategoricalCrossentropy or type(loss) is SparseCategoricalCrossentropy) and not loss.from_logits:
         twin = copy.copy(loss)
         twin.from_logits = True
         return twin

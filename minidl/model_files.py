@@ -3,15 +3,18 @@
 import errno
 import os
 from collections.abc import Sequence
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from . import configs, saving, state
 from .checks import check_shape
 from .configs import LAYERS
-from .contracts import Array, Config, CustomObjects, DType, Metric, Path, Shape
+from .contracts import JSON, Array, Config, CustomObjects, DType, LossLike, Metric, Path, Shape
 from .engine.interrupts import Uninterrupted
 from .layers import Stack
 from .ops import set_name
+
+if TYPE_CHECKING:
+    from .optimizers import Optimizer
 
 Model = TypeVar("Model", bound="Storable")
 
@@ -19,17 +22,22 @@ Model = TypeVar("Model", bound="Storable")
 class Storable(Stack):
     """A model that can be written down: its settings as JSON, all of it or its weights alone as a file.
 
-    Attributes, set by the class that trains: seed, dtype, fuse, optimizer, loss, metrics.
+    Attributes, set by the class that trains: those of ModelLike.
     """
 
     seed: int
     dtype: DType
     fuse: bool
-    optimizer: Any
-    loss: Any
+    optimizer: "Optimizer | None"
+    loss: LossLike | None
     metrics: list[tuple[str, Metric]]
+    epochs_trained: int
+    steps_trained: int
+    stop_training: bool
 
-    def compile(self, optimizer: Any, loss: Any, metrics: Sequence[Any] | None) -> None:
+    def compile(
+        self, optimizer: "str | Optimizer", loss: str | LossLike | None, metrics: Sequence[str | Metric] | None
+    ) -> None:
         """Choose how to train."""
         raise NotImplementedError
 
@@ -91,7 +99,7 @@ class Storable(Stack):
         return config if self.trainable else config | {"trainable": False}
 
     @classmethod
-    def from_config(cls, config: Any, custom_objects: CustomObjects | None = None) -> Self:
+    def from_config(cls, config: object, custom_objects: CustomObjects | None = None) -> Self:
         """A new model from what get_config gave, with the initial weights that follow from its seed.
 
         custom_objects: name → class or function, for those that are not the library's. Raises ValueError or TypeError where
@@ -113,7 +121,7 @@ def _layers(cls: type[Storable]) -> Config:
     return LAYERS | {ours.__name__: ours}
 
 
-def unbuilt(cls: type[Model], config: Any, custom_objects: CustomObjects) -> tuple[Model, Shape | None]:
+def unbuilt(cls: type[Model], config: object, custom_objects: CustomObjects) -> tuple[Model, Shape | None]:
     """The model of a config, without weights, and the shape of a sample, where it says one."""
     if not isinstance(config, dict) or not isinstance(config.get("layers"), list | tuple):
         raise ValueError(f"a model's config must be a dictionary with a list of layers, found {config!r}.")
@@ -132,7 +140,7 @@ def unbuilt(cls: type[Model], config: Any, custom_objects: CustomObjects) -> tup
 
 
 def restored(
-    cls: type[Model], content: Config, arrays: dict[str, Array], custom_objects: CustomObjects, compile: bool
+    cls: type[Model], content: dict[str, JSON], arrays: dict[str, Array], custom_objects: CustomObjects, compile: bool
 ) -> Model:
     """The model of a file's content. Whatever goes wrong, goes wrong because of what the file says."""
     model, input_shape = unbuilt(cls, content.get("model"), custom_objects)

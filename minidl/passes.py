@@ -3,11 +3,10 @@
 import contextlib
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from . import backprop
 from .callbacks import Callback, CallbackList, Progress, check_verbose, one_by_one
-from .contracts import Array, Logs, Metric
+from .contracts import Array, Logs, Metric, ModelLike, TrainedModel
 from .engine.blas import SingleThreadedBlas
 from .engine.data import Data
 from .engine.plan import on_logits
@@ -53,7 +52,7 @@ def whole_gradient(runner: Runner, data: Data, key: int | None) -> tuple[float, 
     return sums.loss / sums.samples, {address: gradient.named[address] for address in runner.layout.places}
 
 
-def trace(model: Any, data: Data, key: int | None) -> Trace:
+def trace(model: ModelLike, data: Data, key: int | None) -> Trace:
     """A trace of all samples through the layers that training runs, see Sequential.trace."""
     samples = slice(0, len(data))
     x, (y, _) = data.inputs(samples, model.dtype), data.labels(samples)
@@ -72,7 +71,7 @@ def trace(model: Any, data: Data, key: int | None) -> Trace:
 
 @contextlib.contextmanager
 def watched(
-    model: Any, verbose: int | str, callbacks: Sequence[Callback] | Callback | None, n: int, batch_size: int
+    model: TrainedModel, verbose: int | str, callbacks: Sequence[Callback] | Callback | None, n: int, batch_size: int
 ) -> Iterator[CallbackList]:
     """The hooks of one evaluate or predict, the progress among them; BLAS is kept single-threaded meanwhile."""
     verbose, steps = check_verbose(verbose), -(-n // batch_size)

@@ -8,29 +8,35 @@ import json
 import math
 import os
 from collections.abc import Mapping
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
 
 import numpy as np
 
 from . import configs, saving, state
 from .checks import is_integer
-from .contracts import Array, Config, Path
+from .contracts import JSON, Array, ModelLike, Path
 from .engine.interrupts import Uninterrupted
 from .engine.runner import Sums, shards
 from .state import is_count
 
-Backup: TypeAlias = tuple[Config, dict[str, Array]]  # content and arrays of a file
+if TYPE_CHECKING:
+    from .optimizers import Optimizer
+    from .training import Training
+
+Content: TypeAlias = Mapping[str, JSON]  # of a file, beside its arrays
+Backup: TypeAlias = tuple[Content, Mapping[str, Array]]
+Place: TypeAlias = dict[str, Any]  # in a training, as JSON has it; of what a file says, _check looks at each value
 
 CALLBACKS = "/callbacks/"  # before the names of their arrays: no layer has an empty name
 PLACE = ("seed", "learning_rate", "stop_training", "began", "epoch", "batch", "sums", "logs", "callbacks")
 
 
-def get_state(training: Any) -> Backup:
+def get_state(training: "Training") -> Backup:
     """(content, arrays) of a training, to be written down. The arrays are the model's own, not copies."""
     model = training.model
     counters, arrays = state.get_state(model)
     over = bool(model.stop_training)  # then the other batches of the epoch will not be trained
-    states = [callback.get_state() for callback in training.stateful]
+    states: list[object] = [callback.get_state() for callback in training.stateful]  # of a user's callback, anything
     for i, found in enumerate(states):
         if not isinstance(found, dict):
             name = type(training.stateful[i]).__name__
@@ -56,11 +62,11 @@ def get_state(training: Any) -> Backup:
             f"a backup cannot hold what a callback has put into its state or into the logs: {error}. These may hold arrays, "
             "and what JSON can hold, with texts or numbers as keys."
         ) from error
-    own = _settings(training) | {"frozen": _frozen(training), "shards": _cuts(training)}
-    return {"state": counters, "fit": own, "training": text}, arrays
+    fit = _settings(training) | {"frozen": _frozen(training), "shards": _cuts(training)}
+    return {"state": counters, "fit": fit, "training": text}, arrays
 
 
-def set_state(training: Any, content: Config, arrays: Mapping[str, Array]) -> None:
+def set_state(training: "Training", content: Content, arrays: Mapping[str, Array]) -> None:
     """Go on from what get_state gave.
 
     Raises ValueError, and leaves the model as it was, where that is of another training, or no such thing at all.
@@ -77,7 +83,7 @@ def set_state(training: Any, content: Config, arrays: Mapping[str, Array]) -> No
     training.backup = content, arrays
 
 
-def put_back(training: Any, content: Config, arrays: Mapping[str, Array]) -> None:
+def put_back(training: "Training", content: Content, arrays: Mapping[str, Array]) -> None:
     """Put everything where a state says that has been checked. The callbacks first: they may find fault with theirs."""
     model, place = training.model, _parsed(content["training"])
     for i, callback in enumerate(training.stateful):
@@ -89,7 +95,7 @@ def put_back(training: Any, content: Config, arrays: Mapping[str, Array]) -> Non
         state.set_state(model, content.get("state"), own)
         model.seed, model.stop_training = place["seed"], place["stop_training"]
         if place["learning_rate"] is not None:
-            model.optimizer.learning_rate = place["learning_rate"]
+            _optimizer(model).learning_rate = place["learning_rate"]
         training.epoch, training.batch = place["epoch"], place["batch"]
         # a callback has ended it, and more epochs do not change that
         if place["stop_training"] and training.batch == 0:
@@ -98,12 +104,12 @@ def put_back(training: Any, content: Config, arrays: Mapping[str, Array]) -> Non
         training.began = place["began"]
 
 
-def save(training: Any, path: Path) -> None:
+def save(training: "Training", path: Path) -> None:
     """Write the state of a training to a file."""
     saving.write(path, "backup", *get_state(training))
 
 
-def restore(training: Any, path: Path) -> None:
+def restore(training: "Training", path: Path) -> None:
     """Let the training go on from the backup in this file. Raises ValueError, and leaves the model as it was, where it cannot."""
     try:
         if os.path.islink(path) or not os.path.isfile(path):
@@ -116,25 +122,30 @@ def restore(training: Any, path: Path) -> None:
         ) from error
 
 
-def beginning(model: Any) -> dict[str, Any]:
+def beginning(model: ModelLike) -> Place:
     """How the model stands when a fit begins."""
     return {**{name: getattr(model, name) for name in state.COUNTERS}, "learning_rate": _learning_rate(model)}
 
 
-def undo_rate(training: Any) -> None:
+def undo_rate(training: "Training") -> None:
     """Where no step was made, give back the learning rate of the beginning: the same fit must be able to go on."""
     model, began = training.model, training.began
     if began["learning_rate"] is not None and all(getattr(model, name) == began[name] for name in state.COUNTERS):
-        model.optimizer.learning_rate = began["learning_rate"]
+        _optimizer(model).learning_rate = began["learning_rate"]
 
 
-def _learning_rate(model: Any) -> float | None:
+def _optimizer(model: ModelLike) -> "Optimizer":
+    assert model.optimizer is not None  # what trains is compiled
+    return model.optimizer
+
+
+def _learning_rate(model: ModelLike) -> float | None:
     """The number; None where it is a function of the step, which needs no keeping."""
-    rate = model.optimizer.learning_rate
+    rate = _optimizer(model).learning_rate
     return None if callable(rate) else float(rate)
 
 
-def _settings(training: Any) -> dict[str, Any]:
+def _settings(training: "Training") -> dict[str, JSON]:
     """What has to be the same where a training goes on, as JSON gives it back."""
     model = training.model
     optimizer = _described(model.optimizer)
@@ -142,7 +153,7 @@ def _settings(training: Any) -> dict[str, Any]:
         optimizer.pop("learning_rate", None)  # callbacks change it
     return {
         "layers": [_described(layer) for layer in model.layers],
-        "input_shape": list(model.input_shape),
+        "input_shape": list(model.input_shape or ()),
         "dtype": model.dtype.name,
         "ops": model.ops.__name__,
         "fuse": model.fuse,
@@ -158,30 +169,30 @@ def _settings(training: Any) -> dict[str, Any]:
     }
 
 
-def _frozen(training: Any) -> list[str]:
+def _frozen(training: "Training") -> list[str]:
     """The layers that training does not change."""
     frozen = training.model.frozen()
     return [address for address, layer in training.model.leaves() if id(layer) in frozen]
 
 
-def _cuts(training: Any) -> list[list[int]]:
+def _cuts(training: "Training") -> list[list[int]]:
     """[samples, shards] of a batch, and of the last one of an epoch: how gradients are summed decides their last bits."""
     work = training.stepper.runner.work
     return [[n, len(shards(n, work))] for n in _sizes(training)]
 
 
-def _cuts_of_first_version(training: Any) -> list[list[int]]:
+def _cuts_of_first_version(training: "Training") -> list[list[int]]:
     """The same as version 0.1.0 cut them; what it cut into more than three it summed in another order."""
     counts = [(n, max(-(-n // 100), 2 if n >= 16 else 1)) for n in _sizes(training)]
     return [[n, count if count <= 3 else -count] for n, count in counts]
 
 
-def _sizes(training: Any) -> list[int]:
+def _sizes(training: "Training") -> list[int]:
     n, size = len(training.data), training.batch_size
     return sorted({min(n, size), n % size or size})
 
 
-def _check_cuts(ours: list[list[int]], theirs: Any) -> None:
+def _check_cuts(ours: list[list[int]], theirs: JSON) -> None:
     if ours == theirs:
         return
     if isinstance(theirs, list) and len(theirs) == len(ours) and all(isinstance(cut, list) for cut in theirs):
@@ -194,26 +205,28 @@ def _check_cuts(ours: list[list[int]], theirs: Any) -> None:
     raise ValueError(f"it is damaged: the shards of a batch cannot be {theirs!r:.200}.")
 
 
-def _described(thing: Any) -> Any:
+def _described(thing: object) -> JSON:
     """The class and the settings; the class alone, where JSON cannot hold these."""
     name = type(thing).__name__
     try:
-        return json.loads(configs.to_json({"class": name, **configs.describe(thing, {})["config"]}))
+        described: JSON = json.loads(configs.to_json({"class": name, **configs.describe(thing, {})["config"]}))
     except ValueError:
         return name
+    return described
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> JSON:
     """NumPy's numbers as Python's, for JSON."""
     if isinstance(value, np.generic | np.ndarray):
-        return value.tolist()
+        numbers: JSON = value.tolist()
+        return numbers
     raise TypeError(f"received {value!r:.200}")
 
 
 # ----------------------------------------------------------------------- checks of what a file says, which may be anything
 
 
-def _parsed(text: Any) -> dict[str, Any]:
+def _parsed(text: Any) -> Place:
     try:
         place = json.loads(text)
     except (TypeError, ValueError, RecursionError) as error:
@@ -223,7 +236,7 @@ def _parsed(text: Any) -> dict[str, Any]:
     return place
 
 
-def _check(training: Any, place: dict[str, Any]) -> None:
+def _check(training: "Training", place: Place) -> None:
     """Raise a ValueError where this cannot be a state of this training."""
     missing = [name for name in PLACE if name not in place]
     if missing:
@@ -258,7 +271,7 @@ def _check(training: Any, place: dict[str, Any]) -> None:
         _check_same("learning_rate", now["learning_rate"], began.get("learning_rate"))
 
 
-def _check_same(name: str, ours: Any, theirs: Any) -> None:
+def _check_same(name: str, ours: JSON, theirs: JSON) -> None:
     """Raise a ValueError that names the first difference, however deep it is."""
     if isinstance(ours, dict) and isinstance(theirs, dict) and ours.keys() == theirs.keys():
         for key, value in ours.items():
@@ -285,5 +298,5 @@ def _sums(found: Any, metrics: int) -> Sums | None:
     return Sums(loss, samples, pairs)
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, float) or (isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63)

@@ -11,7 +11,6 @@ import re
 import secrets
 import shutil
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -19,7 +18,7 @@ from safetensors.numpy import save
 
 from .checks import is_integer
 from .configs import parse, to_json
-from .contracts import Array, Config, Path
+from .contracts import JSON, Array, Path
 
 VERSION = 1  # of the files; a reader refuses what is newer than itself
 KEY = "minidl"  # the only entry of the metadata, so that the same content is always the same bytes
@@ -34,7 +33,7 @@ OTHERS = {
 }
 
 
-def write(path: Path, kind: str, content: Mapping[str, Any], arrays: Mapping[str, Array]) -> None:
+def write(path: Path, kind: str, content: Mapping[str, object], arrays: Mapping[str, Array]) -> None:
     """Write one file, in place of the one of that name: a temporary beside it, flushed to disk, then renamed over it.
 
     kind: what the file is, e.g. "model". content: whatever JSON can hold. arrays: name → array of floats or integers.
@@ -98,7 +97,7 @@ def remove_temporaries(folder: Path) -> None:
             os.remove(path)
 
 
-def read(path: Path, *kinds: str) -> tuple[Config, dict[str, Array]]:
+def read(path: Path, *kinds: str) -> tuple[dict[str, JSON], dict[str, Array]]:
     """(content, arrays) of a file that ``write`` has written; content["kind"] is one of kinds.
 
     The arrays are new, writable and together no larger than the file.
@@ -128,7 +127,7 @@ def read(path: Path, *kinds: str) -> tuple[Config, dict[str, Array]]:
     return content, arrays
 
 
-def _content(text: str | None, kinds: tuple[str, ...], path: Path) -> Config:
+def _content(text: str | None, kinds: tuple[str, ...], path: Path) -> dict[str, JSON]:
     """The JSON of the metadata, where it is of one of the kinds and of a version that is known."""
     if text is None:
         raise refusal(path, f"is a safetensors file, but not one of minidl's: its metadata has no {KEY!r}.")

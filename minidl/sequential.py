@@ -1,24 +1,38 @@
 """Sequential: the model that users write, a stack of layers trained with fit."""
 
+import operator
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from . import losses, optimizers, summary
 from . import metrics as metric_functions
 from .callbacks import Callback, History, check_verbose
 from .checks import check_count, check_positive, is_integer
-from .contracts import Array, DType, Logs, Shape
+from .contracts import (
+    Array,
+    ArraySource,
+    DType,
+    LayerLike,
+    Logs,
+    LossLike,
+    Metric,
+    Samples,
+    Shape,
+    StackedLayer,
+)
 from .engine.blas import SingleThreadedBlas
 from .engine.data import Data, check_array, check_input, collect, unpacked
 from .engine.engine import Engine, is_view
 from .engine.interrupts import Uninterrupted
 from .home import Home
-from .layers.stack import build_layer, home, is_built
+from .layers.stack import build_layer, home, settle
 from .model_files import Storable
 from .ops import OPERATIONS
 from .ops.random import FORWARD, INITIALIZE, derive_key, generator
+from .optimizers import Optimizer
 from .passes import evaluate, means, predict, trace, watched, whole_gradient
 from .tracing import Trace
 from .training import Stepper, Training
@@ -49,7 +63,7 @@ class Sequential(Storable):
 
     def __init__(
         self,
-        layers: Sequence[Any] | None = None,
+        layers: Sequence[LayerLike] | None = None,
         name: str | None = None,
         *,
         seed: int | None = None,
@@ -69,16 +83,16 @@ class Sequential(Storable):
         self.seed = int(seed)
         self.dtype = np.dtype(dtype)
         self.fuse = bool(fuse)
-        self.optimizer: Any = None
-        self.loss: Any = None
-        self.metrics: list[tuple[str, Any]] = []
+        self.optimizer: Optimizer | None = None
+        self.loss: LossLike | None = None
+        self.metrics: list[tuple[str, Metric]] = []
         self.stop_training = False
         self.history: History | None = None  # of the last fit, or of the one that runs
         # In the model's life: a second fit, or compile, repeats neither the shuffles nor the dropout of the first.
         self.epochs_trained = 0
         self.steps_trained = 0
         self._engine = Engine()
-        self._known: list[Any] = []  # the layers, as they were when the model last looked
+        self._known: list[StackedLayer] = []  # the layers, as they were when the model last looked
         super().__init__(trainable=trainable)
         self.name = name or "sequential"
         self._given_name = name or None
@@ -98,7 +112,7 @@ class Sequential(Storable):
 
     # ------------------------------------------------------------------------------------------------------ building
 
-    def add(self, layer: Any) -> None:
+    def add(self, layer: LayerLike) -> None:
         """Put a layer on top: one of ours, a stack, or any object with params, build, forward and backward.
 
         A layer that is built keeps its weights. Raises TypeError for something else, ValueError where it does not fit the
@@ -108,26 +122,20 @@ class Sequential(Storable):
         super().add(layer)
         self._engine.forget()
         if self.optimizer is not None:
-            self._engine.gather(self)  # here, and not when fit begins: who holds an array then would be left with a copy
+            self._engine.gather(
+                self
+            )  # here, and not when fit begins: who holds an array then would be left with a copy
         self._known = self._inside()
 
-    def _inside(self) -> list[Any]:
+    def _inside(self) -> list[StackedLayer]:
         return [layer for stack in self.stacks() for layer in stack.layers]
 
     def _notice_changes(self) -> None:
         """Where a list of layers was changed by hand, look whether they fit each other, and build what is new."""
         now = self._inside()
-        if list(map(id, self._known)) == list(map(id, now)):
+        if len(now) == len(self._known) and all(map(operator.is_, now, self._known)):
             return
-        layers, shape = list(self.layers), self.input_shape
-        self.layers.clear()
-        self.input_shape = None if layers and is_built(layers[0]) else shape
-        try:
-            for layer in layers:
-                super().add(layer)
-        except Exception:
-            self.layers[:], self.input_shape = layers, shape
-            raise
+        self.add_again()
         self._known = now
         self._engine.forget()
 
@@ -139,7 +147,7 @@ class Sequential(Storable):
         input_shape: without the batch axis; a None in front, which stands for it in Keras, is left out. rng, dtype: those of
         the model around it; without them, what follows from its own seed, and its own dtype.
         """
-        if self.built:
+        if self.built and rng is None:
             raise ValueError(f"{self} is already built, for input_shape={self.input_shape}.")
         self.dtype = self.dtype if dtype is None else dtype
         output = super().build(input_shape, rng, self.dtype)
@@ -151,7 +159,7 @@ class Sequential(Storable):
             return super()._generators(rng)
         return [generator(self.seed, INITIALIZE, place) for place in range(len(self.layers))]
 
-    def _build_next(self, layer: Any, shape: Shape) -> None:
+    def _build_next(self, layer: StackedLayer, shape: Shape) -> None:
         build_layer(layer, shape, generator(self.seed, INITIALIZE, len(self.layers)), self.dtype)
 
     def summary(self) -> None:
@@ -162,7 +170,12 @@ class Sequential(Storable):
 
     # ------------------------------------------------------------------------------------------------------- training
 
-    def compile(self, optimizer: Any = "rmsprop", loss: Any = None, metrics: Sequence[Any] | None = None) -> None:
+    def compile(
+        self,
+        optimizer: str | Optimizer = "rmsprop",
+        loss: str | LossLike | None = None,
+        metrics: Sequence[str | Metric] | None = None,
+    ) -> None:
         """Choose how to train.
 
         optimizer: a name or an Optimizer. loss: a name, or an object with forward and backward. metrics: names, or
@@ -182,7 +195,8 @@ class Sequential(Storable):
             raise ValueError(f"every metric needs a name of its own, and not 'loss', received {names[1:]}.")
         if not is_view(self):  # what it has taken over from other models is its own from now on
             for layer in self.layers:
-                layer.home = Home(self) if home(layer) is not self else layer.home
+                if home(layer) is not self:
+                    settle(layer, self)
         new_optimizer.home = Home(self)
         self.optimizer, self.loss, self.metrics = new_optimizer, new_loss, new_metrics
         self._engine.forget()
@@ -190,17 +204,17 @@ class Sequential(Storable):
 
     def fit(
         self,
-        x: Any = None,
-        y: Any = None,
+        x: Samples | None = None,
+        y: Samples | None = None,
         batch_size: int | None = None,
         epochs: int = 1,
         verbose: int | str = "auto",
         callbacks: Sequence[Callback] | Callback | None = None,
         validation_split: float = 0.0,
-        validation_data: Any = None,
+        validation_data: Sequence[Samples | None] | None = None,
         shuffle: bool = True,
         class_weight: Mapping[int, float] | None = None,
-        sample_weight: Any = None,
+        sample_weight: Samples | None = None,
         initial_epoch: int = 0,
     ) -> History:
         """Train for epochs − initial_epoch passes over the samples.
@@ -235,11 +249,11 @@ class Sequential(Storable):
 
     def evaluate(
         self,
-        x: Any = None,
-        y: Any = None,
+        x: Samples | None = None,
+        y: Samples | None = None,
         batch_size: int | None = None,
         verbose: int | str = "auto",
-        sample_weight: Any = None,
+        sample_weight: Samples | None = None,
         callbacks: Sequence[Callback] | Callback | None = None,
         return_dict: bool = False,
     ) -> float | list[float] | Logs:
@@ -257,7 +271,7 @@ class Sequential(Storable):
 
     def predict(
         self,
-        x: Any,
+        x: Samples,
         batch_size: int | None = None,
         verbose: int | str = "auto",
         callbacks: Sequence[Callback] | Callback | None = None,
@@ -273,9 +287,9 @@ class Sequential(Storable):
 
     def train_on_batch(
         self,
-        x: Any,
-        y: Any = None,
-        sample_weight: Any = None,
+        x: Samples,
+        y: Samples | None = None,
+        sample_weight: Samples | None = None,
         class_weight: Mapping[int, float] | None = None,
         return_dict: bool = False,
     ) -> float | list[float] | Logs:
@@ -290,7 +304,7 @@ class Sequential(Storable):
     # ----------------------------------------------------------------------------------------------------- inspecting
 
     def loss_and_gradients(
-        self, x: Any, y: Any, sample_weight: Any = None, *, training: bool = False
+        self, x: Samples, y: Samples, sample_weight: Samples | None = None, *, training: bool = False
     ) -> tuple[float, dict[str, Array]]:
         """The loss of these samples as one batch, and its gradient for every parameter by address, "layer/parameter".
 
@@ -302,7 +316,7 @@ class Sequential(Storable):
         with SingleThreadedBlas():
             return whole_gradient(self._engine.runner(self), data, key)
 
-    def trace(self, x: Any, y: Any, *, training: bool = False) -> Trace:
+    def trace(self, x: Samples, y: Samples, *, training: bool = False) -> Trace:
         """One forward and backward pass over these samples, layer by layer, with all that passes through: see ``Trace``.
 
         Changes nothing in the model. A softmax at the end that meets a crossentropy is one computation with it, as in
@@ -313,14 +327,14 @@ class Sequential(Storable):
         with SingleThreadedBlas():
             return trace(self, data, key)
 
-    def set_weights(self, weights: Sequence[Any]) -> None:
+    def set_weights(self, weights: Sequence[npt.ArrayLike]) -> None:
         """Copy the arrays into the weights, in the order of get_weights. ValueError, and no change, where they do not fit."""
         with Uninterrupted():
             super().set_weights(weights)
 
     # ------------------------------------------------------------------------------------------------------- internals
 
-    def _inputs(self, x: Any, what: str = "x") -> Any:
+    def _inputs(self, x: Samples | None, what: str = "x") -> ArraySource:
         """x, checked against the model; the first data builds a model that does not know its input yet."""
         if not self.layers:
             raise ValueError(f"{self} has no layers: add some first.")
@@ -333,13 +347,13 @@ class Sequential(Storable):
 
     def _data(
         self,
-        x: Any,
-        y: Any,
-        sample_weight: Any = None,
-        class_weight: Any = None,
+        x: Samples | None,
+        y: Samples | None,
+        sample_weight: Samples | None = None,
+        class_weight: Mapping[int, float] | None = None,
         *,
         what: str = "x",
-        validation_split: Any = 0.0,
+        validation_split: object = 0.0,
     ) -> tuple[Data, Data | None]:
         """x, y and weights, checked and together; and the part to validate on."""
         if self.loss is None:
@@ -361,11 +375,11 @@ class Sequential(Storable):
         values = [logs["loss"], *(logs[name] for name, _ in self.metrics)]
         return values if self.metrics else values[0]
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in super().__getstate__().items() if name not in ("_engine", "_known")}
+    def __getstate__(self) -> dict[str, object]:
+        return {name: value for name, value in super().__getstate__().items() if name != "_engine"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
-        self._engine, self._known = Engine(), self._inside()
+        self._engine = Engine()
         if self.optimizer is not None and self.optimizer.home is None:
             self.optimizer.home = Home(self)

@@ -2,13 +2,13 @@
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import TypeGuard
 
 import numpy as np
 
 from .checks import is_integer
 from .configs import BUILDS
-from .contracts import Array, Shape
+from .contracts import Array, ModelLike, Shape
 from .layers import Stack
 from .utils.arrays import copy_each
 
@@ -16,7 +16,7 @@ COUNTERS = ("epochs_trained", "steps_trained")  # of a model
 SLOTS = "/optimizer/"  # before the address of a parameter: the state that the optimizer keeps for it
 
 
-def get_state(model: Any) -> tuple[dict[str, int], dict[str, Array]]:
+def get_state(model: ModelLike) -> tuple[dict[str, int], dict[str, Array]]:
     """(counters, arrays). The arrays are the model's own, not copies.
 
     A weight is called "layer/parameter", the optimizer's state "/optimizer/layer/parameter/slot": no layer has an empty name.
@@ -31,7 +31,7 @@ def get_state(model: Any) -> tuple[dict[str, int], dict[str, Array]]:
     return counters, arrays
 
 
-def set_state(model: Any, counters: Any, arrays: Mapping[str, Array]) -> None:
+def set_state(model: ModelLike, counters: object, arrays: Mapping[str, Array]) -> None:
     """Copy what ``get_state`` gave into a model of the same layers and optimizer.
 
     Raises ValueError, and changes nothing, where anything is missing, unexpected, or not what this model needs.
@@ -56,7 +56,7 @@ def set_state(model: Any, counters: Any, arrays: Mapping[str, Array]) -> None:
         optimizer.iterations, optimizer.slots = counters["iterations"], slots
 
 
-def is_count(value: Any) -> bool:
+def is_count(value: object) -> TypeGuard[int]:
     """Whether it can have counted epochs or steps: an integer from 0, within 64 bits."""
     return is_integer(value) and 0 <= value < 2**63
 
@@ -80,7 +80,7 @@ def copy_by_name(targets: Mapping[str, Array], arrays: Mapping[str, Array], owne
 
 
 @contextlib.contextmanager
-def initialized_with(stack: Stack, arrays: Mapping[str, Array], ties: Any) -> Iterator[None]:
+def initialized_with(stack: Stack, arrays: Mapping[str, Array], ties: object) -> Iterator[None]:
     """Meanwhile, ``kernel_initializer`` gives "layer/kernel" and so on: build allocates nothing that the file does not hold.
 
     A file may claim a layer of 2⁴⁰ units. Its initializer is asked for an array of that shape, and raises a ValueError.
@@ -94,7 +94,7 @@ def initialized_with(stack: Stack, arrays: Mapping[str, Array], ties: Any) -> It
     ]
 
     def stored(address: str) -> Callable[..., Array]:
-        def give(shape: Shape, *_: Any) -> Array:
+        def give(shape: Shape, *_: object) -> Array:
             if address not in arrays or arrays[address].shape != shape:
                 found = f"one of {arrays[address].shape}" if address in arrays else "none"
                 raise ValueError(

@@ -16,7 +16,7 @@ def show(model: Stack) -> None:
     table.add_column("Param #", justify="right")
     for layer in model.layers:
         held = layer.weights if isinstance(layer, Stack) else {**layer.params, **state_of(layer)}
-        shape = ", ".join(map(str, ("None", *layer.output_shape)))
+        shape = ", ".join(map(str, ("None", *(layer.output_shape or ()))))
         table.add_row(
             f"{layer.name} ({type(layer).__name__})", f"({shape})", f"{sum(value.size for value in held.values()):,}"
         )

@@ -1,13 +1,13 @@
 """What passes through the layers of a network, recorded: values by layer, and a table of them."""
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from .contracts import Array, Cache, Gradients, Operations, Shape
+from .contracts import Array, Cache, Gradients, LayerLike
 
 
 @dataclass
@@ -63,14 +63,16 @@ class Trace:
         for title in ("layer", "array", "shape", "mean", "norm", "zeros"):
             table.add_column(title, justify="left" if title in ("layer", "array") else "right", no_wrap=True)
         for record in self.layers:
-            arrays = {"y": record.y, "dy": record.dy, **{f"d{name}": g for name, g in record.gradients.items()}}
+            own = {f"d{name}": value for name, value in record.gradients.items() if "/" not in name}  # not its layers'
+            arrays = {"y": record.y, "dy": record.dy, **own}
             for i, (name, array) in enumerate(arrays.items()):
                 head = f"{record.name} ({record.kind})" if i == 0 else ""
                 table.add_row(head, name, *_described(array), end_section=i == len(arrays) - 1)
         console = Console(width=100, highlight=False, no_color=True, markup=False, emoji=False)
         with console.capture() as capture:
             console.print(table)
-        return "\n".join([capture.get().rstrip("\n"), *self.notes])
+        lines = [line.rstrip() for line in capture.get().splitlines()]
+        return "\n".join([*lines, *self.notes])
 
 
 def _described(array: Array) -> tuple[str, str, str, str]:
@@ -89,18 +91,16 @@ class Recorder:
     nothing of the model is changed.
     """
 
-    ops: Operations
-    input_shape: Shape | None
-    output_shape: Shape | None
+    params: dict[str, Array]
 
-    def __init__(self, layer: Any, name: str) -> None:
+    def __init__(self, layer: LayerLike, name: str) -> None:
         self._inner: list[Recorder] = []
-        self._layer = layer
+        self._layer: Any = layer  # which may have more than a layer must
         self._kind = type(layer).__name__
         self._name = name
         self.name: str | None = name.rpartition("/")[2]
-        inner: Sequence[Any] | None = getattr(layer, "layers", None)
-        if inner is not None:
+        inner = getattr(layer, "__dict__", {}).get("layers")
+        if isinstance(inner, list | tuple) and all(hasattr(each, "backward") for each in inner):
             self._inner = [
                 Recorder(each, f"{name}/{getattr(each, 'name', None) or f'layers[{place}]'}")
                 for place, each in enumerate(inner)

@@ -2,14 +2,13 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from . import resuming
 from .callbacks import Callback, CallbackList, History, Progress, one_by_one
 from .callbacks.base import TrainingCallback
-from .contracts import Array, Logs, Path
+from .contracts import Array, Logs, Path, TrainedModel
 from .engine.blas import SingleThreadedBlas
 from .engine.data import Data, Where
 from .engine.engine import Engine
@@ -27,7 +26,7 @@ class Stepper:
     Raises ValueError where another model trains the layers.
     """
 
-    def __init__(self, model: Any, engine: Engine) -> None:
+    def __init__(self, model: TrainedModel, engine: Engine) -> None:
         self.model, self.engine = model, engine
         self.parameters = engine.train(model)
         self.runner = engine.runner(model)
@@ -37,6 +36,7 @@ class Stepper:
 
     def gradients(self, data: Data, where: Where) -> tuple[Sums, list[Gradient]]:
         """The sums of one batch in training, and the gradient of its loss, for ``step``."""
+        self._hold()  # a callback may have set some anew
         # to derive a key takes as long as a small product
         key = derive_key(self.model.seed, FORWARD, self.model.steps_trained) if self.runner.plan.draws else 0
         return self.runner.gradients(data, where, key, self.lowest, self.ranges)
@@ -44,11 +44,20 @@ class Stepper:
     def step(self, gradients: list[Gradient]) -> None:
         """Let the optimizer step; all of it, and its count in the model's life, or nothing."""
         model = self.model
+        assert model.optimizer is not None
+        self._hold()  # as may a layer's forward
         with Uninterrupted():
             slots = self.engine.slots(model)
             update(self.parameters, gradients, self.ranges, model.optimizer, slots, model.ops)
             model.steps_trained += 1
         self.runner.release(gradients)
+
+    def _hold(self) -> None:
+        """Take over what layers have set anew. Raises RuntimeError where these are no longer the model's parameters."""
+        if self.engine.parameters is not self.parameters or not self.parameters.hold():
+            raise RuntimeError(
+                f"{self.model} was compiled, or its layers were changed, while it was trained: let fit return first."
+            )
 
 
 class Training:

@@ -509,8 +509,9 @@ def test_the_same_layer_twice():
 
 
 def test_a_layer_of_another_model():
-    model, other = mlp(), mlp()
-    text = "the layer 'dense' belongs to another model: create a new one for model 'sequential'."
+    """One that is built comes with its weights; one that is not would be built by both."""
+    model, other = mlp(), Sequential([Dense(4, name="waits")])
+    text = "the layer 'waits' belongs to another model: create a new one for model 'sequential'."
     with refused(model, ValueError, text):
         model.add(other.layers[0])
 

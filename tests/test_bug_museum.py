@@ -39,7 +39,10 @@ SAYS = {
     "dropout-scales-twice": ["outside training, 0 of 1,000 ones become 0, and their mean becomes 0.50."],
     "dropout-in-evaluation": ["outside training, ", "of 1,000 ones become 0, and their mean becomes"],
     "dropout-same-mask": ["different masks in 200 forwards: 1; each unit was dropped 0 to 200 times."],
-    "pool-ignores-padding": ["x[", "x: it is not 0 where it should be: is a mask (of a ReLU, a pool or a dropout)"],
+    "pool-ignores-padding": [
+        "x[",
+        "x: the right numbers are in the wrong places: is an index, an offset or the padding wrong?",
+    ],
     "pool-without-stride": ["forward gives [[6.0, 7.0], [10.0, 11.0]], by hand it is [[6, 8], [14, 16]]."],
     "pool-sample-as-row": ["x[", "entries are wrong)"],
     "pool-pads-with-zero": ["forward gives [[0.0, 0.0], [0.0, 0.0]], by hand it is [[-1, -3], [-9, -11]]."],
@@ -52,6 +55,15 @@ SAYS = {
     "dense-clips-error": [f"{name}: twice the dy does not give twice the gradient" for name in ("x", "kernel", "bias")],
     "skip-adds-into-dy": ["backward changes its argument dy"],
     "conv-swaps-rows": ["x[", "entries are wrong)"],
+    "conv-disconnected": ["x[", "x: it is 0 everywhere: was the gradient computed, and passed on?"],
+    "conv-stride-left-out": ["x[", "entries are wrong)"],
+    "conv-wrong-index": ["x[", "entries are wrong)"],
+    "groups-mixed": ["kernel[", "(18 of 18 entries are wrong)"],
+    "batch-norm-without-mean": ["x[", "(20 of 20 entries are wrong)"],
+    "average-pool-lost": ["x: it is 0 everywhere"],
+    "embedding-rows-that-repeat": ["table[", 'table: only the last of its terms counts: is it "=" for "+="?'],
+    "softmax-diagonal": ["x: each entry's part in the other outputs is missing: they are coupled"],
+    "lstm-slope-of-a-gate": ["kernel[", "x["],
     "crossentropy-without-mean": ["y_pred[", "(24 of 24 entries are wrong)", TIMES_SIX],
     "squared-error-without-mean": ["y_pred[", "(24 of 24 entries are wrong)", TIMES_SIX],
     # (1 - beta_1) / (1 - beta_1 ** 2) = 1.9, its square root for beta_2: 1.9 / sqrt(1.999) = 1.34; in the end
@@ -140,6 +152,8 @@ def test_the_label_beside_it(name):
 def test_nothing_is_missing():
     assert set(SAYS) == set(museum.EXHIBITS)
     libraries = {"numpy-ml", "npdl", "tinynn", "ML-From-Scratch", "neuralnetlib", "ConvNetJS", "thinc", "practice"}
+    libraries |= {"neural-fortran", "Kulbear/deep-learning-coursera", "neon", "PyTorch", "mlpack", "TinyTorch"}
+    libraries |= {"nn-zero-to-hero", "libnd4j", "rnn_lstm_from_scratch"}
     assert {shown.seen_at.partition(",")[0] for shown in museum.EXHIBITS.values()} == libraries
 
 

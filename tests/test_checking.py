@@ -154,7 +154,8 @@ def test_faulty_losses():
     y_true, y_pred = normal(3, 4), normal(3, 4, seed=1)
     assert gradcheck(SquareLoss(), y_true, y_pred).passed
     assert gradcheck(Vector(), y_true, y_pred).problems == [
-        "the loss must be one number in float64, received float64 of shape (3,)."
+        "the loss must be one number in float64, received float64 of shape (3,). If these are the losses of the samples, say "
+        "per_sample=True: the gradient is that of their sum."
     ]
     assert "seen other data in between" in gradcheck(Stale(), y_true, y_pred).problems[0]
     assert "changes its cache" in gradcheck(Spoils(), y_true, y_pred).problems[0]
@@ -570,7 +571,7 @@ def test_a_model_at_several_kinks_at_once_is_not_accused():
         assert not report.passed
         words = "entries" if mode == "entries" else "directions"
         assert f"x: only 0 of 8 {words} could be proved (0 are too small, 8 at a kink)." in str(report)
-        assert "or biases that are not 0." in str(report)
+        assert "or biases that are not 0; or mode=" in str(report)
 
 
 @pytest.mark.parametrize("mode", ["entries", "direction"])

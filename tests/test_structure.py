@@ -42,8 +42,9 @@ MAY_KNOW = {
     | {"ops", "tracing", "layers", "losses", "metrics", "optimizers", "engine"}
     | {"callbacks", "passes", "training", "summary", "model_files"},
     "models": {"contracts", "configs", "saving", "model_files", "sequential"},
-    "checking": {"contracts", "ops"},  # it knows layers, losses and models by their contract alone
-    "testing": {"contracts", "ops", "layers", "checking"},
+    "checking": {"contracts", "ops", "backprop"},  # it knows layers, losses and models by their contract alone
+    "cases": {"contracts", "layers"},
+    "testing": {"contracts", "ops", "layers", "cases", "checking"},
 }
 FREE = {"", "certificate"}  # the package's root, and a program that uses the library as a user would
 

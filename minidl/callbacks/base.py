@@ -1,11 +1,12 @@
 """What a callback is: hooks with Keras's names, and a state that a backup can keep."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, TypeVar
 
-from ..contracts import Logs, Path
+from ..contracts import Logs, Path, TrainedModel
 
 State: TypeAlias = dict[str, Any]  # name → array, or whatever JSON can hold
+Kind = TypeVar("Kind")
 
 
 class Callback:
@@ -17,8 +18,8 @@ class Callback:
     hooks still run.
     """
 
-    model: Any = None
-    params: dict[str, Any]
+    model: TrainedModel = None  # type: ignore[assignment]  # no hook is called before it is set
+    params: dict[str, int]
     accepts_nan = False  # whether a training with this callback goes on where a loss is not finite, to let it decide
 
     def get_state(self) -> State:
@@ -35,11 +36,11 @@ class Callback:
         more, after on_epoch_begin. The state comes from a file: raise ValueError, and change nothing, where it is not as
         expected."""
 
-    def set_model(self, model: Any) -> None:
+    def set_model(self, model: TrainedModel) -> None:
         """Called with the model, before all hooks."""
         self.model = model
 
-    def set_params(self, params: dict[str, Any]) -> None:
+    def set_params(self, params: dict[str, int]) -> None:
         """Called with the training's settings, before all hooks."""
         self.params = params
 
@@ -114,7 +115,7 @@ class TrainingCallback(Callback):
 class CallbackList(Callback):
     """Several callbacks as one: every hook is passed on, in order."""
 
-    def __init__(self, callbacks: Sequence[Callback], model: Any, params: dict[str, Any]) -> None:
+    def __init__(self, callbacks: Sequence[Callback], model: TrainedModel, params: dict[str, int]) -> None:
         self.callbacks = list(callbacks)
         for callback in self.callbacks:
             if not isinstance(callback, Callback):
@@ -126,7 +127,7 @@ class CallbackList(Callback):
 def _pass_on(hook: str) -> Callable[..., None]:
     counted = "epoch" in hook or "batch" in hook
 
-    def call(self: CallbackList, *arguments: Any) -> None:
+    def call(self: CallbackList, *arguments: object) -> None:
         if len(arguments) == counted:
             arguments = (*arguments, {})  # logs are always given, so that a function may do without a default
         for callback in self.callbacks:
@@ -159,10 +160,9 @@ class LambdaCallback(Callback):
             setattr(self, name, function)
 
 
-def taken(state: State, name: str, kind: type | tuple[type, ...]) -> Any:
+def taken(state: State, name: str, *kinds: type[Kind]) -> Kind:
     """state[name], where it is of that kind; the state comes from a file, which may hold anything."""
     value = state.get(name)
-    kinds = kind if isinstance(kind, tuple) else (kind,)
     if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
         expected = " or ".join(kind.__name__ for kind in kinds)
         raise ValueError(f"the callback's state {name!r} must be {expected}, received {value!r:.200}.")

@@ -3,7 +3,7 @@
 import csv
 import io
 import os
-from typing import Any, Literal
+from typing import Literal
 
 from .. import saving
 from ..checks import is_integer
@@ -12,7 +12,7 @@ from .base import Callback, State, taken
 from .monitor import Monitor
 
 
-def check_save_freq(value: Any, owner: str) -> int | Literal["epoch"]:
+def check_save_freq(value: object, owner: str) -> int | Literal["epoch"]:
     """ "epoch", or after how many batches."""
     if value == "epoch" and isinstance(value, str):
         return "epoch"
@@ -103,7 +103,7 @@ class ModelCheckpoint(Monitor):
         return {"best": self.best, "batches_since": self.batches_since, "epoch": self.epoch}
 
     def set_state(self, state: State) -> None:
-        best = taken(state, "best", (float, int, type(None)))
+        best = taken(state, "best", float, int, type(None))
         batches, epoch = taken(state, "batches_since", int), taken(state, "epoch", int)
         self.best, self.batches_since, self.epoch = best, batches, epoch
 
@@ -165,7 +165,7 @@ class CSVLogger(Callback):
         return {"length": self.length, "names": self.names}
 
     def set_state(self, state: State) -> None:
-        length, names = taken(state, "length", int), taken(state, "names", (list, type(None)))
+        length, names = taken(state, "length", int), taken(state, "names", list, type(None))
         size = os.path.getsize(self.filename)
         if not 0 <= length <= size:
             raise ValueError(

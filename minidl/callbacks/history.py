@@ -1,8 +1,8 @@
 """History: what fit returns, the loss and metrics of every epoch, and their curves."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ..contracts import Logs
+from ..contracts import Logs, Path
 from .base import Callback, State, taken
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class History(Callback):
             raise ValueError("the history's state must be a list of epochs, and a list of numbers a name.")
         self.epoch, self.history = epoch, history
 
-    def plot(self, path: Any = None) -> "Figure":
+    def plot(self, path: Path | None = None) -> "Figure":
         """Draw a panel for the loss and each metric, training and validation in one; write it to ``path`` where given.
 
         Returns matplotlib's Figure. Raises ImportError where matplotlib is missing, ValueError before the first epoch.

@@ -2,13 +2,16 @@
 
 import sys
 import time
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ..contracts import Logs
 from .base import Callback
 
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bar
 
-def check_verbose(verbose: Any) -> int:
+
+def check_verbose(verbose: object) -> int:
     """0, 1 or 2; "auto" means 1."""
     if isinstance(verbose, str) and verbose == "auto":
         return 1
@@ -48,7 +51,7 @@ class Progress(Callback):
         self.head = ""
         self.done = 0
         self.started = 0.0
-        self.bar: Any = None
+        self.bar: Bar | None = None
         self.logs: Logs = {}
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
@@ -121,7 +124,7 @@ class Progress(Callback):
         print(self.head + line, flush=True)
 
 
-def _make_bar() -> Any:
+def _make_bar() -> "Bar":
     # imported here: rich takes longer to load than a small model to train
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 

@@ -2,10 +2,14 @@
 
 import inspect
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from ..contracts import Logs
 from .base import Callback, State, taken
 from .monitor import Monitor
+
+if TYPE_CHECKING:
+    from ..optimizers import Optimizer
 
 
 class LearningRateScheduler(Callback):
@@ -27,7 +31,7 @@ class LearningRateScheduler(Callback):
         rate = self.schedule(epoch, before) if self.takes_rate else self.schedule(epoch)
         if callable(rate):
             raise TypeError(f"LearningRateScheduler schedule must return a number, received {rate!r}.")
-        self.model.optimizer.learning_rate = rate
+        _optimizer(self).learning_rate = rate
         if self.verbose:
             print(f"Epoch {epoch + 1}: LearningRateScheduler setting learning rate to {rate}.")
 
@@ -94,7 +98,7 @@ class ReduceLROnPlateau(Monitor):
             if self.wait >= self.patience and rate > self.min_lr:
                 self.cooldown_counter = self.cooldown
                 self.wait = 0
-                lower = self.model.optimizer.learning_rate = max(rate * self.factor, self.min_lr)
+                lower = _optimizer(self).learning_rate = max(rate * self.factor, self.min_lr)
                 if self.verbose:
                     print(f"Epoch {epoch + 1}: ReduceLROnPlateau reducing learning rate to {lower}.")
 
@@ -103,14 +107,19 @@ class ReduceLROnPlateau(Monitor):
 
     def set_state(self, state: State) -> None:
         numbers = {name: taken(state, name, int) for name in ("wait", "cooldown_counter")}
-        self.best = taken(state, "best", (float, type(None)))
+        self.best = taken(state, "best", float, type(None))
         for name, number in numbers.items():
             setattr(self, name, number)
 
 
+def _optimizer(callback: Callback) -> "Optimizer":
+    assert callback.model.optimizer is not None  # what trains is compiled
+    return callback.model.optimizer
+
+
 def _rate(callback: Callback) -> float:
     """The learning rate, where it is a number, which can be set."""
-    rate = callback.model.optimizer.learning_rate
+    rate = _optimizer(callback).learning_rate
     if callable(rate):
         raise TypeError(
             f"{type(callback).__name__} sets the learning rate, but this optimizer's is a function of the step: "

@@ -1,11 +1,10 @@
 """Callbacks that end a training: when it no longer improves, and when its loss is no number any more."""
 
 import math
-from typing import Any
 
 import numpy as np
 
-from ..contracts import Logs
+from ..contracts import Array, Logs
 from .base import Callback, State, taken
 from .monitor import Monitor
 
@@ -45,7 +44,7 @@ class EarlyStopping(Monitor):
         self.stopped_epoch = 0
         self.best = None
         self.best_epoch = 0
-        self.best_weights: list[Any] | None = None
+        self.best_weights: list[Array] | None = None
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         self._begin()
@@ -85,7 +84,7 @@ class EarlyStopping(Monitor):
 
     def set_state(self, state: State) -> None:
         numbers = {name: taken(state, name, int) for name in ("wait", "stopped_epoch", "best_epoch")}
-        best = taken(state, "best", (float, type(None)))
+        best = taken(state, "best", float, type(None))
         kept = [state[f"best_weights/{i}"] for i in range(len(state)) if f"best_weights/{i}" in state]
         expected = [value.shape for value in self.model.params.values()]
         if kept and (not self.restore_best_weights or [np.shape(value) for value in kept] != expected):

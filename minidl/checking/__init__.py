@@ -6,17 +6,14 @@ is checked is known by its contract alone; nothing has to be registered, and not
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
-from ..contracts import Array
-from .behaviour import compare_form
-from .differences import Line, judge
-from .hints import likely_mistake
 from .report import Fault, GradientError, Record, Report
-from .subjects import Subject, remember, subject_of
+from .state import remember
+from .subjects import Settings
+from .targets import subject_of
+from .trying import MODES, Effort, check_arrays
 
 __all__ = ["GradientError", "Record", "Report", "assert_gradients", "gradcheck"]
 
@@ -31,51 +28,72 @@ def gradcheck(
     directions: int = 8,
     training: bool = True,
     seed: int = 0,
+    dy: Any = None,
+    only: str | Sequence[str] | None = None,
+    without: str | Sequence[str] = (),
+    per_sample: bool = False,
+    nondet_tol: float = 0.0,
 ) -> Report:
     """Hold analytic gradients against central differences in float64.
 
     target and arrays, one of:
         a layer, x                 an object with forward(x, *, training, rng) → (y, cache), backward(dy, cache) → (dx, grads)
                                    and params; where it has no params yet but a build, that is called in float64. The
-                                   gradients of the input and of every parameter are checked, with a random dy.
+                                   gradients of the input and of every parameter are checked, with two random dys. Either
+                                   keyword may be missing. Several inputs: give them all; y may be several arrays, too.
         a model, x                 an object with layers, each of which is one as above: checked as one layer.
         a loss, y_true, y_pred     an object with forward(y_true, y_pred) → (value, cache), backward(cache) → dy.
         a model, x, y              an object with params and loss_and_gradients(x, y, training=…) → (loss, gradients by
                                    address), made with dtype="float64". The gradients of all parameters are checked.
-        (value, gradient), x       two functions of x; value(x) is a number, gradient(x) has the shape of x.
+        a network, x, y            an object with params and loss(x, y) → (loss, gradients by name), as in Stanford's CS231n.
+        (forward, backward), x, …  two functions: forward(x, w, …) → (y, cache), backward(dy, cache) → (dx, dw, …).
+        (value, gradient), x, …    two functions of the same arguments; value(x) is a number, gradient(x) has the shape of x,
+                                   or is several gradients, one for each of the first arguments.
+        function, x, …             one function → (value, gradients). x may be a dictionary of arrays, the gradients another.
+
+    Integers that have no gradient, as ids and labels, are not moved, and neither is what is no array.
 
     eps: the first step h is eps · max(1, |x|); where one step does not settle it, shorter and longer ones are tried. rtol: the
     largest relative error that counts as agreement, beside what rounding explains. mode: "entries" tries every number, or
     max_entries of each array, chosen at random; "direction" tries ``directions`` random directions through each array
-    instead, which covers all of its numbers in a few evaluations. training: passed to the layer or model; its randomness is
-    frozen, because every call gets the same rng. seed: of dy, and of what is chosen.
+    instead, which covers all of its numbers in a few evaluations; "ties" moves the entries of a sample that are equal
+    together, so that they stay tied (in a pool, each one alone would be at a kink); "auto" tries all where that takes
+    seconds, else some entries and some directions, and notes what all of them would take. training: passed to the layer or
+    model; its randomness is frozen, because every call gets the same rng. seed: of dy, and of what is chosen. dy: your own,
+    instead of the random ones. only, without: names of the arrays to check, or not to. per_sample: value is an array of one
+    loss for each sample, and the gradient that of their sum. nondet_tol: how far two equal calls may be apart, relative to
+    the largest number; 0 is to the bit.
 
     Everything is put back as it was. Layers are also tried for other faults: a backward that changes dy, its cache or the
-    parameters, that is not the same twice or not proportional to dy, that depends on what else the layer has seen, or
+    parameters, that is not the same twice or not linear in dy, that depends on what else the layer has seen, or
     gradients of wrong name, shape or dtype.
 
     Raises TypeError for a target that is none of these, or a model that is not float64; ValueError for arrays or settings
     that do not fit.
     """
-    if mode not in ("entries", "direction"):
-        raise ValueError(f"mode must be 'entries' or 'direction', received {mode!r}.")
+    if mode not in MODES:
+        raise ValueError(f"mode must be {', '.join(map(repr, MODES[:-1]))} or {MODES[-1]!r}, received {mode!r}.")
     for value, what in ((max_entries, "max_entries"), (directions, "directions")):
         if value is not None and value < 1:
             raise ValueError(f"{what} must be at least 1, received {value!r}.")
     for number, what in ((eps, "eps"), (rtol, "rtol")):
         if not number > 0:
             raise ValueError(f"{what} must be above 0, received {number!r}.")
-    rng = np.random.default_rng(seed)
+    if not nondet_tol >= 0:
+        raise ValueError(f"nondet_tol must be 0 or more, received {nondet_tol!r}.")
+    chosen, left = None if only is None else _names(only), _names(without)
+    settings = Settings(training, seed, nondet_tol, dy, per_sample, chosen, left)
     report = Report(getattr(target, "name", None) or type(target).__name__, mode=mode)
-    restore, progress = remember(target), _Progress(report)
+    restore, progress, started = remember(target), _Progress(report), time.perf_counter()
     try:
-        subject = subject_of(target, arrays, training, seed, rng, report)
-        _check_arrays(subject, report, eps, rtol, max_entries, directions, rng, progress)
+        subject = subject_of(target, arrays, settings, report)
+        check_arrays(subject, report, Effort(mode, eps, rtol, max_entries, directions), seed, progress.show)
     except Fault as fault:
         report.problems.append(str(fault))
     finally:
         restore()
         progress.close()
+    report.seconds = time.perf_counter() - started
     return report
 
 
@@ -86,56 +104,8 @@ def assert_gradients(target: Any, *arrays: Any, **settings: Any) -> None:
         raise GradientError(report)
 
 
-def _check_arrays(
-    subject: Subject,
-    report: Report,
-    eps: float,
-    rtol: float,
-    max_entries: int | None,
-    directions: int,
-    rng: np.random.Generator,
-    progress: "_Progress",
-) -> None:
-    """Fill the report, a record for each array whose gradient has the form of the array."""
-    middle = np.array(subject.evaluate(), np.float64)
-    for name, array in subject.arrays.items():
-        gradient = subject.gradients.get(name)
-        if gradient is None or compare_form(name, gradient, array):
-            continue
-        record = Record(name, array.size)
-        report.records.append(record)
-        judged: list[tuple[tuple[int, ...], float, float]] = []
-        by_entry = report.mode == "entries"
-        tries = _entries(array, max_entries, rng) if by_entry else _directions(array, directions, rng)
-        total = min(array.size, max_entries or array.size) if by_entry else directions
-        for number, (where, direction) in enumerate(tries, 1):
-            line = Line(subject, middle, array, gradient, where, direction)
-            verdict, numeric = judge(line, eps, rtol)
-            record.count(verdict, where, line.analytic, numeric)
-            if verdict in ("proved", "failed"):
-                judged.append((where, line.analytic, numeric))
-            progress.show(f"{name}, {number:,} of {total:,}")
-        if record.failed:
-            with np.errstate(all="ignore"):  # numbers of any size
-                hint = likely_mistake(gradient if by_entry else np.zeros(0), judged, subject.samples)
-            if hint:
-                report.hints[name] = hint
-
-
-def _entries(array: Array, max_entries: int | None, rng: np.random.Generator) -> Iterator[tuple[tuple[int, ...], None]]:
-    """Every index of the array, or so many of them, chosen at random."""
-    chosen = np.arange(array.size)
-    if max_entries is not None and max_entries < array.size:
-        chosen = np.sort(rng.choice(array.size, max_entries, replace=False))
-    for flat in chosen:
-        yield tuple(int(i) for i in np.unravel_index(flat, array.shape)), None
-
-
-def _directions(array: Array, directions: int, rng: np.random.Generator) -> Iterator[tuple[tuple[int, ...], Array]]:
-    """Random directions of length 1; the "index" is the direction's number."""
-    for number in range(directions if array.size else 0):
-        direction = rng.normal(size=array.shape)
-        yield (number,), direction / np.linalg.norm(direction)
+def _names(given: str | Sequence[str]) -> tuple[str, ...]:
+    return (given,) if isinstance(given, str) else tuple(given)
 
 
 class _Progress:

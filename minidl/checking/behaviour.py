@@ -2,13 +2,19 @@
 
 import contextlib
 import copy
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from ..contracts import Array
+from .hints import of_degree
+from .nested import in_a_row, kept_copies, like, parts_of, same, several
 from .report import Fault, Report
+from .subjects import Settings
+from .upstream import draw_upstreams, upstream_for_small
 
 CHANGES_DY = "backward changes its argument dy: it must work on a copy."
 CHANGES_CACHE = "backward changes its cache: it may be called twice, so it must work on copies."
@@ -16,44 +22,72 @@ STALE = (
     "backward gives another answer when the layer has seen other data in between: all that it uses must be in its cache, "
     "and nothing that forward leaves in self."
 )
-# Powers of two: multiplying by them is exact in floating point. The large one is for what is clipped from a threshold on.
-FACTORS_OF_DY = ((2.0, "twice"), (1024.0, "1024 times"))
+RANDOM = (
+    "forward gives another answer when it is called twice with the same x and rng: all its random numbers must "
+    "follow from rng. (What differs by rounding alone passes with nondet_tol=1e-12.)"
+)
+# Powers of two: multiplying by them is exact in floating point. The large one is for what is clipped from a threshold on, the
+# negative one for a mask that is made of dy.
+FACTORS_OF_DY = ((2.0, "twice"), (1024.0, "1024 times"), (-1.0, "minus"))
 
 
-def behaviour(
-    layer: Any,
-    name: str,
-    arrays: dict[str, Array],
-    forward: Callable[..., tuple[Any, Any]],
-    rng: np.random.Generator,
-    report: Report,
-) -> tuple[Array, dict[str, Array]]:
-    """dy, and the layer's gradients, by name as the arrays; every fault that shows without a difference."""
-    x, problems = arrays[name], report.problems
-    params = {other: array for other, array in arrays.items() if other != name}
-    given, before = x.copy(), copy.deepcopy(params)
+@dataclass
+class Operator:
+    """A layer, or the two functions of one, in one form.
 
-    def backward(dy: Array, cache: Any) -> dict[str, Array]:
-        dx, grads = pair(layer.backward(dy, cache), "backward must return (dx, {name: gradient})")
-        if not isinstance(grads, dict):
-            raise Fault(
-                f"backward must return (dx, {{name: gradient}}), received a {type(grads).__name__} for the latter."
-            )
-        return {key: np.asarray(value) for key, value in {name: dx, **grads}.items()}
+    arrays: what is moved, by name. inputs: what forward is given, by name; arrays among them are moved there. loose: names
+    whose gradients are not looked at. forward: (inputs by name, key) → (y, cache). backward: (dy, cache) → gradients by name.
+    codes: the code of forward, to be recognised inside backward.
+    """
 
-    y, cache = forward(given)
-    outputs = np.array(y)
-    if outputs.dtype != np.float64:
-        problems.append(f"forward returns {outputs.dtype} for float64: it must keep the dtype of x.")
+    arrays: dict[str, Array]
+    inputs: dict[str, Any]
+    loose: set[str]
+    forward: Callable[[dict[str, Any], int], tuple[Any, Any]]
+    backward: Callable[[Any, Any], dict[str, Any]]
+    codes: list[Any] = field(default_factory=list)
+
+    def gradients(self, dy: Any, cache: Any) -> dict[str, Array]:
+        """backward's, as arrays; without those that are not looked at."""
+        return {name: np.asarray(value) for name, value in self.backward(dy, cache).items() if name not in self.loose}
+
+    def evaluate(self, inputs: dict[str, Any], key: int) -> Array:
+        return in_a_row(self.forward(copy.deepcopy(inputs), key)[0])
+
+
+@dataclass
+class Behaviour:
+    """What was seen: the upstreams with the gradients they have, and how to get those of another one. form: the shape of y."""
+
+    upstreams: list[Array]
+    gradients: list[dict[str, Array]]
+    form: tuple[int, ...]
+    backward: Callable[[Array], dict[str, Array]]
+    rescue: Callable[[], tuple[Array, dict[str, Array]] | None]
+
+
+def behaviour(operator: Operator, settings: Settings, report: Report) -> Behaviour:
+    """The gradients for one or two dys; and every fault that shows without a difference, among the problems of the report."""
+    arrays, inputs, problems, seed = operator.arrays, operator.inputs, report.problems, settings.seed
+    params = {name: array for name, array in arrays.items() if name not in inputs}
+    given, before = copy.deepcopy(inputs), copy.deepcopy(params)
+
+    def alike(a: Any, b: Any) -> bool:
+        return same(a, b, settings.nondet_tol)
+
+    y, cache = operator.forward(given, seed)
+    outputs, forms = in_a_row(y), [part.dtype for part in parts_of(y)]
+    if any(form != np.float64 for form in forms):
+        problems.append(f"forward returns {forms[0]} for float64: it must keep the dtype of x.")
     elif not np.isfinite(outputs).all():
         raise Fault("forward returns NaN or infinity.")
-    elif computed_in_float32(lambda x: forward(x)[0], x):
+    elif computed_in_float32(lambda moved: operator.evaluate({**inputs, **moved}, seed), floats_of(inputs, arrays)):
         problems.append("forward computes in float32: it must keep the dtype of x.")
-    if not same(given, x):
-        problems.append("forward changes its argument x: it must work on a copy.")
-    dy = rng.normal(size=outputs.shape)
-    given, (kept, leaves) = dy.copy(), kept_copies(cache)
-    gradients = {key: value.copy() for key, value in backward(given, cache).items()}
+    problems += [f"forward changes its argument {name}: it must work on a copy." for name in changed(given, inputs)]
+    upstreams = _upstreams(y, outputs.size, settings)
+    dy = like(upstreams[0], y)
+    given, (kept, leaves) = copy.deepcopy(dy), kept_copies(cache)
+    gradients = _first_backward(operator, given, cache, report)
     if not same(given, dy):
         problems.append(CHANGES_DY)
     if not same(cache, leaves):
@@ -62,51 +96,123 @@ def behaviour(
     if not same(params, before):
         raise Fault("forward or backward changes the parameters: that is the optimizer's part.")
     problems += compare_names(gradients, arrays)
-    for key in arrays.keys() & gradients.keys():
-        problems += compare_form(key, gradients[key], arrays[key])
+    for name in arrays.keys() & gradients.keys():
+        problems += compare_form(name, gradients[name], arrays[name])
 
-    again = again_or_error(lambda: backward(dy.copy(), cache))
-    if not same(gradients, again):
+    def backward(row: Array) -> dict[str, Array]:
+        """For another dy; after a forward of its own, because this cache may be spoilt."""
+        fresh = operator.forward(copy.deepcopy(inputs), seed)[1]
+        return {name: value.copy() for name, value in operator.gradients(like(row, y), fresh).items()}
+
+    again = again_or_error(lambda: operator.gradients(like(upstreams[0], y), cache))
+    if not alike(gradients, again):
         problems.append(not_twice(again, "dy and cache"))
-    elif not problems:
-        for factor, times in FACTORS_OF_DY:
-            scaled = backward(factor * dy, cache)
-            wrong = [key for key in arrays if not _proportional(scaled[key], factor * gradients[key])]
-            if wrong:
-                problems += [
-                    f"{key}: {times} the dy does not give {times} the gradient: backward must be linear in dy."
-                    for key in wrong
-                ]
-                break
-    if not same(outputs, np.asarray(forward(x.copy())[0])):
-        raise Fault(
-            "forward gives another answer when it is called twice with the same x and rng: all its random numbers must "
-            "follow from rng."
-        )
+    if not alike(outputs, operator.evaluate(inputs, seed)):
+        raise Fault(RANDOM)
+    found = [gradients, *(backward(row) for row in upstreams[1:])]
     if not problems:
-        show_elsewhere(lambda: forward(np.flip(x) * 0.75, 12345))
-        if not same(gradients, again_or_error(lambda: backward(dy.copy(), cache))):
+        problems += _linear(backward, upstreams, found, report)
+    if not problems:
+        other = {name: np.flip(value) * 0.75 for name, value in floats_of(inputs, arrays).items()}
+        show_elsewhere(lambda: operator.forward({**copy.deepcopy(inputs), **other}, 12345))
+        if not alike(gradients, again_or_error(lambda: operator.gradients(like(upstreams[0], y), cache))):
             problems.append(STALE)
-        if not same(outputs, np.asarray(y)):
+        if not same(outputs, in_a_row(y)):
             problems.append(
                 "forward writes into the y that it returned before: it must return a fresh array each time."
             )
-    return dy, gradients
+
+    def rescue() -> tuple[Array, dict[str, Array]] | None:
+        row = None if problems or settings.dy is not None else upstream_for_small(outputs, seed)
+        with np.errstate(all="ignore"):
+            return None if row is None else (row, backward(row))
+
+    return Behaviour(upstreams, found, np.shape(y) if not several(y) else (outputs.size,), backward, rescue)
 
 
-def pair(value: Any, must: str) -> tuple[Any, Any]:
-    if not isinstance(value, tuple) or len(value) != 2:
-        raise Fault(f"{must}, received {type(value).__name__}.")
-    return value
+def _upstreams(y: Any, size: int, settings: Settings) -> list[Array]:
+    if settings.dy is None:
+        return draw_upstreams(size, settings.seed, settings.training)
+    shapes, wanted = ([part.shape for part in parts_of(value)] for value in (settings.dy, y))
+    if shapes != wanted:
+        raise ValueError(
+            f"dy must have the shape of y, {wanted[0] if len(wanted) == 1 else wanted}, received {shapes}."
+        )
+    return [in_a_row(settings.dy)]
 
 
-def kept_copies(cache: Any) -> tuple[Any, list[Any]]:
-    """Copies of the cache, and of the arrays in it; the cache itself where something in it refuses to be copied."""
-    leaves = copy.deepcopy(list(leaves_of(cache)))
+def _first_backward(operator: Operator, dy: Any, cache: Any, report: Report) -> dict[str, Array]:
+    """The gradients; what a shape that does not fit may come from; and whether forward was called for them."""
+    calls, largest = 0, max((array.size for array in operator.arrays.values()), default=1)
+    profiler = sys.getprofile()
+
+    def count(frame: Any, event: str, _: Any) -> None:
+        nonlocal calls
+        calls += event == "call" and frame.f_code in operator.codes
+
     try:
-        return copy.deepcopy(cache), leaves
-    except Exception:
-        return cache, leaves
+        if profiler is None and operator.codes:
+            sys.setprofile(count)
+        gradients = operator.gradients(dy, cache)
+    except ValueError as error:
+        shapes = ", ".join(f"{name} {array.shape}" for name, array in operator.arrays.items())
+        given = " and ".join(str(part.shape) for part in parts_of(dy))
+        turned = " Is a .T missing, or too much?" if "matmul" in str(error) or "align" in str(error) else ""
+        raise Fault(f"backward fails: {error}.{turned} The shapes are: dy {given}, {shapes}.") from error
+    finally:
+        if profiler is None:
+            sys.setprofile(None)
+    if calls >= max(2, largest):
+        report.notes.append(
+            f"backward calls forward {calls:,} times: it takes differences itself, so it is a numeric gradient."
+        )
+    elif calls:
+        report.notes.append(f"backward calls forward ({calls}): what it needs should be in the cache.")
+    report.forwards_in_backward = calls
+    return {name: value.copy() for name, value in gradients.items()}
+
+
+def _linear(
+    backward: Callable[[Array], dict[str, Array]], rows: list[Array], found: list[dict[str, Array]], report: Report
+) -> list[str]:
+    """A problem for each array whose gradient is not proportional to dy, or not the sum of those of two dys."""
+    first, must = found[0], "backward must be linear in dy"
+    for factor, times in FACTORS_OF_DY:
+        with np.errstate(all="ignore"):
+            scaled = backward(factor * rows[0])
+        wrong = [name for name in first if not proportional(scaled[name], factor * first[name], first[name])]
+        if wrong:
+            with np.errstate(all="ignore"):
+                hints = of_degree(backward(2 * rows[0]), {name: first[name] for name in wrong}, backward(-rows[0]))
+            report.hints.update(hints)
+            return [f"{name}: {times} the dy does not give {times} the gradient: {must}." for name in wrong]
+    if len(rows) < 2:
+        return []
+    both = backward(rows[0] + rows[1])
+    parts = {name: np.maximum(*(np.abs(one[name]) for one in found)) for name in first}
+    # What is left of dy where it cancels out, as in a softmax of 0 and 1.
+    rounding = 1e-13 * max(float(np.abs(rows).max()), *(float(part.max(initial=0.0)) for part in parts.values()))
+    return [
+        f"{name}: the gradients of two dys do not add up to the gradient of their sum: {must}."
+        for name in first
+        if not proportional(both[name], first[name] + found[1][name], parts[name], rounding)
+    ]
+
+
+def proportional(value: Array, expected: Array, parts: Array, rounding: float = 0.0) -> bool:
+    """Equal, but for sums that were rounded in another order."""
+    limit = rounding + 1e-12 * max(np.abs(expected).max(initial=0), np.abs(parts).max(initial=0))
+    return value.shape == expected.shape and np.allclose(value, expected, rtol=1e-9, atol=limit)
+
+
+def floats_of(inputs: dict[str, Any], arrays: dict[str, Array]) -> dict[str, Array]:
+    """Those of the inputs that are moved."""
+    return {name: value for name, value in inputs.items() if name in arrays}
+
+
+def changed(given: dict[str, Any], inputs: dict[str, Any]) -> list[str]:
+    """The names of the arrays that are not what they were."""
+    return [name for name, value in inputs.items() if isinstance(value, np.ndarray) and not same(given[name], value)]
 
 
 def again_or_error(call: Callable[[], Any]) -> Any:
@@ -129,23 +235,20 @@ def show_elsewhere(call: Callable[[], Any]) -> None:
         call()
 
 
-def _proportional(value: Array, expected: Array) -> bool:
-    """Equal, but for sums that were rounded in another order."""
-    return np.allclose(value, expected, rtol=1e-9, atol=1e-12 * np.abs(expected).max(initial=0))
-
-
-def computed_in_float32(function: Callable[[Array], Any], x: Array) -> bool:
-    """Whether all outputs are numbers that float32 has, too, and stay such when x moves a little, to numbers that it has not."""
+def computed_in_float32(function: Callable[[dict[str, Array]], Array], inputs: dict[str, Array]) -> bool:
+    """Whether all outputs are numbers that float32 has, too, and stay such when the inputs move a little, to numbers that it has
+    not."""
 
     def fits(array: Array) -> bool:
         with np.errstate(over="ignore"):
             return bool((array == array.astype(np.float32)).all())
 
-    outputs = np.asarray(function(x.copy()))
+    outputs = function(inputs)
     if not fits(outputs):
         return False
+    rng = np.random.default_rng(0)
     with np.errstate(all="ignore"):
-        moved = np.asarray(function(x * (1 + np.random.default_rng(0).random(x.shape) / 1024)))
+        moved = function({name: x * (1 + rng.random(x.shape) / 1024) for name, x in inputs.items()})
     changed = moved[moved != outputs]
     return fits(changed) and bool((changed != np.rint(changed)).any())
 
@@ -160,16 +263,7 @@ def compare_form(name: str, gradient: Array, array: Array) -> list[str]:
     if gradient.dtype.kind not in "fiubc":
         return [f"{name}: the gradient must be an array of numbers, received {gradient!r}."]
     if gradient.shape != array.shape:
-        extra = gradient.ndim - array.ndim
-        problem = f"{name}: the gradient has shape {gradient.shape}, expected {array.shape}."
-        if extra > 0 and gradient.shape[extra:] == array.shape and set(gradient.shape[:extra]) != {1}:
-            axis = "0" if extra == 1 else str(tuple(range(extra)))
-            problem += f" It was not summed over the batch: it needs .sum(axis={axis})."
-        elif gradient.shape == array.shape[::-1]:
-            problem += " Is it transposed?"
-        elif gradient.size == array.size:
-            problem += " The numbers may be right: reshape it."
-        return [problem]
+        return [f"{name}: the gradient has shape {gradient.shape}, expected {array.shape}.{_of_shape(gradient, array)}"]
     if gradient.dtype != np.float64:
         return [f"{name}: the gradient is {gradient.dtype}, expected float64, as what it was computed from."]
     if not np.isfinite(gradient).all():
@@ -177,31 +271,18 @@ def compare_form(name: str, gradient: Array, array: Array) -> list[str]:
     return []
 
 
-def leaves_of(value: Any, *, objects: bool = True) -> Iterator[Any]:
-    """All arrays, numbers and texts inside tuples, lists, dictionaries and objects, in order."""
-    seen: set[int] = set()
-
-    def walk(value: Any) -> Iterator[Any]:
-        if isinstance(value, np.ndarray | np.generic | int | float | complex | str):
-            yield value
-        elif id(value) not in seen:
-            seen.add(id(value))
-            if isinstance(value, dict):
-                value = list(value.items())
-            elif objects and not isinstance(value, type) and not callable(value) and hasattr(value, "__dict__"):
-                value = list(vars(value).items())
-            for part in value if isinstance(value, tuple | list) else ():
-                yield from walk(part)
-
-    yield from walk(value)
-
-
-def same(a: Any, b: Any) -> bool:
-    """Equal to the bit, as far as arrays, numbers and texts go."""
-
-    def equal(a: Any, b: Any) -> bool:
-        a, b = np.asarray(a), np.asarray(b)
-        return a.dtype.kind == b.dtype.kind and np.array_equal(a, b, equal_nan=a.dtype.kind in "fc")
-
-    ours, others = list(leaves_of(a)), list(leaves_of(b))
-    return len(ours) == len(others) and all(map(equal, ours, others))
+def _of_shape(gradient: Array, array: Array) -> str:
+    """What a wrong shape may come from."""
+    extra = gradient.ndim - array.ndim
+    if extra > 0 and gradient.shape[extra:] == array.shape and set(gradient.shape[:extra]) != {1}:
+        axis = "0" if extra == 1 else str(tuple(range(extra)))
+        return f" It was not summed over the batch: it needs .sum(axis={axis})."
+    if gradient.shape == array.shape[::-1]:
+        return " Is it transposed?"
+    if gradient.size == array.size:
+        return " The numbers may be right: reshape it."
+    if gradient.ndim < array.ndim:
+        return (
+            " It was summed over too much: sum over the axes that the array does not have, as a bias by .sum(axis=0)."
+        )
+    return ""

@@ -1,149 +1,165 @@
-"""The slopes: differences at several steps, and what they say of a gradient: proved, failed, at a kink, or too small."""
+"""What the slopes at several steps say of a gradient: proved, failed, at a kink, too small, or nothing happens at all."""
 
 import math
-from dataclasses import dataclass
 from itertools import pairwise
-
-import numpy as np
+from typing import NamedTuple
 
 from ..contracts import Array
-from .subjects import Subject
+from .lines import Line, Slope
 
-NOISE = 16 * float(np.finfo(np.float64).eps)  # rounding of a difference, relative to what was subtracted
-PRECISE = 1e-3  # a slope that differences determine no better than this, relative to itself, is too small to judge
+PRECISE = 1e-3  # a slope that differences determine no better than this, relative to itself, proves nothing
+LOST = 1e-11  # what backward's own rounding may make of a gradient, relative to the others
 FACTORS = [10.0**power for power in range(4, -7, -1)]  # the other steps, as multiples of the first one, that are tried
+PLAIN = 30.0  # how many times rtol a gradient has to be off, so that three steps that agree are enough
+ROUGH = 8.0  # how many times its own uncertainty a slope has to be off the gradient, to disprove it all the same
 
 
-@dataclass
-class Slope:
-    """What one pair of differences says: the slope, how far rounding may be off, and the slopes to either side.
+class Verdict(NamedTuple):
+    """word: "proved", "failed", "kink", "small" or "zero". slope: the numeric one. pace: the factor of the step that found it."""
 
-    All of them are NaN, which agrees with nothing, where the function is not finite at one of the two places.
-
-    low, high: the bounds of what a gradient may be where outputs have kinks: of each output the smaller, or the larger, of
-    its two slopes. They are wider than (left, right) where upstream weighs some outputs positive and some negative.
-    """
-
-    numeric: float
-    noise: float
-    right: float
-    left: float
-    low: float
-    high: float
-    changed: bool
-
-    @property
-    def jump(self) -> float:
-        return abs(self.right - self.left)
+    word: str
+    slope: float
+    pace: float
 
 
-@dataclass
-class Line:
-    """A line through one of the arrays: along one entry, or along a direction. where: that entry, or the direction's number."""
-
-    subject: Subject
-    middle: Array
-    array: Array
-    gradient: Array
-    where: tuple[int, ...]
-    direction: Array | None = None
-
-    @property
-    def analytic(self) -> float:
-        """The slope along the line, as the gradient has it."""
-        if self.direction is None:
-            return float(self.gradient[self.where])
-        return float((self.gradient * self.direction).sum())
-
-    def length(self) -> float:
-        """How far a step of 1 may go: as far as the numbers are large.
-
-        Along a direction of length 1 the step is spread over all n entries, and may be longer; by the root of √n, halfway
-        between moving each entry as far as if it were alone, and moving all of them together no farther than one.
-        """
-        if self.direction is None:
-            return max(1.0, abs(float(self.array[self.where])))
-        return max(1.0, float(np.abs(self.array).max())) * math.sqrt(math.sqrt(self.array.size))
-
-    def moved(self, step: float) -> tuple[float, Array]:
-        """How far the array was moved, as it was rounded, and the outputs there; the array is put back to the bit."""
-        index = self.where if self.direction is None else ...
-        kept = self.array[index].copy()
-        self.array[index] = kept + step * (1.0 if self.direction is None else self.direction)
-        try:
-            if self.direction is None:
-                step = float(self.array[index] - kept)
-            with np.errstate(all="ignore"):  # a step may lead out of where the function is defined
-                return step, np.array(self.subject.evaluate(), np.float64)
-        finally:
-            self.array[index] = kept
-
-    def slope(self, step: float) -> Slope:
-        """Central and one-sided differences."""
-        (ahead, after), (back, before) = self.moved(step), self.moved(-step)
-        upstream, changed = self.subject.upstream, (after != before) | (after != self.middle)
-        if not (np.isfinite(after).all() and np.isfinite(before).all()):
-            return Slope(math.nan, math.nan, math.nan, math.nan, math.nan, math.nan, True)
-        with np.errstate(all="ignore"):
-
-            def between(low: Array, high: Array, distance: float) -> float:
-                return float((upstream * (high - low)).sum()) / distance if distance else math.nan
-
-            # What rounding can make of it: in the outputs that changed, and in one whose change was rounded away.
-            weighted = np.abs(upstream * self.middle)
-            noise = NOISE * float(weighted[changed].sum() + weighted.max(initial=0.0) / 8) / step
-            numeric = between(before, after, ahead - back)
-            right, left = between(self.middle, after, ahead), between(before, self.middle, -back)
-            sides = upstream * (after - self.middle) / ahead, upstream * (self.middle - before) / -back
-            low, high = float(np.minimum(*sides).sum()), float(np.maximum(*sides).sum())
-        return Slope(numeric, noise, right, left, low, high, bool(changed.any()))
-
-
-def judge(line: Line, eps: float, rtol: float) -> tuple[str, float]:
-    """The verdict, "proved", "failed", "kink", "small" or "zero", and the slope found.
+def judge(line: Line, upstream: Array, gradient: Array, others: float, eps: float, rtol: float, pace: float) -> Verdict:
+    """The verdict on a gradient along a line, for one upstream. others: the largest number of all
+    gradients for it. pace: the factor of the step to begin with.
 
     Most are proved at the first step. Where that one does not do, because the function is steep, or bends, or rounding is
     in the way, the steps from long to short are tried until two neighbours agree on the slope.
     """
-    analytic, step = line.analytic, eps * line.length()
-    first = line.slope(step)
-    if analytic == 0 and not first.changed:
-        return "zero", 0.0
+    analytic, step = line.analytic(gradient), eps * line.length
+    first = line.slope(step * pace, upstream)
     scale = max(abs(analytic), abs(first.numeric))
-    if max(abs(analytic - first.numeric), first.noise) <= rtol * scale and first.jump <= PRECISE * scale:
-        return "proved", first.numeric
+    largest = float(abs(gradient).max())
+    if analytic == 0 and not first.changed and first.noise <= 1e-6 * largest:
+        return Verdict("zero", 0.0, pace)  # what rounding could hide is nothing beside the other gradients
 
-    tried: list[Slope] = []
-    best, best_error, dissent, last_gap = None, PRECISE, 0, math.inf
-    for factor in FACTORS:
-        slope = line.slope(step * factor)
-        if tried and tried[-1].changed and not slope.changed:
-            if analytic == 0:
-                return "zero", 0.0
-            break  # so short a step is rounded away, and the shorter ones as well
-        tried.append(slope)
-        if len(tried) < 2:
-            continue
-        scale = max(abs(analytic), abs(slope.numeric))
-        gap = abs(slope.numeric - tried[-2].numeric)
-        if gap > 50 * last_gap + slope.noise:  # rounding that is underestimated makes it 10 times larger
-            best, best_error, dissent = None, PRECISE, 0  # they part, as beside a pole: that they agreed was chance
-        last_gap = gap
+    if scale and max(abs(analytic - first.numeric), first.noise) <= rtol * scale and first.jump <= PRECISE * scale:
+        return Verdict("proved", first.numeric, pace)
+
+    found, flat = _Search(analytic, rtol, first), 0.0
+    steps = _steps(line, step, first, scale * rtol)
+    for factor in steps:
+        slope = line.slope(step * factor, upstream)
+        if analytic == 0 and not slope.changed and not _refuted(analytic, [*found.tried, slope]):
+            return Verdict("zero", 0.0, pace)
+        flat = max(flat, 0.0 if slope.changed else step * factor)
+        if found.settled(slope):
+            pace = factor
+            break
+    longer = sum(factor > FACTORS[0] for factor in steps)
+    verdict = _verdict(line, found, longer, flat, pace)
+    if verdict.word == "failed" and abs(analytic - verdict.slope) <= LOST * (line.size(gradient) + others / 10):
+        return verdict._replace(word="small")
+    return verdict
+
+
+def _steps(line: Line, step: float, first: Slope, wanted: float) -> list[float]:
+    """Factors of the step, from long to short: longer ones where rounding hides the slope, shorter ones beside 0."""
+    hidden = first.noise > 0 and not wanted > first.noise * 1e-8
+    need = 8 if hidden else math.ceil(math.log10(first.noise / wanted)) if first.noise > 0 else 0
+    longer = [10.0**power for power in range(need, 4, -1)]
+    shorter = []
+    if 0 < line.place < 1e-6:
+        size = line.place / step
+        shorter = [size * 10.0**power for power in range(-1, -7, -1) if size * 10.0**power < FACTORS[-1]]
+    return [*longer, *FACTORS, *shorter]
+
+
+class _Search:
+    """Walks from long to short steps and keeps the best two neighbours.
+
+    best: (the shorter, the longer one). error: how far the slope may be off, relative to it. dissent: how many times in a row
+    two neighbours agreed with each other, and not with the gradient.
+    """
+
+    def __init__(self, analytic: float, rtol: float, first: Slope) -> None:
+        self.analytic, self.rtol, self.first = analytic, rtol, first
+        self.tried: list[Slope] = []
+        self.best: tuple[Slope, Slope] | None = None
+        self.error, self.dissent, self.last_gap = PRECISE, 0, math.inf
+
+    def settled(self, slope: Slope) -> bool:
+        """Whether this one, with the one before, leaves nothing to be asked."""
+        self.tried.append(slope)
+        if len(self.tried) < 2:
+            return False
+        last = self.tried[-2]
+        scale = max(abs(self.analytic), abs(slope.numeric))
+        gap = abs(slope.numeric - last.numeric)
+        if gap > 50 * self.last_gap + slope.noise:  # rounding that is underestimated makes it 10 times larger
+            self.best, self.error, self.dissent = None, PRECISE, 0  # they part: that they agreed was chance
+        self.last_gap = gap
         error = (gap + slope.noise) / scale if scale else math.inf
-        if error <= max(best_error, rtol):  # false for NaN
-            best, best_error = (slope, tried[-2]), error
-        dissent = dissent + 1 if error <= rtol and abs(analytic - slope.numeric) > 2 * rtol * scale else 0
-        if error <= rtol and dissent != 1:
-            break  # two neighbours are enough where they agree with the gradient; to disprove it takes three
-    if best is None:
-        kink = any(_bends(near, far) and _excused(line, near, far, rtol) for far, near in pairwise(tried))
-        return "kink" if kink else "small", first.numeric
-    near, far = best
+        if error <= max(self.error, self.rtol):  # false for NaN
+            self.best, self.error = (slope, last), error
+        off = abs(self.analytic - slope.numeric)
+        self.dissent = self.dissent + 1 if error <= self.rtol and off > 2 * self.rtol * scale else 0
+        # Two neighbours are enough where they agree with the gradient. To disprove it takes three, and where it is off by
+        # little, all the shorter ones.
+        return error <= self.rtol and (self.dissent == 0 or self.disproved(slope))
+
+    def disproved(self, slope: Slope) -> bool:
+        """Whether three in a row agree on a slope that is plainly another one, and the first step,
+        if it is shorter, is not of another opinion."""
+        off = abs(self.analytic - slope.numeric)
+        plain = off > PLAIN * self.rtol * max(abs(self.analytic), abs(slope.numeric))
+        apart = abs(self.first.numeric - slope.numeric)  # NaN where the first step leads out of the function
+        sides = slope.step > self.first.step and apart > max(off / 4, ROUGH * (self.first.noise + slope.noise))
+        return self.dissent > 1 and plain and not sides
+
+
+def _verdict(line: Line, found: _Search, longer: int, flat: float, pace: float) -> Verdict:
+    """The verdict on what was found. longer: so many of the steps are too long to tell a kink from a curve."""
+    analytic, rtol, tried, first = found.analytic, found.rtol, found.tried, found.first
+    if found.best is None:
+        if any(
+            _bends(near, far) and _excused(line, analytic, near, far, rtol) for far, near in pairwise(tried[longer:])
+        ):
+            return Verdict("kink", first.numeric, pace)
+        return Verdict("failed" if _refuted(analytic, tried) else "small", first.numeric, pace)
+    near, far = found.best
     scale = max(abs(analytic), abs(near.numeric))
-    agrees = abs(analytic - near.numeric) <= (rtol + best_error) * scale
-    if _bends(near, far) and (near.jump > PRECISE * scale if agrees else _excused(line, near, far, rtol)):
-        return "kink", near.numeric
-    return "proved" if agrees else "failed", near.numeric
+    agrees = abs(analytic - near.numeric) <= (rtol + found.error) * scale
+    if _bends(near, far) and (near.jump > PRECISE * scale if agrees else _excused(line, analytic, near, far, rtol)):
+        return Verdict("kink", near.numeric, pace)
+    if agrees:
+        return Verdict("proved", near.numeric, pace)
+    if not near.changed and _rounded_away(analytic, flat, line, tried):
+        return Verdict("small", near.numeric, pace)
+    if found.disproved(near) or _refuted(analytic, tried):
+        return Verdict("failed", near.numeric, pace)
+    return Verdict("small", near.numeric, pace)
+
+
+def _refuted(analytic: float, tried: list[Slope]) -> bool:
+    """Whether the slope is without doubt another one, even where differences know it only roughly.
+
+    That is where two neighbours agree, no kink is within their reach, and no shorter step sees another slope with certainty.
+    """
+    for position, (far, near) in enumerate(pairwise(tried)):
+        doubt = abs(far.numeric - near.numeric) + near.noise
+        off = abs(analytic - near.numeric)
+        shorter = tried[position + 2 :]
+        kink = near.jump > off / 4 and near.jump > 0.3 * far.jump
+        if kink or not shorter or not off > ROUGH * doubt:  # false for NaN
+            continue
+        if all(abs(slope.numeric - near.numeric) <= ROUGH * (slope.noise + doubt) for slope in shorter):
+            return True
+    return False
+
+
+def _rounded_away(analytic: float, step: float, line: Line, tried: list[Slope]) -> bool:
+    """Whether it may be flat only because the short steps are rounded away: longer ones see the slope of the gradient.
+
+    Not where steps do nothing that are so long that the function would have to hold numbers above 1e11 for it.
+    """
+    return step < 1e-5 * line.length and any(
+        slope.changed and abs(analytic - slope.numeric) <= 0.1 * abs(analytic) and slope.jump <= 0.2 * abs(analytic)
+        for slope in tried
+    )
 
 
 def _bends(near: Slope, far: Slope) -> bool:
@@ -154,14 +170,14 @@ def _bends(near: Slope, far: Slope) -> bool:
     return near.jump > 0.5 * far.jump and near.jump > 8 * near.noise
 
 
-def _excused(line: Line, near: Slope, far: Slope, rtol: float) -> bool:
+def _excused(line: Line, analytic: float, near: Slope, far: Slope, rtol: float) -> bool:
     """Whether a gradient that disagrees at a kink may be right: of each output, it is between the slopes on both sides.
 
     That is so where each output is at one kink. Where it is at several of them, as the loss of a model that sees a blank image,
     or as along a direction, each one's share may be on the same side, and no gradient is wrong.
     """
     if line.subject.deep or line.direction is not None:
-        return near.jump > PRECISE * abs(line.analytic - near.numeric)
-    analytic, low, high = line.analytic, min(near.low, far.low), max(near.high, far.high)
+        return near.jump > PRECISE * abs(analytic - near.numeric)
+    low, high = min(near.low, far.low), max(near.high, far.high)
     slack = 100 * rtol * max(abs(low), abs(high)) + near.noise
     return low - slack <= analytic <= high + slack

@@ -1,48 +1,254 @@
-"""The likely mistake behind a wrong gradient: what the wrong numbers have in common."""
+"""The likely mistake behind a wrong gradient: how the slopes of each output differ from what they should be."""
 
 from itertools import combinations
+from typing import NamedTuple
 
 import numpy as np
 
 from ..contracts import Array
+from .report import Record
+from .subjects import Subject
+
+LARGEST = 400  # outputs, and entries of an array, that are looked at one by one
+STEP = 1e-5
 
 
-def likely_mistake(gradient: Array, judged: list[tuple[tuple[int, ...], float, float]], samples: int) -> str:
-    """The likely mistake behind a wrong gradient, or an empty text. judged: (where, analytic, numeric)."""
-    a, n = np.array([analytic for _, analytic, _ in judged]), np.array([numeric for *_, numeric in judged])
-    scale = np.abs(n).max(initial=0.0)
-    if scale <= 1e-9 * np.abs(a).max():
+class Case(NamedTuple):
+    """One wrong array. a: the slopes of the outputs as backward has them, (outputs, entries); n: as differences have them.
+
+    Where there are too many of them, the outputs are one, their weighed sum. shape: of the array. outputs: the shape of y.
+    """
+
+    a: Array
+    n: Array
+    shape: tuple[int, ...]
+    outputs: tuple[int, ...]
+    samples: int
+    scale: float
+
+    def alike(self, x: Array, y: Array) -> bool:
+        return x.shape == y.shape and bool(np.allclose(x, y, rtol=1e-3, atol=1e-5 * self.scale))
+
+
+def likely_mistake(subject: Subject, record: Record) -> str:
+    """The likely mistake behind the wrong gradient of this array, or an empty text."""
+    name = record.name
+    array = subject.arrays[name]
+    if array.size > LARGEST or record.tries == "ties":
+        pairs = np.array([(analytic, numeric) for _, analytic, numeric in record.failures])
+        scale = float(np.abs(pairs[:, 1]).max())
+        return _of_factor(Case(pairs[:, 0], pairs[:, 1], (), (), subject.samples, scale)) if scale else ""
+    case = _case(subject, name)
+    if case is None:
+        return ""
+    if case.scale <= 1e-9 * np.abs(case.a).max(initial=0.0):
         return "moving it does not change the output, so its gradient is 0: does forward use it, and read it from self.params?"
+    for look in (_of_factor, _of_order, _of_coupling, _of_support, _of_parts):
+        if hint := look(case):
+            return hint
+    for other in subject.arrays:
+        if other != name and subject.arrays[other].shape == array.shape:
+            twin = _case(subject, other)
+            if twin is not None and case.alike(case.a, twin.n):
+                return f"it is the gradient of {other}."
+    return _of_difference(case)
 
-    def alike(x: Array, y: Array) -> bool:
-        return bool(np.allclose(x, y, rtol=1e-3, atol=1e-6 * scale))
 
+def of_degree(scaled: dict[str, Array], gradients: dict[str, Array], negative: dict[str, Array]) -> dict[str, str]:
+    """Of gradients that are not linear in dy, how they depend on it. scaled: for twice the dy; negative: for minus the dy."""
+    hints = {}
+    for name, gradient in gradients.items():
+        twice, minus = scaled[name], negative[name]
+        if np.allclose(twice, gradient, rtol=1e-6):
+            hints[name] = "it is the same for every dy: is another array taken for dy?"
+        elif np.allclose(twice, 4 * gradient, rtol=1e-6):
+            hints[name] = "it grows with the square of dy: is dy taken for another array?"
+        elif np.allclose(twice, 2 * gradient, rtol=1e-6) and not np.allclose(minus, -gradient, rtol=1e-6):
+            hints[name] = "it depends on the signs of dy: is a mask, or a comparison, made of dy and not of x?"
+        elif np.allclose(twice - gradient, (gradient - minus) / 2, rtol=1e-6):
+            hints[name] = "something is added that does not depend on dy: is another array taken for dy in a term?"
+        else:
+            hints[name] = "it is not linear in dy: is dy taken for another array?"
+    return hints
+
+
+def _case(subject: Subject, name: str) -> Case | None:
+    """The slopes of every output, where they are few; else those of the weighed sum."""
+    array, middle = subject.arrays[name], subject.outputs()
+    single = subject.backward is None or middle.size > LARGEST
+    weights = subject.upstreams[0][None] if single else np.eye(middle.size)
+    n = np.zeros((len(weights), array.size))
+    for entry, where in enumerate(np.ndindex(array.shape)):
+        kept, step = array[where], STEP * max(1.0, abs(float(array[where])))
+        sides = []
+        for sign in (1, -1):
+            array[where] = kept + sign * step
+            with np.errstate(all="ignore"):
+                sides.append(subject.outputs())
+            array[where] = kept
+        if any(side.shape != middle.shape for side in sides):
+            return None
+        with np.errstate(all="ignore"):
+            n[:, entry] = weights @ ((sides[0] - sides[1]) / (2 * step))
+    if single:
+        a = subject.gradients[0][name].reshape(1, -1)
+    else:
+        assert subject.backward is not None
+        a = np.array([subject.backward(row)[name].reshape(-1) for row in weights])
+    if not (np.isfinite(a).all() and np.isfinite(n).all()):
+        return None
+    outputs = subject.form if not single else ()
+    return Case(a, n, array.shape, outputs, subject.samples, float(np.abs(n).max(initial=0.0)))
+
+
+def _of_factor(case: Case) -> str:
+    """One factor everywhere."""
     square = "a factor of 2, as of a square's derivative"
     mean = "the number of samples: mean or sum over the batch"
-    if samples == 2:
+    if case.samples == 2:
         square = mean = f"{mean}, or {square}"
     for factor, words in (
         (0.0, "it is 0 everywhere: was the gradient computed, and passed on?"),
         (-1.0, "the sign is wrong."),
         (2.0, f"it is twice too large: {square}?"),
         (0.5, f"it is half as large as it should be: {square}?"),
-        (float(samples), f"it is {samples} times too large, {mean}?"),
-        (1 / samples, f"it is {samples} times too small, {mean}?"),
+        (float(case.samples), f"it is {case.samples} times too large, {mean}?"),
+        (1 / case.samples, f"it is {case.samples} times too small, {mean}?"),
     ):
-        if alike(a, factor * n):
+        if case.alike(case.a, factor * case.n):
             return words
-
-    ratio = float(a @ n / (n @ n))
-    if len(a) > 1 and np.allclose(a, ratio * n, rtol=min(1e-3, abs(ratio - 1) / 10), atol=1e-9 * scale):
+    ratio = float((case.a * case.n).sum() / (case.n**2).sum())
+    close = np.allclose(case.a, ratio * case.n, rtol=min(1e-3, abs(ratio - 1) / 10), atol=1e-7 * case.scale)
+    if case.a.size > 1 and close:
         return f"it is {ratio:.6g} times what it should be, everywhere: a constant factor is missing or too much."
-    for one, other in combinations(range(gradient.ndim), 2):
-        if gradient.shape[one] == gradient.shape[other]:
-            swapped = np.swapaxes(gradient, one, other)
-            if alike(np.array([swapped[where] for where, *_ in judged]), n):
-                return f"it is transposed: its axes {one} and {other} are swapped."
-    zero = np.abs(n) <= 1e-9 * scale
-    if zero.any() and (np.abs(a[zero]) > 1e-6 * scale).any():
-        if alike(a[~zero], n[~zero]):
-            return "it lets through what should be 0: is a mask (of a ReLU, a pool or a dropout) not applied?"
+    return ""
+
+
+def _of_order(case: Case) -> str:
+    """The right numbers in other places."""
+    full = case.a.reshape(-1, *case.shape)
+    right = case.n.reshape(full.shape)
+    for one, other in combinations(range(len(case.shape)), 2):
+        if case.shape[one] == case.shape[other] and case.alike(np.swapaxes(full, one + 1, other + 1), right):
+            return f"it is transposed: its axes {one} and {other} are swapped."
+    for axis, size in enumerate(case.shape):
+        if size > 1 and case.alike(np.flip(full, axis + 1), right):
+            return f"it is reversed along axis {axis}."
+        for shift in (1, -1):
+            if size > 2 and case.alike(np.roll(full, shift, axis + 1), right):
+                return f"its numbers are a place off along axis {axis}: is an index one too large or too small?"
+    outputs = case.a.reshape(*case.outputs, -1)
+    for axis, size in enumerate(case.outputs):
+        for shift in (1, -1):
+            if size > 2 and case.alike(np.roll(outputs, shift, axis), case.n.reshape(outputs.shape)):
+                return f"dy is taken a place off along axis {axis}: is an index one too large or too small?"
+    return ""
+
+
+def _of_support(case: Case) -> str:
+    """It has a part where there should be none, or none where there should be one, and is right elsewhere."""
+    tiny = 1e-7 * case.scale
+    no, none = np.abs(case.n) <= tiny, np.abs(case.a) <= tiny
+    extra, missing = no & ~none, none & ~no
+    rest = ~no & ~none
+    if extra.any() and not missing.any() and case.alike(case.a[~no], case.n[~no]):
+        return "it lets through what should be 0: is a mask (of a ReLU, a pool or a dropout) not applied?"
+    if missing.any() and not extra.any() and rest.any() and case.alike(case.a[rest], case.n[rest]):
+        return (
+            _of_missing(case, missing)
+            or "a part of the sum is missing: it is 0 for some outputs where it should not be."
+        )
+    own = len(case.a) == 1 or (
+        len(case.a) == case.a.shape[1] and not (extra | missing | rest)[~np.eye(len(no), dtype=bool)].any()
+    )
+    if extra.any() and missing.any() and not own and _moved(case):
+        return "the right numbers are in the wrong places: is an index, an offset or the padding wrong?"
+    if extra.any() and own:
         return "it is not 0 where it should be: is a mask (of a ReLU, a pool or a dropout) missing or misplaced?"
+    return ""
+
+
+def _moved(case: Case) -> bool:
+    """Whether most outputs that are wrong have their right numbers in other places."""
+    ours, right = np.sort(np.abs(case.a), axis=1), np.sort(np.abs(case.n), axis=1)
+    wrong = (np.abs(case.a - case.n) > 1e-5 * case.scale).any(axis=1)
+    moved = (np.abs(ours - right) <= 1e-5 * case.scale).all(axis=1)
+    return bool((wrong & moved).sum() > wrong.sum() / 2)
+
+
+def _of_missing(case: Case, missing: Array) -> str:
+    """Which outputs do not count: all but the last one that an entry has a part in, or those at an end of an axis."""
+    there = ~missing & (np.abs(case.n) > 1e-7 * case.scale)
+    touched = missing | there
+    # In which order the outputs are added up: by place, by sample and place, by step, or by sample.
+    index = np.indices(case.outputs) if case.outputs else np.zeros((0, 1))
+    groups = [list(range(1, len(case.outputs) - 1)), list(range(len(case.outputs) - 1)), [1], [0]]
+    for axes in groups:
+        if not axes or axes[-1] >= len(case.outputs):
+            continue
+        order = np.ravel_multi_index([index[axis] for axis in axes], [case.outputs[axis] for axis in axes]).reshape(
+            -1, 1
+        )
+        for sign in (1, -1):
+            ranks = np.where(touched, sign * order, -LARGEST - 1)
+            if (there == (touched & (ranks == ranks.max(axis=0)))).all():
+                return 'only the last of its terms counts: is it "=" for "+="?'
+    for axis, size in enumerate(case.outputs):
+        index = np.arange(len(touched)).reshape(case.outputs)
+        for name, position in (("last", size - 1), ("first", 0)):
+            kept, others = np.take(index, position, axis).reshape(-1), np.delete(index, position, axis).reshape(-1)
+            if size > 1 and not there[others].any() and not missing[kept].any():
+                return f'only the {name} along axis {axis} of y counts: is it "=" for "+="?'
+            if size > 1 and not there[kept].any() and not missing[others].any():
+                return f"the {name} along axis {axis} of y is left out: does a loop end too early, or begin too late?"
+    return ""
+
+
+def _of_parts(case: Case) -> str:
+    """A factor that depends on the output alone, or on the entry alone."""
+    if len(case.a) == 1:
+        return ""
+    known = np.abs(case.n) > 1e-6 * case.scale
+    off = known & (np.abs(case.a - case.n) > 1e-3 * np.abs(case.n))
+    if min(off.any(axis=0).sum(), off.any(axis=1).sum()) < 2:
+        return ""  # from one wrong number nothing follows
+    if (np.abs(case.a[~known]) > 1e-5 * case.scale).any():
+        return ""
+    with np.errstate(all="ignore"):
+        ratio = np.where(known, case.a / case.n, np.nan)
+    if known.sum(axis=1).max() > 1 and _constant(ratio, 1):
+        return "each output's part is off by a factor of its own: is the slope of an activation, or a mask, wrong or left out?"
+    if known.sum(axis=0).max() > 1 and _constant(ratio, 0):
+        return "each entry is off by a factor of its own: is what dy is multiplied by another array, or another power of it?"
+    if known.sum(axis=0).max() <= 1 and known.sum(axis=1).max() <= 1:
+        return "each entry is off by a factor of its own: is the slope at x wrong, or taken at another array?"
+    return ""
+
+
+def _constant(ratio: Array, axis: int) -> bool:
+    """Whether the known ratios are the same along the axis."""
+    unknown = np.isnan(ratio)
+    low, high = np.where(unknown, np.inf, ratio).min(axis=axis), np.where(unknown, -np.inf, ratio).max(axis=axis)
+    fine = np.isfinite(low) & np.isfinite(high)
+    return bool(fine.any() and np.allclose(low[fine], high[fine], rtol=1e-3, atol=1e-9))
+
+
+def _of_coupling(case: Case) -> str:
+    """Each output depends on many entries, and backward knows one of them only."""
+    if len(case.a) != case.a.shape[1]:
+        return ""
+    diagonal = np.eye(len(case.a), dtype=bool)
+    coupled = np.abs(case.n[~diagonal]) > 1e-6 * case.scale
+    if coupled.any() and (np.abs(case.a[~diagonal]) <= 1e-7 * case.scale).all():
+        return "each entry's part in the other outputs is missing: they are coupled, so a sum over them belongs to it."
+    return ""
+
+
+def _of_difference(case: Case) -> str:
+    """A term that is missing or too much."""
+    if len(case.a) != case.a.shape[1]:
+        return ""
+    diagonal = np.eye(len(case.a), dtype=bool)
+    if case.alike(case.a[~diagonal], case.n[~diagonal]):
+        return "the part of each entry in its own output is wrong: is a term missing, or too much?"
     return ""

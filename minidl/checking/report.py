@@ -1,11 +1,16 @@
-"""What was found: a record for each array, the report, and the error that carries it."""
+"""What was found: a record for each array, the report in words and as data, and the error that carries it."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 MIN_PROVED = 0.05  # the share of the tried entries of an array that must be proved; the rest may be kinks or too small
+LITTLE = 0.5  # a pass that rests on less than this share says so
+WORDS = {"entries": "entries", "direction": "directions", "ties": "groups of equal entries"}
+ONE = {"direction": "direction", "ties": "group of equal entries"}
 
 
 @dataclass
@@ -15,7 +20,8 @@ class Record:
     entries: how many numbers it holds. proved, kink, small, failed: how many of those tried agree; are at a kink (the slopes
     on both sides differ, and the gradient is between them); are too small to judge; disagree. zero: how many of the small
     ones do nothing at all and have the gradient 0, as what a pool passes over. worst_relative and worst_absolute: the largest
-    errors among those judged; where, analytic, numeric: the entry with the worst one ((k,) is the k-th direction).
+    errors among those judged; where, analytic, numeric: the entry with the worst one ((k,) is the k-th direction). tries: what
+    was tried, "entries", "direction" or "ties". shape: of the array. failures: (where, analytic, numeric) of all that failed.
     """
 
     name: str
@@ -30,11 +36,14 @@ class Record:
     where: tuple[int, ...] | None = None
     analytic: float = math.nan
     numeric: float = math.nan
+    tries: str = "entries"
+    shape: tuple[int, ...] = ()
+    failures: list[tuple[tuple[int, ...], float, float]] = field(default_factory=list, repr=False, compare=False)
 
     @property
     def passed(self) -> bool:
-        """Nothing failed, and enough was proved."""
-        if self.entries == 0:
+        """Nothing failed, and enough was proved; or nothing happens anywhere, and the gradient is 0."""
+        if self.entries == 0 or self.zero == self.tried:
             return True
         return self.failed == 0 and self.proved >= max(1, MIN_PROVED * (self.tried - self.zero))
 
@@ -43,12 +52,25 @@ class Record:
         """How many entries, or directions, were tried."""
         return self.proved + self.kink + self.small + self.failed
 
+    @property
+    def place(self) -> str:
+        """The worst one, as an index of the array or in words."""
+        where = list(self.where or ())
+        return str(where) if self.tries == "entries" else f" {ONE[self.tries]} {where[0]}"
+
+    @property
+    def little(self) -> bool:
+        """Whether less than half of what could be proved is."""
+        return self.proved < LITTLE * (self.tried - self.zero)
+
     def count(self, verdict: str, where: tuple[int, ...], analytic: float, numeric: float) -> None:
         """Add one entry's verdict: "proved", "kink", "small", "failed" or "zero"."""
         if verdict == "zero":
             self.zero += 1
             verdict = "small"
         first_failure = verdict == "failed" and self.failed == 0
+        if verdict == "failed":
+            self.failures.append((where, analytic, numeric))
         setattr(self, verdict, getattr(self, verdict) + 1)
         if (verdict == "proved" and self.failed) or verdict in ("kink", "small"):
             return  # what is right is not shown any more where something is wrong
@@ -65,10 +87,12 @@ class Record:
 
 @dataclass
 class Report:
-    """The result of gradcheck. ``print(report)`` shows it as a table.
+    """The result of gradcheck. ``print(report)`` shows it as a table; a notebook, with a picture of where an array is wrong.
 
     target: what was checked. records: one for each array. problems: faults other than wrong slopes, in words. hints:
-    likely mistakes, by array. notes: what is good to know and no fault. mode: "entries" or "direction".
+    likely mistakes, by array. notes: what is good to know and no fault. mode: as gradcheck was given it. flat: all slopes are
+    0, at other inputs too, and so are the gradients, as of a step function. forwards_in_backward: how often backward called
+    forward. evaluations: of the outputs, in all. seconds: what it took.
     """
 
     target: str
@@ -77,59 +101,137 @@ class Report:
     hints: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     mode: str = "entries"
+    flat: bool = False
+    forwards_in_backward: int = 0
+    evaluations: int = field(default=0, compare=False)
+    seconds: float = field(default=0.0, compare=False)
 
     @property
     def passed(self) -> bool:
         """True where every array was proved and no other fault was found."""
-        proved = sum(record.proved for record in self.records)
-        return not self.problems and proved > 0 and all(record.passed for record in self.records)
+        return not self.problems and (self.flat or self._any_proof) and all(record.passed for record in self.records)
+
+    @property
+    def _any_proof(self) -> bool:
+        return any(record.proved for record in self.records)
+
+    @property
+    def verdict(self) -> str:
+        """In a word or two."""
+        if not self.passed:
+            return "FAILED"
+        return "passed, but little of it is proved" if any(r.little for r in self.records) else "passed"
 
     def __str__(self) -> str:
         from rich.console import Console
         from rich.table import Table
 
-        counted = ("entries", "proved", "kink", "small", "failed")
-        table = Table(title=f"gradcheck {self.target}: {'passed' if self.passed else 'FAILED'}")
-        for column in ("array", *counted, "relative", "absolute", "worst at", "analytic", "numeric"):
+        table = Table(title=f"gradcheck {self.target}: {self.verdict}")
+        head, *rows = self.table()
+        for column in head:
             table.add_column(column, no_wrap=True)
-        for r in self.records:
-            counts = (str(getattr(r, column)) for column in counted)
-            errors = (f"{r.worst_relative:.1e}", f"{r.worst_absolute:.1e}") if r.where is not None else ()
-            worst = (str(list(r.where or ())), f"{r.analytic:.6g}", f"{r.numeric:.6g}") if r.failed else ()
-            table.add_row(r.name, *counts, *errors, *worst)
+        for row in rows:
+            table.add_row(*row)
         console = Console(width=120, highlight=False, no_color=True)
         with console.capture() as capture:
             console.print(table)
-        return "\n".join([capture.get().rstrip("\n"), *self.explanations(), *self.notes])
+        return "\n".join([capture.get().rstrip("\n"), *self.explanations(), *self.remarks()])
+
+    def _repr_html_(self) -> str:
+        from .pictures import as_html
+
+        return as_html(self)
+
+    def table(self) -> Iterator[list[str]]:
+        """The head, and a row for each array, as texts."""
+        counted = ("entries", "proved", "kink", "small", "failed")
+        yield ["array", *counted, "relative", "absolute", "worst at", "analytic", "numeric"]
+        for r in self.records:
+            counts = [str(getattr(r, column)) for column in counted]
+            errors = [f"{r.worst_relative:.1e}", f"{r.worst_absolute:.1e}"] if r.where is not None else ["", ""]
+            worst = [str(list(r.where or ())), f"{r.analytic:.6g}", f"{r.numeric:.6g}"] if r.failed else ["", "", ""]
+            yield [r.name, *counts, *errors, *worst]
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as data, for JSON: numbers that are not finite become None."""
+
+        def number(value: float) -> float | None:
+            return value if math.isfinite(value) else None
+
+        def record(r: Record) -> dict[str, Any]:
+            counts = {
+                name: getattr(r, name) for name in ("entries", "tried", "proved", "kink", "small", "zero", "failed")
+            }
+            worst = {"where": None if r.where is None else list(r.where)}
+            numbers = {
+                key: number(getattr(r, key)) for key in ("analytic", "numeric", "worst_relative", "worst_absolute")
+            }
+            return {
+                "name": r.name,
+                "shape": list(r.shape),
+                "tries": r.tries,
+                "passed": r.passed,
+                **counts,
+                **worst,
+                **numbers,
+            }
+
+        keys = ("target", "verdict", "passed", "mode", "problems", "hints", "evaluations", "seconds")
+        return {
+            **{key: getattr(self, key) for key in keys},
+            "notes": self.remarks(),
+            "records": [record(r) for r in self.records],
+        }
 
     def explanations(self) -> list[str]:
         """A line for every fault: what it is, and the likely mistake."""
         lines = list(self.problems)
         if not lines and not any(record.entries for record in self.records):
             lines.append("There is no number to be checked.")
+        nothing = not (self.flat or self._any_proof or self.problems or any(record.failed for record in self.records))
         for r in self.records:
+            words = WORDS[r.tries]
             if r.failed:
                 lines.append(
-                    f"{r.name}{self._place(r)}: the gradient says {r.analytic:.6g}, the slope is {r.numeric:.6g} "
-                    f"({r.failed} of {r.tried} {self._tries} are wrong)."
+                    f"{r.name}{r.place}: the gradient says {r.analytic:.6g}, the slope is {r.numeric:.6g} "
+                    f"({r.failed} of {r.tried} {words} are wrong)."
                 )
-            elif not r.passed:
-                biases = ", or biases that are not 0" if r.kink else ""
+            elif not r.passed or (nothing and r.entries):
                 lines.append(
-                    f"{r.name}: only {r.proved} of {r.tried} {self._tries} could be proved ({r.small} are too small, {r.kink} at "
-                    f"a kink). Choose other inputs, e.g. random ones that are not all 0 or equal{biases}."
+                    f"{r.name}: only {r.proved} of {r.tried} {words} could be proved ({r.small} are too small, {r.kink} at a "
+                    f"kink). {_way_out(r)}"
                 )
             if r.name in self.hints:
                 lines.append(f"{r.name}: {self.hints[r.name]}")
         return lines
 
-    @property
-    def _tries(self) -> str:
-        return "entries" if self.mode == "entries" else "directions"
+    def remarks(self) -> list[str]:
+        """The notes, and of each array what a pass does not say of it."""
+        lines = list(self.notes)
+        for r in self.records:
+            if r.tried and r.zero == r.tried and self.passed:
+                lines.append(f"{r.name}: its gradient is 0 everywhere, and so is the slope: it has no effect here.")
+            elif r.passed and r.little:
+                lines.append(
+                    f"{r.name}: only {r.proved} of {r.tried} {WORDS[r.tries]} are proved ({r.small} are too small, {r.kink} at a "
+                    "kink), so a mistake in the others is not seen."
+                )
+        return lines
 
-    def _place(self, record: Record) -> str:
-        where = list(record.where or ())
-        return str(where) if self.mode == "entries" else f" direction {where[0]}"
+
+def _way_out(r: Record) -> str:
+    """What to do where too little could be proved."""
+    if r.kink >= r.small:
+        return (
+            "At a kink, as a ReLU at 0 or a tie in a pool, there is no slope: choose inputs that are not 0 or equal, or biases "
+            'that are not 0; or mode="ties", which moves equal entries together.'
+        )
+    if r.zero >= r.small / 2:
+        return "Nothing happens there, as behind a ReLU that is off: choose inputs where it is on."
+    return (
+        "The slopes drown in the rounding of the outputs: choose inputs of another size, where the function is not saturated "
+        "and not flat."
+    )
 
 
 class GradientError(AssertionError):

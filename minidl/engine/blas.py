@@ -3,16 +3,16 @@
 import threading
 from functools import cache
 from types import TracebackType
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from threadpoolctl import ThreadpoolController
+from threadpoolctl import LibController, ThreadpoolController
 
 from ..utils.forks import fork_safe
 from .interrupts import Uninterrupted
 
 
 @cache
-def _blas() -> list[Any]:
+def _blas() -> list[LibController]:
     """The BLAS libraries of this process. Looking for them takes long, so it is done once."""
     return list(ThreadpoolController().select(user_api="blas").lib_controllers)
 

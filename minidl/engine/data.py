@@ -2,13 +2,13 @@
 so that it may lie on disk."""
 
 import math
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TypeGuard
 
 import numpy as np
 
 from ..checks import is_number
-from ..contracts import Array, DType, Shape
+from ..contracts import Array, ArraySource, DType, LossLike, Samples, Shape
 from ..utils.forks import fork_safe
 
 Where = Array | slice  # which samples: their indices, or a run of them
@@ -35,7 +35,7 @@ class Data:
 
     def __init__(
         self,
-        x: Any,
+        x: ArraySource,
         y: Array | None = None,
         weights: Array | None = None,
         what: str = "x",
@@ -108,15 +108,15 @@ class Data:
 
 
 def collect(
-    x: Any,
-    y: Any,
-    sample_weight: Any = None,
+    x: ArraySource,
+    y: Samples | None,
+    sample_weight: Samples | None = None,
     class_weight: Mapping[int, float] | None = None,
     *,
-    loss: Any,
+    loss: LossLike,
     output_shape: Shape,
     what: str = "x",
-    validation_split: Any = 0.0,
+    validation_split: object = 0.0,
 ) -> tuple[Data, Data | None]:
     """(samples to train on, samples to validate on or None), from arguments of ``fit``; x is checked already.
 
@@ -126,32 +126,33 @@ def collect(
     if y is None:
         raise ValueError("y is missing: expected a label for each sample.")
     n = int(x.shape[0])
-    y = check_array(y, "y")
-    check_lengths(x=x, y=y)
-    y = np.asarray(y)
-    if y.dtype.kind == "f" and not np.isfinite(y).all():
+    given = check_array(y, "y")
+    check_lengths(x=x, y=given)
+    labels: Array = np.asarray(given)
+    if labels.dtype.kind == "f" and not np.isfinite(labels).all():
         raise ValueError("y holds NaN or infinity. Remove or replace such samples.")
     weights = held_out = check_weights(sample_weight, n)
     if class_weight is not None:
-        by_class = class_weights(class_weight, y)
+        by_class = class_weights(class_weight, labels)
         weights = by_class if weights is None else weights * by_class
     cut = _cut(n, validation_split)
     if hasattr(loss, "prepare"):
-        y = loss.prepare(y, output_shape)
-    validation = Data(x, y, held_out, "the validation split's x", cut) if cut < n else None
-    return Data(x, y, weights, what, 0, cut), validation
+        labels = loss.prepare(labels, output_shape)
+    validation = Data(x, labels, held_out, "the validation split's x", cut) if cut < n else None
+    return Data(x, labels, weights, what, 0, cut), validation
 
 
-def unpacked(validation_data: Any) -> tuple[Any, ...]:
-    """(x, y) or (x, y, sample_weight)."""
+def unpacked(validation_data: Sequence[Samples | None]) -> tuple[Samples | None, Samples | None, Samples | None]:
+    """x, y, and sample_weight or None, from (x, y) or (x, y, sample_weight)."""
     if not isinstance(validation_data, tuple | list) or len(validation_data) not in (2, 3):
         raise ValueError(
             f"validation_data must be (x, y) or (x, y, sample_weight), received {type(validation_data).__name__}."
         )
-    return tuple(validation_data)
+    x, y, *weights = validation_data
+    return x, y, weights[0] if weights else None
 
 
-def _cut(n: int, share: Any) -> int:
+def _cut(n: int, share: object) -> int:
     """How many of n samples are left to train on."""
     if not is_number(share) or not 0 <= share < 1:
         raise ValueError(f"validation_split must be a number in [0, 1), received {share!r}.")
@@ -161,36 +162,42 @@ def _cut(n: int, share: Any) -> int:
     return cut
 
 
-def check_array(value: Any, what: str) -> Any:
+def check_array(value: Samples | None, what: str) -> ArraySource:
     """The value as something with shape, dtype and slices: an array as it is, anything else through np.asarray.
 
     Raises TypeError where it does not hold real numbers, ValueError where it is empty or no array at all.
     """
     if value is None:
         raise ValueError(f"{what} is missing: expected an array of samples.")
-    if not (hasattr(value, "shape") and hasattr(value, "__getitem__") and _is_numpys(getattr(value, "dtype", None))):
+    array: ArraySource
+    if _is_array(value):
+        array = value
+    else:
         try:
-            value = np.asarray(value)
+            array = np.asarray(value)
         except ValueError as error:
             raise ValueError(f"{what} cannot be made an array: {error}.") from error
-    if np.dtype(value.dtype).kind not in "fiub":
-        raise TypeError(f"{what} must hold real numbers, received dtype {value.dtype}. Use {what}.astype('float32').")
-    if not value.shape:
-        raise ValueError(f"{what} must be an array of samples, received the single number {value!r}.")
-    if value.shape[0] == 0:
-        raise ValueError(f"{what} is empty: expected at least one sample, received shape {tuple(value.shape)}.")
-    return value
+    if np.dtype(array.dtype).kind not in "fiub":
+        raise TypeError(f"{what} must hold real numbers, received dtype {array.dtype}. Use {what}.astype('float32').")
+    if not array.shape:
+        raise ValueError(f"{what} must be an array of samples, received the single number {array!r}.")
+    if array.shape[0] == 0:
+        raise ValueError(f"{what} is empty: expected at least one sample, received shape {tuple(array.shape)}.")
+    return array
 
 
-def _is_numpys(dtype: object) -> bool:
-    """Whether NumPy knows this dtype; another library's array has its own and goes through np.asarray."""
+def _is_array(value: object) -> TypeGuard[ArraySource]:
+    """Whether it has shape, slices, and a dtype that NumPy knows: another library's array may have a dtype of its own."""
+    dtype = getattr(value, "dtype", None)
+    if dtype is None or not hasattr(value, "shape") or not hasattr(value, "__getitem__"):
+        return False
     try:
-        return dtype is not None and np.dtype(dtype) is not None  # type: ignore[call-overload]
+        return np.dtype(dtype) is not None
     except TypeError:
         return False
 
 
-def check_input(x: Any, expected: Shape, model: str, what: str = "x") -> Any:
+def check_input(x: Samples | None, expected: Shape, model: str, what: str = "x") -> ArraySource:
     """x as an array of samples of the expected shape; a ValueError that names the fix where it is not."""
     x = check_array(x, what)
     received = tuple(x.shape[1:])
@@ -214,7 +221,7 @@ def _batch(shape: Shape) -> str:
     return f"(n, {', '.join(map(str, shape))})" if shape else "(n,)"
 
 
-def check_weights(sample_weight: Any, n: int) -> Array | None:
+def check_weights(sample_weight: Samples | None, n: int) -> Array | None:
     """One finite weight ≥ 0 a sample, as float64 (n,)."""
     if sample_weight is None:
         return None
@@ -241,7 +248,7 @@ def class_weights(class_weight: Mapping[int, float], y: Array) -> Array:
     return weights
 
 
-def check_lengths(**arrays: Any) -> None:
+def check_lengths(**arrays: ArraySource | None) -> None:
     """Raise a ValueError where the arrays do not hold the same number of samples."""
     lengths = {name: array.shape[0] for name, array in arrays.items() if array is not None}
     if len(set(lengths.values())) > 1:

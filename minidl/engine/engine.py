@@ -1,9 +1,9 @@
 """What a model runs on: made when it is first needed, and anew where the model's layers have changed."""
 
-from typing import Any
+from collections.abc import Iterator
 
-from ..layers import Stack
-from ..layers.stack import home, outermost
+from ..contracts import ModelLike, StackedLayer, StackLike
+from ..layers.stack import home, outermost, owner, runs_in_order, settle
 from .plan import Plan
 from .runner import Runner
 from .vector import Parameters, Slots
@@ -14,55 +14,66 @@ class Engine:
     copied: a copy of the model gets its own."""
 
     def __init__(self) -> None:
-        self._seen: tuple[Any, ...] = ()
-        self._kept: list[Any] = []  # what was seen, so that no other object has the same id
+        self._seen: tuple[object, ...] = ()
+        self._kept: list[object] = []  # what was seen, so that no other object has the same id
         self._runner: Runner | None = None
         self.parameters: Parameters | None = None
         self._slots: Slots | None = None
 
-    def runner(self, model: Any) -> Runner:
+    def runner(self, model: ModelLike) -> Runner:
         """Its steps share the layers' parameters, and follow their settings."""
-        leaves = list(model.leaves())
+        leaves = [(address, layer, dict(layer.params)) for address, layer in model.leaves()]
         seen = (
             id(model.loss),
-            *((address, id(layer), id(layer.params), getattr(layer, "activation", None)) for address, layer in leaves),
+            *((address, id(layer), getattr(layer, "activation", None)) for address, layer, _ in leaves),
+            *((name, id(value)) for _, _, params in leaves for name, value in params.items()),
         )
         if self._runner is None or seen != self._seen:
+            if not runs_in_order(model):
+                raise TypeError(
+                    f"{model} has a forward or a backward of its own, which only a model around it would call: put it into "
+                    "one, Sequential([…])."
+                )
             plan = Plan(model.layers, model.loss, model.fuse)
             self._runner = Runner(model, plan, [metric for _, metric in model.metrics], model.dtype)
-            self._seen, self._kept = seen, [model.loss, *((layer, layer.params) for _, layer in leaves)]
+            self._seen, self._kept = seen, [model.loss, leaves]
         return self._runner
 
     def forget(self) -> None:
         """Make all anew: the layers, the loss or the metrics are others. The optimizer keeps its state."""
         self._runner = self.parameters = self._slots = None
 
-    def gather(self, model: Any) -> Parameters | None:
+    def gather(self, model: ModelLike) -> Parameters | None:
         """Bring the parameters into one vector, where all layers are built, and are this model's own."""
-        if not model.built or not all(outermost(layer) is model for _, layer in model.leaves()):
+        if not model.built or outermost(model) is not model or any(foreign(model)):
             return None
         return self._parameters(model)
 
-    def train(self, model: Any) -> Parameters:
+    def train(self, model: ModelLike) -> Parameters:
         """The parameters, to be changed by training steps. Raises ValueError where this model does not own all layers."""
         check_owner(model)
         return self._parameters(model)
 
-    def _parameters(self, model: Any) -> Parameters:
+    def _parameters(self, model: ModelLike) -> Parameters:
         if self.parameters is None or not self.parameters.hold():
             self.parameters, self._slots, self._runner = Parameters(model, model.dtype), None, None
         return self.parameters
 
-    def slots(self, model: Any) -> Slots:
+    def slots(self, model: ModelLike) -> Slots:
         """The state of its optimizer."""
         assert self.parameters is not None
+        assert model.optimizer is not None
         if self._slots is None or not self._slots.hold(model.optimizer):
             self._slots = Slots(model.optimizer, self.parameters.layout, model.dtype)
         return self._slots
 
 
-def check_owner(model: Any) -> None:
+def check_owner(model: ModelLike) -> None:
     """Raise a ValueError, with what to do, where another model trains some of this one's layers."""
+    for stack in model.stacks():
+        for layer in stack.layers:
+            if home(layer) is None:  # the model that it was taken from is gone, or was only a list of layers
+                settle(layer, stack)
     around = outermost(model)
     if around is not model and getattr(around, "optimizer", None) is not None:
         raise ValueError(f"{model} is a part of {around}, which trains its layers: call {around.name}.fit instead.")
@@ -71,18 +82,20 @@ def check_owner(model: Any) -> None:
         raise ValueError(
             f"{model} has nothing but layers of {outermost(model.layers[0])}, and can only predict. {copy}"
         )
-    for address, layer in model.leaves():
-        holders = []
-        above: Stack | None = home(layer)
-        while above is not None:
-            holders.append(above)
-            above = home(above)
-        if not any(holder is model for holder in holders):
-            raise ValueError(
-                f"{model} can only predict: its layer {address!r} now belongs to {holders[-1]}, which trains it. {copy}"
-            )
+    for layer in foreign(model):
+        raise ValueError(
+            f"{model} can only predict: its layer {layer.name!r} now belongs to {outermost(layer)}, which trains it. {copy}"
+        )
 
 
-def is_view(model: Any) -> bool:
+def foreign(model: StackLike) -> Iterator[StackedLayer]:
+    """The layers within that stand in another stack than the one that lists them."""
+    for stack in model.stacks():
+        for layer in stack.layers:
+            if owner(layer) is not stack:
+                yield layer
+
+
+def is_view(model: ModelLike) -> bool:
     """Whether all of its layers stand in other models, from which it has taken them."""
     return bool(model.layers) and all(home(layer) not in (None, model) for layer in model.layers)

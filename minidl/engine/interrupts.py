@@ -6,8 +6,9 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 from types import FrameType, TracebackType
-from typing import Any, ClassVar
+from typing import ClassVar
 
 SIGINT = int(signal.SIGINT)
 
@@ -31,7 +32,7 @@ class Uninterrupted:
         self.patience = patience
         self.asked = False
         self._came: tuple[float, int, FrameType | None] | None = None
-        self._before: Any = None
+        self._before: Callable[[int, FrameType | None], object] | None = None
         self._thread = threading.get_ident()
 
     def __enter__(self) -> "Uninterrupted":
@@ -50,7 +51,7 @@ class Uninterrupted:
         if self._came is None:
             self._came = (time.monotonic(), number, frame)
             self.asked = self._before is signal.default_int_handler
-        elif time.monotonic() - self._came[0] > self.patience:
+        elif self._before is not None and time.monotonic() - self._came[0] > self.patience:
             self._before(number, frame)
 
     def __exit__(

@@ -5,11 +5,11 @@
 
 import copy
 from collections.abc import Callable, Collection, Sequence
-from typing import Any
 
 from .. import losses
-from ..contracts import Array, Cache, Gradients, LossLike
+from ..contracts import Array, Cache, Gradients, LossLike, StackedLayer
 from ..layers import Activation, Dense, Stack
+from ..layers.stack import runs_in_order
 from ..ops.random import RandomKey
 from . import steps
 
@@ -23,7 +23,7 @@ class Plan:
     Attributes: draws: whether a step may draw random numbers, and so needs a key.
     """
 
-    def __init__(self, layers: Sequence[Any], loss: LossLike | None, fuse: bool) -> None:
+    def __init__(self, layers: Sequence[StackedLayer], loss: LossLike | None, fuse: bool) -> None:
         layers, self.loss, self._softmax = on_logits(layers, loss)
         self.steps = steps.steps_of(layers, fuse)
         self.draws = any(step.draws for step in self.steps)
@@ -52,21 +52,21 @@ class Plan:
 
 
 def on_logits(
-    layers: Sequence[Any], loss: LossLike | None
-) -> tuple[list[Any], LossLike | None, Callable[[Array], Array] | None]:
+    layers: Sequence[StackedLayer], loss: LossLike | None
+) -> tuple[list[StackedLayer], LossLike | None, Callable[[Array], Array] | None]:
     """(layers, loss, softmax or None): a softmax that meets a crossentropy becomes one stable computation on the logits.
 
     The last layer becomes its twin without the softmax, which shares its parameters, and the loss that of logits. Apart, the
     two lose everything where the softmax has rounded to 0 or 1.
     """
     last, logits_loss = layers[-1], losses.on_logits(loss)
-    if logits_loss is not None and isinstance(last, Stack) and type(last).forward is Stack.forward:
+    if logits_loss is not None and isinstance(last, Stack) and runs_in_order(last):
         inner, changed, softmax = on_logits(last.layers, loss)
         if softmax is not None:
-            twin = copy.copy(last)
-            twin.layers = inner
-            return [*layers[:-1], twin], changed, softmax
-    elif logits_loss is not None and type(last) in (Activation, Dense) and last.activation == "softmax":
+            stack = copy.copy(last)
+            stack.layers = inner
+            return [*layers[:-1], stack], changed, softmax
+    elif logits_loss is not None and (type(last) is Activation or type(last) is Dense) and last.activation == "softmax":
         twin = copy.copy(last)
         twin.activation = "linear"
         return [*layers[:-1], twin], logits_loss, last.ops.softmax_forward

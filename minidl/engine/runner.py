@@ -13,8 +13,7 @@ from typing import NamedTuple, TypeAlias, TypeVar
 import numpy as np
 
 from .. import backprop
-from ..contracts import Array, Cache, DType, Metric
-from ..layers import Stack
+from ..contracts import Array, Cache, DType, Metric, StackLike
 from ..ops.random import RandomKey
 from ..tracing import Recorder
 from .data import Data, Where, all_finite, part, sample_count
@@ -57,7 +56,7 @@ Result: TypeAlias = tuple[
 ]  # of a shard, or of several; without a gradient where a loss is not finite
 
 
-def work(stack: Stack) -> int:
+def work(stack: StackLike) -> int:
     """About how many multiplications forward takes for one sample: each parameter is used once at every place of the output."""
     total = 0
     for _, layer in stack.leaves():
@@ -95,7 +94,7 @@ class Runner:
     model's.
     """
 
-    def __init__(self, stack: Stack, plan: Plan, metrics: Sequence[Metric], dtype: DType) -> None:
+    def __init__(self, stack: StackLike, plan: Plan, metrics: Sequence[Metric], dtype: DType) -> None:
         self.stack, self.plan, self.metrics, self.dtype = stack, plan, metrics, dtype
         self.layout = Layout(stack)
         self.work = work(stack)
@@ -193,7 +192,7 @@ class Runner:
         """Go through the batch once more, layer by layer, to the first output that is not finite."""
         found: list[tuple[int, str]] = []
         for start, stop in cuts:
-            layers = [Recorder(layer, layer.name) for layer in self.stack.layers]
+            layers = [Recorder(layer, backprop.name_of(layer, i)) for i, layer in enumerate(self.stack.layers)]
             rng = None if key is None else RandomKey(key, start)
             with np.errstate(all="ignore"):
                 backprop.forward(

@@ -9,12 +9,13 @@ fused step is for exactly our layers: a subclass may compute something else.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeGuard, TypeVar
 
 import numpy as np
 
-from ..contracts import Array, Cache, Gradients, LayerLike, Pair, Shape
-from ..layers import Activation, Conv2D, Dense, Dropout, Flatten, MaxPooling2D, Rescaling, Residual, Stack
+from ..contracts import Array, Cache, Gradients, Pair, Shape, StackedLayer
+from ..layers import Activation, Conv2D, Dense, Dropout, Flatten, Layer, MaxPooling2D, Rescaling, Residual, Stack
+from ..layers.stack import runs_in_order
 from ..ops import kernels
 from ..ops.geometry import pad_images
 from ..ops.kernels.convolution import col2im, im2col, tiles
@@ -29,7 +30,7 @@ from ..ops.kernels.fused import (
 )
 from ..ops.random import RandomKey
 
-NOT_NEEDED = np.empty(0)  # in the place of a dx that nobody will read
+NOT_NEEDED: Array = np.empty(0)  # in the place of a dx that nobody will read
 DRAWS_NOTHING = (Activation, Conv2D, Dense, Flatten, MaxPooling2D, Rescaling)
 FEW_CHANNELS = 4  # grey or coloured images: too few for vectors along the channels
 
@@ -59,7 +60,9 @@ class LayerStep:
     whose steps these are, from which their random numbers follow.
     """
 
-    def __init__(self, layers: Sequence[Any], addresses: Sequence[str], places: Sequence[tuple[int, ...]]) -> None:
+    def __init__(
+        self, layers: Sequence[StackedLayer], addresses: Sequence[str], places: Sequence[tuple[int, ...]]
+    ) -> None:
         self.layers = list(layers)
         self.layer = layers[0]
         self.address = addresses[0]
@@ -67,7 +70,7 @@ class LayerStep:
         self.kernel, self.bias = f"{self.address}/kernel", f"{self.address}/bias"
 
     @classmethod
-    def takes(cls, layers: Sequence[Any]) -> int:
+    def takes(cls, layers: Sequence[StackedLayer]) -> int:
         """How many of these layers it can run; 0 where it cannot run the first one."""
         return 1
 
@@ -76,7 +79,7 @@ class LayerStep:
         """Whether it may draw random numbers: those of our layers do not that are in DRAWS_NOTHING."""
         return any(type(layer) not in DRAWS_NOTHING for layer in self.leaves())
 
-    def leaves(self) -> list[LayerLike]:
+    def leaves(self) -> list[StackedLayer]:
         """The layers that hold the parameters."""
         return self.layers
 
@@ -88,10 +91,10 @@ class LayerStep:
 
     def forward(self, x: Array, training: bool, rng: RandomKey | None) -> tuple[Array, Cache]:
         y, cache = _pair(self.layer.forward(x, training=training, rng=rng), self.address, "forward", "(y, cache)")
-        if np.shape(y) != (len(x), *self.layer.output_shape):
+        expected = (len(x), *(self.layer.output_shape or ()))
+        if np.shape(y) != expected:
             raise ValueError(
-                f"layer {self.address!r}: forward must return shape {(len(x), *self.layer.output_shape)}, as its build "
-                f"said, received {np.shape(y)}."
+                f"layer {self.address!r}: forward must return shape {expected}, as its build said, received {np.shape(y)}."
             )
         return np.ascontiguousarray(y, x.dtype), cache
 
@@ -109,17 +112,17 @@ class LayerStep:
                 f"layer {self.address!r}: backward must return a gradient of each parameter's shape, {expected}, "
                 f"received {received}."
             )
-        if np.shape(dx) != (len(dy), *self.layer.input_shape):
+        x_shape = (len(dy), *(self.layer.input_shape or ()))
+        if np.shape(dx) != x_shape:
             raise ValueError(
-                f"layer {self.address!r}: backward must return dx of shape {(len(dy), *self.layer.input_shape)}, "
-                f"received {np.shape(dx)}."
+                f"layer {self.address!r}: backward must return dx of shape {x_shape}, received {np.shape(dx)}."
             )
         for name, gradient in own.items():
             grads[f"{self.address}/{name}"][...] = gradient
         return np.array(dx, dy.dtype, order="C")  # a copy: it will be overwritten, and the layer may keep its own
 
 
-def _pair(returned: Any, address: str, method: str, what: str) -> tuple[Any, Any]:
+def _pair(returned: object, address: str, method: str, what: str) -> tuple[Any, Any]:
     """What a layer's method returned, where it is a pair."""
     if not isinstance(returned, tuple) or len(returned) != 2:
         raise TypeError(f"layer {address!r}: {method} must return {what}, received {type(returned).__name__}.")
@@ -129,9 +132,12 @@ def _pair(returned: Any, address: str, method: str, what: str) -> tuple[Any, Any
 class ResidualStep(LayerStep):
     """Both branches of a Residual as steps of their own. Plain twin: Residual."""
 
+    layer: Residual
     fuse: ClassVar[bool] = False
 
-    def __init__(self, layers: Sequence[Any], addresses: Sequence[str], places: Sequence[tuple[int, ...]]) -> None:
+    def __init__(
+        self, layers: Sequence[StackedLayer], addresses: Sequence[str], places: Sequence[tuple[int, ...]]
+    ) -> None:
         super().__init__(layers, addresses, places)
         inner, projection = self.layer.branches()
         self.inner = steps_of(inner, self.fuse, f"{self.address}/")
@@ -140,10 +146,10 @@ class ResidualStep(LayerStep):
         )
 
     @classmethod
-    def takes(cls, layers: Sequence[Any]) -> int:
+    def takes(cls, layers: Sequence[StackedLayer]) -> int:
         return int(type(layers[0]) is Residual)
 
-    def leaves(self) -> list[LayerLike]:
+    def leaves(self) -> list[StackedLayer]:
         return [layer for step in (*self.inner, *self.projection) for layer in step.leaves()]
 
     def forward(self, x: Array, training: bool, rng: RandomKey | None) -> tuple[Array, Cache]:
@@ -164,7 +170,10 @@ class FusedResidualStep(ResidualStep):
     fuse = True
 
 
-def _fusable(layer: Any, kind: type) -> bool:
+Kind = TypeVar("Kind", bound=Layer)
+
+
+def _fusable(layer: StackedLayer, kind: type[Kind]) -> TypeGuard[Kind]:
     """Whether the layer is exactly of this class, and computes with the kernels."""
     return type(layer) is kind and getattr(layer, "ops", None) is kernels
 
@@ -173,7 +182,7 @@ class FlattenStep(LayerStep):
     """Flatten without its copies: between steps nobody else holds the arrays."""
 
     @classmethod
-    def takes(cls, layers: Sequence[Any]) -> int:
+    def takes(cls, layers: Sequence[StackedLayer]) -> int:
         return int(_fusable(layers[0], Flatten))
 
     def forward(self, x: Array, training: bool, rng: RandomKey | None) -> tuple[Array, Cache]:
@@ -186,8 +195,10 @@ class FlattenStep(LayerStep):
 class DropoutStep(LayerStep):
     """Dropout that keeps its mask for backward, as a byte an entry, and copies nothing outside training. Plain twin: Dropout."""
 
+    layer: Dropout
+
     @classmethod
-    def takes(cls, layers: Sequence[Any]) -> int:
+    def takes(cls, layers: Sequence[StackedLayer]) -> int:
         return int(_fusable(layers[0], Dropout))
 
     def forward(self, x: Array, training: bool, rng: RandomKey | None) -> tuple[Array, Cache]:
@@ -204,11 +215,11 @@ class DropoutStep(LayerStep):
         return dy
 
 
-def _simple(layer: Any) -> bool:
+def _simple(layer: Dense | Conv2D) -> bool:
     return layer.activation in ("linear", "relu")
 
 
-def _relu_backward(layer: Any, dy: Array, y: Array) -> Array:
+def _relu_backward(layer: Dense | Conv2D, dy: Array, y: Array) -> Array:
     """dz, in the place of dy."""
     if layer.activation == "relu":
         flat = dy.reshape(-1)
@@ -216,17 +227,18 @@ def _relu_backward(layer: Any, dy: Array, y: Array) -> Array:
     return dy
 
 
-def _bias(layer: Any, size: int) -> Array:
+def _bias(layer: Dense | Conv2D, size: int) -> Array:
     """The layer's bias, or zeros where it has none."""
-    bias: Array = layer.params["bias"] if layer.use_bias else np.zeros(size, layer.params["kernel"].dtype)
-    return bias
+    return layer.params["bias"] if layer.use_bias else np.zeros(size, layer.params["kernel"].dtype)
 
 
 class DenseStep(LayerStep):
     """Dense with its bias and ReLU in one pass. Plain twin: Dense."""
 
+    layer: Dense
+
     @classmethod
-    def takes(cls, layers: Sequence[Any]) -> int:
+    def takes(cls, layers: Sequence[StackedLayer]) -> int:
         return int(_fusable(layers[0], Dense) and _simple(layers[0]))
 
     def forward(self, x: Array, training: bool, rng: RandomKey | None) -> tuple[Array, Cache]:
@@ -248,8 +260,10 @@ class DenseStep(LayerStep):
 class ConvStep(LayerStep):
     """Conv2D with its bias and ReLU in one pass after each tile's matrix product. Plain twin: Conv2D."""
 
+    layer: Conv2D
+
     @classmethod
-    def takes(cls, layers: Sequence[Any]) -> int:
+    def takes(cls, layers: Sequence[StackedLayer]) -> int:
         return int(_fusable(layers[0], Conv2D) and _simple(layers[0]))
 
     def forward(self, x: Array, training: bool, rng: RandomKey | None) -> tuple[Array, Cache]:
@@ -275,12 +289,11 @@ class ConvStep(LayerStep):
                 col2im(rows @ matrix.T, dx[tile], layer.kernel_size, layer.strides, output)
         if layer.use_bias:
             dz.sum(axis=(0, 1, 2), out=grads[self.bias])
-        return _inner(dx, offset, layer.input_shape) if need_dx else dx
+        return _inner(dx, offset, layer.input_shape or ()) if need_dx else dx
 
     def _matrix(self) -> Array:
         """The kernel as a matrix (KH · KW · C, F)."""
-        matrix: Array = self.layer.params["kernel"].reshape(-1, self.layer.filters)
-        return matrix
+        return self.layer.params["kernel"].reshape(-1, self.layer.filters)
 
     def _columns(self, images: Array, output: Pair) -> Array:
         """Every window of some images as a row, (n · OH · OW, KH · KW · C)."""
@@ -292,14 +305,18 @@ class ConvStep(LayerStep):
 class ConvPoolStep(LayerStep):
     """Conv2D with its bias and ReLU, and the 2×2 MaxPooling2D after it, in one pass. Plain twin: the two layers."""
 
+    layer: Conv2D
+
     @classmethod
-    def takes(cls, layers: Sequence[Any]) -> int:
+    def takes(cls, layers: Sequence[StackedLayer]) -> int:
         """Two, in the usual case: 2×2 pooling in float32."""
-        if not (len(layers) > 1 and _fusable(layers[0], Conv2D) and _fusable(layers[1], MaxPooling2D)):
+        if len(layers) < 2:
             return 0
         conv, pool = layers[:2]
         fits = (
-            _simple(conv)
+            _fusable(conv, Conv2D)
+            and _fusable(pool, MaxPooling2D)
+            and _simple(conv)
             and conv.strides == (1, 1)
             and conv.params["kernel"].dtype == np.float32
             and pool.pool_size == pool.strides == (2, 2)
@@ -327,8 +344,8 @@ class ConvPoolStep(LayerStep):
             dby_filter, dbias = np.zeros_like(by_filter), np.zeros(filters, dy.dtype)
             dx = np.zeros_like(x)
             conv_pool_backward(dy, index, x, by_filter, dx, dby_filter, dbias)
-            dx = _inner(dx, offset, layer.input_shape)
-            dkernel = np.moveaxis(dby_filter.reshape(filters, height, width, -1), 0, 3)
+            dx = _inner(dx, offset, layer.input_shape or ())
+            dkernel: Array = np.moveaxis(dby_filter.reshape(filters, height, width, -1), 0, 3)
         else:
             dmatrix, dbias = np.zeros((height, run, index.shape[3]), dy.dtype), np.zeros(index.shape[3], dy.dtype)
             by_lanes = conv_pool_dkernel_narrow if narrow(width, x.shape[3]) else conv_pool_dkernel
@@ -358,7 +375,7 @@ FUSED: tuple[type[LayerStep], ...] = (
 )
 
 
-def steps_of(layers: Sequence[Any], fuse: bool, address: str = "", start: int = 0) -> list[LayerStep]:
+def steps_of(layers: Sequence[StackedLayer], fuse: bool, address: str = "", start: int = 0) -> list[LayerStep]:
     """The steps that run these layers, fused ones where there are any.
 
     address: what stands before the layers' names. start: the place of the first one.
@@ -376,15 +393,12 @@ def steps_of(layers: Sequence[Any], fuse: bool, address: str = "", start: int = 
 
 
 def _flattened(
-    layers: Sequence[Any], address: str, start: int, above: tuple[int, ...]
-) -> Iterator[tuple[Any, str, tuple[int, ...]]]:
+    layers: Sequence[StackedLayer], address: str, start: int, above: tuple[int, ...]
+) -> Iterator[tuple[StackedLayer, str, tuple[int, ...]]]:
     """(layer, address, path of places) of each, where a stack that does nothing but run its layers is replaced by these."""
     for place, layer in enumerate(layers, start):
         own = f"{address}{layer.name}"
-        plain = isinstance(layer, Stack) and all(
-            getattr(type(layer), method) is getattr(Stack, method) for method in ("forward", "backward")
-        )
-        if plain:
+        if isinstance(layer, Stack) and runs_in_order(layer):
             yield from _flattened(layer.layers, f"{own}/", 0, (*above, place))
         else:
             yield layer, own, (*above, place)

@@ -1,12 +1,12 @@
 """All parameters of a model in one vector, and so its gradients and its optimizer's state; what layers hold are named views."""
 
 from collections.abc import Collection, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from ..contracts import Array, DType, LayerLike, Shape
-from ..layers.stack import Stack
+from ..contracts import Array, DType, Shape, StackedLayer, StackLike
+from ..layers.rebinding import rebind
 from ..optimizers import Optimizer
 
 Range = tuple[int, int]  # of a vector: from …, to …
@@ -27,7 +27,7 @@ class Layout:
     Raises ValueError where two parameters share memory in another way than being the same array.
     """
 
-    def __init__(self, stack: Stack) -> None:
+    def __init__(self, stack: StackLike) -> None:
         self.ties = stack.ties()
         self.places: dict[str, Place] = {}
         self.size = 0
@@ -88,38 +88,42 @@ class Parameters:
     Raises what Layout does.
     """
 
-    def __init__(self, stack: Stack, dtype: DType) -> None:
+    def __init__(self, stack: StackLike, dtype: DType) -> None:
         self.layout = Layout(stack)
         self.vector = np.zeros(self.layout.size, dtype)
-        self._views: list[tuple[LayerLike, str, Array]] = []
+        self._tied = {*self.layout.ties, *self.layout.ties.values()}
+        self._views: list[tuple[StackedLayer, dict[str, tuple[str, Array]]]] = []  # layer → name → (address, view)
         views = self.layout.views(self.vector)
         for address, layer in stack.leaves():
-            for name in list(layer.params):
-                own = f"{address}/{name}"
-                self._views.append((layer, name, views[self.layout.ties.get(own, own)]))
-        for layer, name, view in self._views:
-            _put(layer, name, view)
+            own = {name: f"{address}/{name}" for name in layer.params}
+            self._views.append((layer, {name: (at, views[self.layout.ties.get(at, at)]) for name, at in own.items()}))
+        for layer, held in self._views:
+            for name, (_, view) in held.items():
+                _put(layer, name, view)
 
     def hold(self) -> bool:
         """Take over what the layers have in the place of a view, as when a layer has set its params anew; False where these are
-        no longer of the same names and shapes."""
-        for layer, name, view in self._views:
-            value = layer.params.get(name)
-            if value is not view:
-                if value is None or np.shape(value) != view.shape:
-                    return False
-                _put(layer, name, view)
+        no longer of the same names, shapes or ties."""
+        for layer, held in self._views:
+            params = layer.params
+            if params.keys() != held.keys():
+                return False
+            for name, (address, view) in held.items():
+                if params[name] is not view:
+                    if not self._stands_alone(address, params[name], view.shape):
+                        return False
+                    _put(layer, name, view)
         return True
 
+    def _stands_alone(self, address: str, value: Array, shape: Shape) -> bool:
+        """Whether the array at this address changes nothing but a parameter's values: no tie is made by it, and none undone."""
+        return np.shape(value) == shape and address not in self._tied and not np.may_share_memory(value, self.vector)
 
-def _put(layer: Any, name: str, view: Array) -> None:
-    """Copy a parameter into the view, and let the layer have that instead, under every name by which it knows the array."""
-    value = layer.params[name]
-    view[...] = value
-    layer.params = {**layer.params, name: view}
-    for key, other in list(vars(layer).items()):
-        if other is value:
-            setattr(layer, key, view)
+
+def _put(layer: StackedLayer, name: str, view: Array) -> None:
+    """Copy a parameter into the view, and let the layer have that instead."""
+    view[...] = layer.params[name]
+    rebind(layer, name, view)
 
 
 class Gradient:

@@ -2,7 +2,7 @@
 
 from .activation import Activation
 from .base import Layer
-from .convolutional import Conv2D, MaxPooling2D
+from .convolutional import Conv2D, MaxPooling2D, ZeroPadding2D
 from .core import Dense, Flatten, Input, Rescaling
 from .dropout import Dropout
 from .residual import Residual
@@ -20,4 +20,5 @@ __all__ = [
     "Rescaling",
     "Residual",
     "Stack",
+    "ZeroPadding2D",
 ]

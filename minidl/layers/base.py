@@ -1,11 +1,13 @@
 """The contract that every layer keeps: nothing is hidden between forward and backward."""
 
+from collections.abc import Sequence
 from typing import Any, TypedDict
 
 import numpy as np
+import numpy.typing as npt
 
 from ..checks import check_name, check_shape
-from ..contracts import Array, Cache, Config, DType, Gradients, Operations, Shape
+from ..contracts import Array, Cache, Config, DType, Gradients, Operations, Shape, StackLike
 from ..home import Home
 from ..initializers import name_of
 from ..ops import OPERATIONS, kernels, set_name
@@ -61,7 +63,7 @@ class Layer:
         self.input_shape = None if input_shape is None else check_shape(input_shape, f"{self} input_shape")
         self.output_shape: Shape | None = None
         self.trainable = bool(trainable)
-        self.home: Home[Any] | None = None
+        self.home: Home[StackLike] | None = None
         self.params: dict[str, Array] = {}
         self.state: dict[str, Array] = {}
         self.ops: Operations = kernels
@@ -99,18 +101,27 @@ class Layer:
         found = settings(self, without=("input_shape", "input_dim", "trainable"))
         return {key: name_of(value) for key, value in found.items()}
 
-    def __getstate__(self) -> dict[str, Any]:
-        """What copy and pickle take of a layer: all but the module of its operations, of which they get the name."""
-        return {**vars(self), "ops": set_name(self.ops)}
+    def __getstate__(self) -> dict[str, object]:
+        """What copy and pickle take of a layer: all but the module of its operations, of which they get the name.
+
+        Which attributes are parameters or state by another name they are told, because joblib does not know one array twice.
+        """
+        names = {id(value): name for name, value in (*self.params.items(), *self.state.items())}
+        aliases = {key: names[id(value)] for key, value in vars(self).items() if id(value) in names}
+        return {**vars(self), "ops": set_name(self.ops), "_aliases": aliases}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        state = dict(state)
+        aliases = state.pop("_aliases")
         vars(self).update(state, ops=OPERATIONS[state["ops"]])
+        for key, name in aliases.items():
+            setattr(self, key, self.params[name] if name in self.params else self.state[name])
 
     def get_weights(self) -> list[Array]:
         """Copies of the parameters, in the order of ``params``, and then of the state."""
         return [value.copy() for value in {**self.params, **self.state}.values()]
 
-    def set_weights(self, weights: list[Array]) -> None:
+    def set_weights(self, weights: Sequence[npt.ArrayLike]) -> None:
         """Copy the arrays into the parameters and the state, in the order of ``get_weights``.
 
         Raises ValueError, and changes nothing, where their number or a shape differs.
@@ -122,7 +133,7 @@ class Layer:
         return sum(value.size for value in {**self.params, **self.state}.values())
 
 
-def copy_weights(targets: list[tuple[str, Array]], weights: list[Array], owner: str) -> None:
+def copy_weights(targets: list[tuple[str, Array]], weights: Sequence[npt.ArrayLike], owner: str) -> None:
     """Copy the arrays into the targets (address, array), in order; where anything does not fit, change nothing."""
     sources = [np.asarray(weight) for weight in weights]
     if len(sources) != len(targets):

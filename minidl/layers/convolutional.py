@@ -1,11 +1,11 @@
-"""The layers that slide a window over images: Conv2D and MaxPooling2D. Images are (height, width, channels), as in Keras."""
+"""The layers of images: Conv2D, MaxPooling2D and ZeroPadding2D. Images are (height, width, channels), as in Keras."""
 
 from typing import Unpack
 
 import numpy as np
 
 from .. import initializers
-from ..checks import check_choice, check_pair, check_positive
+from ..checks import check_choice, check_frame, check_pair, check_positive
 from ..contracts import Array, DType, Gradients, Initializer, Pair, Shape
 from ..initializers import allocate
 from ..ops.geometry import window_output
@@ -141,3 +141,31 @@ class MaxPooling2D(Layer):
         index, x_shape = cache
         dx = self.ops.max_pool2d_backward(dy, index, x_shape, self.pool_size, self.strides, self.padding)
         return dx, {}
+
+
+class ZeroPadding2D(Layer):
+    """Put a frame of zeros around each image.
+
+    Forward:  y[n, top + i, left + j, c] = x[n, i, j, c], and 0 in the frame.
+    Backward: dx[n, i, j, c] = dy[n, top + i, left + j, c].
+
+    Arguments: padding: how many rows above and below, and how many columns left and right: ((top, bottom), (left, right)), or a
+    pair (height, width) for both sides alike, or an integer for all four.
+
+    Input shape: (H, W, C). Output shape: (top + H + bottom, left + W + right, C).
+    """
+
+    def __init__(self, padding: int | Pair | tuple[Pair, Pair] = (1, 1), **common: Unpack[LayerSettings]) -> None:
+        super().__init__(**common)
+        self.padding = check_frame(padding, f"{self} padding")
+
+    def build(self, input_shape: Shape, rng: np.random.Generator, dtype: DType) -> Shape:
+        _check_images(self, input_shape, (1, 1), "valid")
+        (top, bottom), (left, right) = self.padding
+        return top + input_shape[0] + bottom, left + input_shape[1] + right, input_shape[2]
+
+    def forward(self, x: Array, *, training: bool = False, rng: RandomKey | None = None) -> tuple[Array, None]:
+        return self.ops.zero_pad2d_forward(x, *self.padding), None
+
+    def backward(self, dy: Array, cache: None) -> tuple[Array, Gradients]:
+        return self.ops.zero_pad2d_backward(dy, *self.padding), {}

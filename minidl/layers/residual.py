@@ -1,15 +1,15 @@
 """Residual: layers whose input is added to their output, so that they have to learn the difference alone."""
 
 from collections.abc import Sequence
-from typing import Any, Unpack
+from typing import Unpack
 
 import numpy as np
 
 from .. import backprop
-from ..contracts import Array, Cache, Config, DType, Gradients, Shape
+from ..contracts import Array, Cache, Config, DType, Gradients, LayerLike, Shape, StackedLayer
 from ..ops.random import RandomKey
 from .base import LayerSettings
-from .stack import Stack, build_layer
+from .stack import Stack, build_layer, owner
 
 
 class Residual(Stack):
@@ -23,7 +23,9 @@ class Residual(Stack):
     Input shape: what f takes. Output shape: what f gives. ``layers`` holds those of f, and then the projection.
     """
 
-    def __init__(self, layers: Sequence[Any], projection: Any = None, **common: Unpack[LayerSettings]) -> None:
+    def __init__(
+        self, layers: Sequence[LayerLike], projection: LayerLike | None = None, **common: Unpack[LayerSettings]
+    ) -> None:
         self.projected = False
         super().__init__(layers, **common)
         if not self.layers:
@@ -33,7 +35,7 @@ class Residual(Stack):
             self.add(projection)
         self._count = len(self.layers)
 
-    def branches(self) -> tuple[list[Any], Any]:
+    def branches(self) -> tuple[list[StackedLayer], StackedLayer | None]:
         """The layers of f, and the projection or None."""
         if len(self.layers) != self._count:
             raise ValueError(f"{self} cannot take or lose layers once it is made: make a new one.")
@@ -60,6 +62,14 @@ class Residual(Stack):
     def get_config(self) -> Config:
         layers, projection = self.branches()
         return {"layers": layers, "projection": projection, "name": self.name}
+
+    def add_again(self) -> None:
+        layers, projection = self.branches()
+        if any(owner(layer) is not self for layer in self.layers):
+            raise ValueError(f"{self} cannot take or lose layers once it is made: make a new one.")
+        for layer in (*layers, projection):
+            if isinstance(layer, Stack):
+                layer.add_again()
 
     def _next_input_shape(self) -> Shape | None:
         return self.input_shape if self.projected else self.output_shape

@@ -2,19 +2,23 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any, Unpack
+from typing import Any, TypeGuard, Unpack
 
 import numpy as np
+import numpy.typing as npt
 
 from .. import backprop
 from ..checks import check_name, check_shape
-from ..contracts import Array, Cache, DType, Gradients, Operations, Shape
+from ..contracts import Array, Cache, DType, Gradients, LayerLike, Operations, Shape, StackedLayer, StackLike
 from ..home import Home
 from ..ops import OPERATIONS, set_name
 from ..ops.random import RandomKey
 from ..utils.lookup import by_name
 from .base import Layer, LayerSettings, copy_weights
 from .core import Input
+from .rebinding import rebind
+
+PARTS = ("params", "build", "forward", "backward")  # of a layer; all else a stack can do without, or gives it
 
 
 class Stack(Layer):
@@ -24,8 +28,8 @@ class Stack(Layer):
     ``ops``, is set on all layers within.
     """
 
-    def __init__(self, layers: Sequence[Any] = (), **common: Unpack[LayerSettings]) -> None:
-        self.layers: list[Any] = []
+    def __init__(self, layers: Sequence[LayerLike] = (), **common: Unpack[LayerSettings]) -> None:
+        self.layers: list[StackedLayer] = []
         super().__init__(**common)
         if not isinstance(layers, Sequence):
             raise TypeError(f"{self} layers must be a list of layers, received {layers!r}.")
@@ -43,10 +47,10 @@ class Stack(Layer):
         return self._with_ties(*backprop.backward(self.layers, dy, cache))
 
     def _with_ties(self, dx: Array, gradients: Gradients) -> tuple[Array, Gradients]:
-        """The same, with one gradient for each array, however many layers have it as their parameter."""
+        """The same in the order of ``params``, with one gradient for each array, however many layers have it."""
         for address, first in self.ties().items():
             gradients[first] = gradients[first] + gradients.pop(address)
-        return dx, gradients
+        return dx, {address: gradients[address] for address in self.params if address in gradients} | gradients
 
     def build(
         self, input_shape: Sequence[int | None], rng: np.random.Generator | None = None, dtype: DType | None = None
@@ -99,17 +103,22 @@ class Stack(Layer):
 
     # --------------------------------------------------------------------------------------------------------- adding
 
-    def add(self, layer: Any) -> None:
+    def add(self, layer: LayerLike) -> None:
         """Put a layer on top: one of ours, a stack, or any object with params, build, forward and backward.
 
         A layer that is built keeps its weights. Raises TypeError for something else, ValueError where it does not fit the
         layers below or its name is taken; the stack is then as it was.
         """
-        missing = [part for part in ("params", "build", "forward", "backward") if not hasattr(layer, part)]
-        if isinstance(layer, type) or missing:
+        if not is_layer(layer):
+            missing = [part for part in PARTS if not hasattr(layer, part)]
             raise TypeError(
                 f"{self} add expects a layer, an object with params, build, forward and backward, received {layer!r}"
                 + (", a class: create the layer with (…)." if isinstance(layer, type) else f", without {missing[0]}.")
+            )
+        if not hasattr(layer, "__dict__"):
+            raise TypeError(
+                f"{self} add expects a layer that it can give a name, a home and more, received {layer!r}, whose class has "
+                "__slots__: leave them out."
             )
         if isinstance(layer, Input):
             if self.layers or self.input_shape:
@@ -124,7 +133,8 @@ class Stack(Layer):
             raise ValueError(f"{self} already holds the layer {layer.name!r}: create a new one to add it twice.")
         if not is_built(layer) and home(layer) not in (None, self):
             raise ValueError(f"the layer {layer.name!r} belongs to another model: create a new one for {self}.")
-        given = layer.given_name if isinstance(layer, Stack) else getattr(layer, "name", None)
+        free = home(layer) is None and owner(layer) is not self
+        given = layer.given_name if isinstance(layer, Stack) and free else getattr(layer, "name", None)
         name = check_name(given) if given else self._numbered(layer)
         if any(name == other.name for other in self.layers):
             raise ValueError(f"{self} already has a layer named {name!r}: every layer needs a name of its own.")
@@ -134,7 +144,7 @@ class Stack(Layer):
             raise ValueError(f"layer {name!r}: input_shape={promised} contradicts what comes before it, {shape}.")
         before = getattr(layer, "name", None)
         layer.name = name
-        if home(layer) is None and hasattr(layer, "ops"):
+        if free and hasattr(layer, "ops"):
             layer.ops = self.ops
         if not is_built(layer):
             layer.output_shape = None
@@ -146,23 +156,40 @@ class Stack(Layer):
                 raise
         if not self.layers and shape is not None:
             self.input_shape = shape
-        if home(layer) is None:
-            layer.home = Home(self)
+        if free:
+            settle(layer, self)
         self.layers.append(layer)
+
+    def add_again(self) -> None:
+        """Look whether all layers fit each other, and take in what is new, where a list of layers was changed by hand.
+
+        Raises what ``add`` does; the list is then as it was.
+        """
+        layers, shape = list(self.layers), self.input_shape
+        self.layers.clear()
+        self.input_shape = None if layers and is_built(layers[0]) else shape
+        try:
+            for layer in layers:
+                if isinstance(layer, Stack):
+                    layer.add_again()
+                Stack.add(self, layer)
+        except Exception:
+            self.layers[:], self.input_shape = layers, shape
+            raise
 
     def _next_input_shape(self) -> Shape | None:
         """Of one sample, as the layer that is added next will see it; None where that is not known yet."""
         return self.output_shape
 
-    def _build_next(self, layer: Any, shape: Shape) -> None:
-        """Build the layer that is about to be added, or see that it fits; here, that waits for the whole stack to be built."""
+    def _build_next(self, layer: StackedLayer, shape: Shape) -> None:
+        """Build the layer that is about to be added, or see whether one that is built fits; here, both wait for ``build``."""
 
     @property
     def given_name(self) -> str | None:
         """The name, where the user gave one, and not the library."""
         return self.name
 
-    def _numbered(self, layer: Any) -> str:
+    def _numbered(self, layer: LayerLike) -> str:
         """max_pooling2d, max_pooling2d_1, max_pooling2d_2, …"""
         base = re.sub("(?<=.)([A-Z][a-z]|(?<=[a-z])[A-Z])", r"_\1", type(layer).__name__).lower()
         names = {other.name for other in self.layers}
@@ -173,7 +200,7 @@ class Stack(Layer):
 
     # ----------------------------------------------------------------------------------------------- what stands in it
 
-    def leaves(self, above: str = "") -> Iterator[tuple[str, Any]]:
+    def leaves(self, above: str = "") -> Iterator[tuple[str, StackedLayer]]:
         """(address, layer) of every layer within, however deep, but for the stacks themselves."""
         for layer in self.layers:
             if isinstance(layer, Stack):
@@ -188,7 +215,7 @@ class Stack(Layer):
             if isinstance(layer, Stack):
                 yield from layer.stacks()
 
-    def get_layer(self, name: str | None = None, index: int | None = None) -> Any:
+    def get_layer(self, name: str | None = None, index: int | None = None) -> StackedLayer:
         """The layer of that name, or at that index. Raises ValueError where there is none."""
         if (name is None) == (index is None):
             raise ValueError("get_layer expects either a name or an index.")
@@ -196,7 +223,7 @@ class Stack(Layer):
             if not -len(self.layers) <= index < len(self.layers):
                 raise ValueError(f"{self} has {len(self.layers)} layers, received index {index}.")
             return self.layers[index]
-        return by_name({layer.name: layer for layer in self.layers}, str(name), f"layer in {self}")
+        return by_name({str(layer.name): layer for layer in self.layers}, str(name), f"layer in {self}")
 
     @property
     def params(self) -> dict[str, Array]:
@@ -249,7 +276,7 @@ class Stack(Layer):
         """Copies of all weights, layer by layer: a layer's parameters, and then its state."""
         return [value.copy() for value in self.weights.values()]
 
-    def set_weights(self, weights: Sequence[Any]) -> None:
+    def set_weights(self, weights: Sequence[npt.ArrayLike]) -> None:
         """Copy the arrays into the weights, in the order of get_weights. ValueError, and no change, where they do not fit."""
         copy_weights(list(self.weights.items()), list(weights), str(self))
 
@@ -292,7 +319,7 @@ class Stack(Layer):
             if hasattr(layer, "ops"):  # another one does not call any
                 layer.ops = ops
 
-    def tie(self, ties: Any) -> None:
+    def tie(self, ties: object) -> None:
         """Tie parameters to others: address → that of the one whose array it shares, as ``ties`` gives them.
 
         Raises ValueError where there are no such parameters, or where they differ in shape.
@@ -304,9 +331,9 @@ class Stack(Layer):
             (layer, name), (other, its) = holders[address], holders[first]
             if layer.params[name].shape != other.params[its].shape:
                 raise ValueError(f"the parameters {address!r} and {first!r} cannot be tied: their shapes differ.")
-            layer.params = {**layer.params, name: other.params[its]}
+            rebind(layer, name, other.params[its])
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         # the ties, because not every pickler knows two references to one array
         return {**vars(self), "_ops": set_name(self._ops), "_tied": self.ties()}
 
@@ -314,19 +341,26 @@ class Stack(Layer):
         """What copy and pickle call. The layers of a deep copy are its own; those of a shallow one stay where they are."""
         ties = state.pop("_tied")
         vars(self).update(state, _ops=OPERATIONS[state["_ops"]])
-        if all(home(layer) is None for layer in self.layers):
+        if all(owner(layer) is None for layer in self.layers):
             self.tie(ties)
             for layer in self.layers:
                 layer.home = Home(self)
 
 
-def build_layer(layer: Any, shape: Shape, rng: np.random.Generator, dtype: DType) -> Shape:
+def is_layer(thing: object) -> TypeGuard[StackedLayer]:
+    """Whether it can stand in a stack: an object, and no class, that has all parts of a layer."""
+    return not isinstance(thing, type) and all(hasattr(thing, part) for part in PARTS)
+
+
+def build_layer(layer: StackedLayer, shape: Shape, rng: np.random.Generator, dtype: DType) -> Shape:
     """Build a layer for samples of this shape, where it is not built yet; returns the shape of its output.
 
     Parameters that it has already, because the user has built it or set them, keep their values.
     """
+    if isinstance(layer, Stack):
+        return layer.build(shape, rng, dtype)
     if is_built(layer):
-        if tuple(layer.input_shape) != tuple(shape):
+        if tuple(layer.input_shape or ()) != tuple(shape):
             raise ValueError(
                 f"layer {layer.name!r} is built for input_shape={layer.input_shape}, and what comes before it gives {shape}."
             )
@@ -336,10 +370,7 @@ def build_layer(layer: Any, shape: Shape, rng: np.random.Generator, dtype: DType
                 f"layer {layer.name!r} is built in {others.pop()}, and its model computes in {dtype}: make the model with "
                 f"dtype='{layer_dtype(layer)}', or a new layer, and copy the weights with set_weights(layer.get_weights())."
             )
-        built: Shape = layer.output_shape
-        return built
-    if isinstance(layer, Stack):
-        return layer.build(shape, rng, dtype)
+        return layer.output_shape or ()
     before = dict(layer.params)
     output = check_shape(layer.build(shape, rng, dtype), f"layer {layer.name!r}: what build returns")
     params = {name: conforming(value, dtype) for name, value in layer.params.items()}
@@ -351,26 +382,28 @@ def build_layer(layer: Any, shape: Shape, rng: np.random.Generator, dtype: DType
         raise ValueError(
             f"layer {layer.name!r}: {both.pop()!r} is the name of a parameter and of an array of its state."
         )
-    layer.params = params
+    for name, value in params.items():
+        rebind(layer, name, value)
     layer.input_shape, layer.output_shape = shape, output
     return output
 
 
-def conforming(value: Any, dtype: DType) -> Array:
+def conforming(value: npt.ArrayLike, dtype: DType) -> Array:
     """The array as the engine changes it in place: floats of the model's, contiguous, writable.
 
     A view that is none of these is left as it is: whether it is a part of another parameter, the model has to find out.
     """
-    view = isinstance(value, np.ndarray) and value.base is not None and value.dtype == dtype
-    return value if view else np.require(value, dtype, ["C", "W"])
+    if isinstance(value, np.ndarray) and value.base is not None and value.dtype == dtype:
+        return value
+    return np.require(value, dtype, ["C", "W"])
 
 
-def is_built(layer: Any) -> bool:
+def is_built(layer: LayerLike) -> bool:
     """Whether a stack has built the layer; in a stack, all layers."""
     return layer.built if isinstance(layer, Stack) else getattr(layer, "output_shape", None) is not None
 
 
-def state_of(layer: Any) -> dict[str, Array]:
+def state_of(layer: LayerLike) -> dict[str, Array]:
     """The layer's state; a layer need not have any."""
     return getattr(layer, "state", None) or {}
 
@@ -380,19 +413,37 @@ def memory(array: Array) -> object:
     return (array.__array_interface__["data"][0], array.shape, array.strides) if array.size else id(array)
 
 
-def home(layer: Any) -> Stack | None:
+def home(layer: LayerLike) -> StackLike | None:
     """The stack that the layer stands in."""
+    above = owner(layer)
+    return above if above is not None and any(layer is each for each in above.layers) else None
+
+
+def owner(layer: LayerLike) -> StackLike | None:
+    """The stack that took the layer in last; it may have left that one's list of layers since."""
     place = getattr(layer, "home", None)
     return None if place is None else place.owner
 
 
-def outermost(layer: Any) -> Any:
+def settle(layer: StackedLayer, stack: StackLike) -> None:
+    """Let the stack be the layer's home, which decides on its operations."""
+    layer.home = Home(stack)
+    if hasattr(layer, "ops"):  # another one does not call any
+        layer.ops = stack.ops
+
+
+def runs_in_order(stack: StackLike) -> bool:
+    """Whether it does nothing but run its layers: a Residual does more, as may a class of the user's."""
+    return all(getattr(type(stack), method) is getattr(Stack, method) for method in ("forward", "backward"))
+
+
+def outermost(layer: StackedLayer) -> StackedLayer:
     """The stack that holds all stacks that the layer stands in; the layer itself where it stands in none."""
     while (above := home(layer)) is not None:
         layer = above
     return layer
 
 
-def layer_dtype(layer: Any) -> DType | None:
+def layer_dtype(layer: LayerLike) -> DType | None:
     """Of the layer's parameters; None where it has none."""
     return next((value.dtype for value in layer.params.values()), None)

@@ -69,6 +69,17 @@ def conv2d_backward(dy: Array, x: Array, kernel: Array, strides: Pair, padding: 
 # ------------------------------------------------------------------------------------------------------------- pooling
 
 
+def zero_pad2d_forward(x: Array, rows: Pair, columns: Pair) -> Array:
+    """A frame of zeros around each image.  x (N, H, W, C), rows (above, below), columns (left, right) → (N, H + …, W + …, C)."""
+    return np.pad(x, ((0, 0), rows, columns, (0, 0)))
+
+
+def zero_pad2d_backward(dy: Array, rows: Pair, columns: Pair) -> Array:
+    """dx is dy without the frame, whose zeros are constants.  dy (N, H + …, W + …, C) → dx (N, H, W, C)."""
+    (top, bottom), (left, right) = rows, columns
+    return dy[:, top : dy.shape[1] - bottom, left : dy.shape[2] - right].copy()
+
+
 def max_pool2d_forward(x: Array, pool_size: Pair, strides: Pair, padding: str) -> tuple[Array, Array]:
     """y = the largest value of each window; index = where in the window it stands, counted row by row.
 

@@ -3,15 +3,32 @@
 import os
 import threading
 from collections.abc import Callable
-from typing import Any
+from types import TracebackType
+from typing import Protocol
 
 
-def fork_safe(lock: Any = None, after_in_child: Callable[[], None] | None = None) -> Any:
+class Lock(Protocol):
+    """What can be locked: by name, or by ``with``."""
+
+    def acquire(self) -> object:
+        """Wait until it is ours."""
+
+    def release(self) -> None:
+        """Let others have it."""
+
+    def __enter__(self) -> object: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+def fork_safe(lock: Lock | None = None, after_in_child: Callable[[], None] | None = None) -> Lock:
     """The lock, a new RLock where none is given: it is taken before a fork, and released on both sides.
 
     So no other thread is half-way through what the lock guards. after_in_child: called in the child before the release.
     """
-    guard = threading.RLock() if lock is None else lock
+    guard: Lock = threading.RLock() if lock is None else lock
 
     def in_child() -> None:
         if after_in_child is not None:

@@ -7,7 +7,7 @@ from typing import TypeVar
 Value = TypeVar("Value")
 
 
-def by_name(table: Mapping[str, Value], name: str, kind: str) -> Value:
+def by_name(table: Mapping[str, Value], name: object, kind: str) -> Value:
     """table[name], or a ValueError that tells the nearest names and all of them. Raises TypeError where the name is no text."""
     if not isinstance(name, str):
         raise TypeError(f"a {kind} must be given by its name, received {name!r}.")

@@ -6,7 +6,7 @@ from typing import Any
 _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
-def settings(thing: Any, without: tuple[str, ...] = ()) -> dict[str, Any]:
+def settings(thing: object, without: tuple[str, ...] = ()) -> dict[str, Any]:
     """argument's name → the attribute of that name, for every argument of the class.
 
     Where ``__init__`` takes ``**kwargs``, those of the class above belong to it, too. Raises ValueError where an argument is

@@ -6,8 +6,19 @@ import re
 import numpy as np
 import pytest
 
-from minidl.layers import Activation, Conv2D, Dense, Dropout, Flatten, Input, Layer, MaxPooling2D, Rescaling
-from minidl.layers.base import check_shape
+from minidl.checks import check_shape
+from minidl.layers import (
+    Activation,
+    Conv2D,
+    Dense,
+    Dropout,
+    Flatten,
+    Input,
+    Layer,
+    MaxPooling2D,
+    Rescaling,
+    ZeroPadding2D,
+)
 
 FLOAT64 = np.dtype(np.float64)
 NOT_POSITIVE_INTEGERS = [0, -1, 1.5, 3.0, True, "3", None, math.nan, np.float32(3), np.bool_(True)]
@@ -95,6 +106,28 @@ def test_windows_and_strides_as_integers_pairs_and_lists():
     assert MaxPooling2D().pool_size == (2, 2)
     assert MaxPooling2D((2, 3), strides=1).strides == (1, 1)
     assert Dense(np.int64(3)).units == 3
+
+
+@pytest.mark.parametrize(
+    ("padding", "frame"),
+    [
+        (2, ((2, 2), (2, 2))),
+        ((1, 3), ((1, 1), (3, 3))),
+        ([(0, 1), (2, np.int64(3))], ((0, 1), (2, 3))),
+        ((2, (0, 1)), ((2, 2), (0, 1))),
+    ],
+)
+def test_frames(padding, frame):
+    assert ZeroPadding2D(padding).padding == frame
+    assert {type(size) for side in ZeroPadding2D(padding).padding for size in side} == {int}
+
+
+@pytest.mark.parametrize(
+    "padding", [-1, 1.5, True, None, "same", (1,), (1, 2, 3), ((1, 2), (3,)), ((1, -2), (0, 0))], ids=repr
+)
+def test_what_is_no_frame(padding):
+    text = "ZeroPadding2D padding must be an integer ≥ 0, a pair of them, or ((top, bottom), (left, right)), received "
+    assert_refused(f"{text}{padding!r}.", ZeroPadding2D, padding)
 
 
 @pytest.mark.parametrize("rate", [1, 1.0, -0.1, 1.5, math.nan, math.inf, True, "0.5", None], ids=repr)

@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import assert_close, assert_gradient, assert_same, copied, numeric_gradient, well_separated
 
+from minidl.cases import LAYERS
 from minidl.layers import Activation, Conv2D, Dense, Dropout, Flatten, Layer, MaxPooling2D, Rescaling
 from minidl.ops import OPERATIONS
 from minidl.ops.random import RandomKey
@@ -107,6 +108,13 @@ def max_pooling_oracle(x, pool_size, strides, padding, dy=None):
             first = next((row, column) for _, _, row, column in inside if images[n][row][column][c] == best)
             dx[(n, *first, c)] += dy[n, i, j, c]
     return y, dx
+
+
+def zero_padding_oracle(x, rows, columns):
+    y = np.zeros((len(x), rows[0] + x.shape[1] + rows[1], columns[0] + x.shape[2] + columns[1], x.shape[3]))
+    for n, i, j, c in np.ndindex(x.shape):
+        y[n, rows[0] + i, columns[0] + j, c] = x[n, i, j, c]
+    return y
 
 
 def dropout_bits(key, sample, feature):
@@ -244,7 +252,69 @@ def scale_oracle(params, x, rng):
     ), math.inf
 
 
+def activated(layer, z):
+    return activation_oracle(layer.activation, z)
+
+
+# What computes y, and the distance of the nearest ReLU from its kink, of any layer of that class: (layer, x, rng or None).
+ORACLES = {
+    "Dense": lambda layer, x, rng: activated(layer, dense_oracle(layer.params, x)),
+    "Conv2D": lambda layer, x, rng: activated(layer, conv2d_oracle(layer.params, x, layer.strides, layer.padding)),
+    "MaxPooling2D": lambda layer, x, rng: (
+        max_pooling_oracle(x, layer.pool_size, layer.strides, layer.padding)[0],
+        math.inf,
+    ),
+    "ZeroPadding2D": lambda layer, x, rng: (zero_padding_oracle(x, *layer.padding), math.inf),
+    "Dropout": lambda layer, x, rng: dropout_oracle(x, layer.rate, rng),
+    "Flatten": lambda layer, x, rng: (flatten_oracle(x), math.inf),
+    "Rescaling": lambda layer, x, rng: (
+        np.array([v * layer.scale + layer.offset for v in x.ravel().tolist()]).reshape(x.shape),
+        math.inf,
+    ),
+    "Activation": lambda layer, x, rng: activated(layer, x),
+    "Stack": lambda layer, x, rng: chain_oracle(layer.layers, x, rng),
+    "Residual": lambda layer, x, rng: residual_oracle(layer, x, rng),
+}
+
+
+def layer_oracle(layer, x, rng):
+    return ORACLES[type(layer).__name__](layer, x, rng)
+
+
+def chain_oracle(layers, x, rng):
+    distance = math.inf
+    for place, layer in enumerate(layers):
+        x, own = layer_oracle(layer, x, None if rng is None else rng.layer(place))
+        distance = min(distance, own)
+    return x, distance
+
+
+def residual_oracle(layer, x, rng):
+    inner = layer.layers[:-1] if layer.projected else layer.layers
+    y, distance = chain_oracle(inner, x, rng)
+    if layer.projected:
+        x, own = layer_oracle(layer.layers[-1], x, None if rng is None else rng.layer(len(inner)))
+        distance = min(distance, own)
+    return np.add(x, y), distance
+
+
+@st.composite
+def of_the_table(draw, name):
+    """What the library's own table tries of this layer."""
+    examples, random = LAYERS[name]
+    drawn = st.integers(0, 2**32 - 1).map(lambda seed: random(np.random.default_rng(seed)))
+    create, shape = draw(st.one_of(st.sampled_from(examples), drawn))
+    made = []  # the layer whose settings the oracle reads
+
+    def remembered():
+        made[:] = [create()]
+        return made[0]
+
+    return Subject(remembered, shape, lambda params, x, rng: layer_oracle(made[0], x, rng))
+
+
 CASES = {
+    **{f"{name}, of the table": of_the_table(name) for name in LAYERS},
     "Dense without bias": dense(use_bias=False),
     **{f"Dense {name}": dense(st.just(name)) for name in ACTIVATIONS},
     "Conv2D valid": conv2d("valid"),

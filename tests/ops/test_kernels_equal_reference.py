@@ -52,7 +52,8 @@ def test_every_operation_is_compared_below():
     compared = {"dense_forward", "dense_backward", "conv2d_forward", "conv2d_backward", "dropout"}
     compared |= {"max_pool2d_forward", "max_pool2d_backward", *UPDATES}
     compared |= {f"{name}_{way}" for name in ELEMENTWISE for way in ("forward", "backward")}
-    assert compared == set(kernels.__all__)
+    the_same = {name for name in kernels.__all__ if getattr(kernels, name) is getattr(reference, name)}
+    assert compared | the_same == set(kernels.__all__)
 
 
 # ------------------------------------------------------------------------------------------------------------- comparing

@@ -7,7 +7,7 @@ import pytest
 from parity.twins import BATCH, MODELS, STEPS, agree, changes, digits, give_biases
 
 import minidl
-from minidl.layers import Activation, Conv2D, Dense, Dropout, MaxPooling2D
+from minidl.layers import Activation, Conv2D, Dense, Dropout, MaxPooling2D, ZeroPadding2D
 from minidl.losses import CategoricalCrossentropy, MeanSquaredError, SparseCategoricalCrossentropy
 from minidl.ops import OPERATIONS, reference
 from minidl.ops.random import FORWARD, RandomKey, derive_key
@@ -348,6 +348,14 @@ def test_max_pooling2d(pool, strides, padding, ties, ops):
         return functional.max_pool2d(same(x, pool, steps, -math.inf) if padding == "same" else x, pool, steps)
 
     layer_parity(MaxPooling2D(pool, strides, padding), ops, x, pooled)
+
+
+@both_sets
+@pytest.mark.parametrize("padding", [1, (2, 0), ((0, 3), (1, 2))])
+def test_zero_padding2d(padding, ops):
+    (top, bottom), (left, right) = ZeroPadding2D(padding).padding
+    x = np.random.default_rng(0).normal(size=(2, 4, 3, 2))
+    layer_parity(ZeroPadding2D(padding), ops, x, lambda x: functional.pad(x, (left, right, top, bottom)))
 
 
 ACTIVATIONS = {

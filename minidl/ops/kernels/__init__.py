@@ -16,6 +16,8 @@ from ..reference import (
     softmax_forward,
     tanh_backward,
     tanh_forward,
+    zero_pad2d_backward,
+    zero_pad2d_forward,
 )
 from .convolution import conv2d_backward, conv2d_forward
 from .elementwise import dropout, relu_backward
@@ -44,4 +46,6 @@ __all__ = [
     "softmax_forward",
     "tanh_backward",
     "tanh_forward",
+    "zero_pad2d_backward",
+    "zero_pad2d_forward",
 ]

@@ -8,7 +8,7 @@ from .jit import jit
 
 
 @jit
-def add_bias(y, bias, relu):
+def add_bias(y: Array, bias: Array, relu: bool) -> None:
     """In place: y += bias, and ReLU where asked for.  y (N, U), bias (U,)."""
     zero = y.dtype.type(0)
     for n in range(y.shape[0]):
@@ -18,7 +18,7 @@ def add_bias(y, bias, relu):
 
 
 @jit
-def relu_backward_into(dy, y, dx):
+def relu_backward_into(dy: Array, y: Array, dx: Array) -> None:
     """dx = dy where y > 0, else 0; all flat and of one length. dx may be dy."""
     zero = dx.dtype.type(0)
     for i in range(dy.size):

@@ -63,7 +63,7 @@ def _pool(v0, v1, v2, v3, relu):
 
 
 @jit
-def conv_pool_forward(x, kernel, bias, relu, y, index):
+def conv_pool_forward(x: Array, kernel: Array, bias: Array, relu: bool, y: Array, index: Array) -> None:
     """y = 2×2 max-pool of relu(x ∗ kernel + bias), index = where in its window (row · DOWN + column), or CUT.
 
     x (N, H, W, C), kernel (KH, KW · C, G), bias (G,) → y (N, OH, OW, F), index (N, OH, OW, G) uint8. Adding the bias
@@ -107,7 +107,7 @@ def conv_pool_forward(x, kernel, bias, relu, y, index):
 
 
 @jit
-def conv_pool_dkernel(dy, index, x, dkernel, dbias):
+def conv_pool_dkernel(dy: Array, index: Array, x: Array, dkernel: Array, dbias: Array) -> None:
     """dkernel (KH, KW · C, G) and dbias (G,) += the gradients, for images of few channels whose own gradient nobody needs.
 
     dy (N, OH, OW, F), index (N, OH, OW, G), x (N, H, W, C). The filters are the lanes, so the three of four pixels that the
@@ -165,7 +165,7 @@ def conv_pool_dkernel(dy, index, x, dkernel, dbias):
 
 
 @jit
-def conv_pool_dkernel_narrow(dy, index, x, dkernel, dbias):
+def conv_pool_dkernel_narrow(dy: Array, index: Array, x: Array, dkernel: Array, dbias: Array) -> None:
     """What conv_pool_dkernel does, in a third of the time, for images of one channel and windows that ``narrow`` allows.
 
     The filters are the lanes, and each takes the one pixel that its maximum stood on out of two rows of the image, which lie in
@@ -222,7 +222,9 @@ def narrow(window: int, channels: int) -> bool:
 
 
 @jit
-def conv_pool_backward(dy, index, x, kernel, dx, dkernel, dbias):
+def conv_pool_backward(
+    dy: Array, index: Array, x: Array, kernel: Array, dx: Array, dkernel: Array, dbias: Array
+) -> None:
     """dx (N, H, W, C), dkernel (F, KH, KW · C) and dbias (F,) += the gradients, for images of many channels.
 
     dy (N, OH, OW, F), index (N, OH, OW, G), x (N, H, W, C), kernel (F, KH, KW · C). A gradient that reaches y[n, i, j, f] belongs

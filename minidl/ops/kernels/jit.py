@@ -4,13 +4,16 @@ import contextlib
 import hashlib
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numba
+from numba import types
+from numba.core.base import BaseContext
 from numba.core.caching import CompileResultCacheImpl, FunctionCache
+from numba.core.compiler import CompileResult
 from numba.core.compiler_lock import global_compiler_lock
 
 from ...utils.forks import fork_safe
@@ -24,14 +27,16 @@ OPTIONS: dict[str, Any] = {
     "fastmath": {"reassoc", "contract", "nsz"},
 }
 
+Kernel = TypeVar("Kernel", bound=Callable[..., object])
+
 _noticed = False
 
 fork_safe(global_compiler_lock)  # another thread may be compiling
 
 
-def jit(function: Callable[..., Any]) -> Any:
+def jit(function: Kernel) -> Kernel:
     """Compile a kernel at its first call, and keep the machine code on disk for the next process where that is possible."""
-    kernel: Any = numba.njit(**OPTIONS)(function)
+    kernel: Any = numba.njit(**OPTIONS)(function)  # called like the function
     if kernel is not function:  # as it is with NUMBA_DISABLE_JIT=1
         try:
             kernel._cache = KernelCache(function)
@@ -55,7 +60,7 @@ class KernelCache(FunctionCache):
 
     _impl_class = _Files
 
-    def load_overload(self, signature: Any, target: Any) -> Any:
+    def load_overload(self, signature: Sequence[types.Type], target: BaseContext) -> CompileResult | None:
         """The kernel for these types from the disk; None where it is not there or cannot be used."""
         try:
             found = super().load_overload(signature, target)
@@ -65,8 +70,9 @@ class KernelCache(FunctionCache):
             return found
         except Exception as error:  # a damaged pickle may raise anything
             self._forget(error)
+            return None
 
-    def save_overload(self, signature: Any, result: Any) -> None:
+    def save_overload(self, signature: Sequence[types.Type], result: CompileResult) -> None:
         """Keep what was compiled, where that is possible."""
         try:
             super().save_overload(signature, result)

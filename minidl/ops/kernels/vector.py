@@ -7,13 +7,17 @@ time, as in a convolution. There the kernels say it outright, with the functions
 Arrays are flat. Nothing checks that an index is inside, and a negative one does not count from the end.
 """
 
-from typing import Any
+from collections.abc import Sequence
+from typing import TypeAlias
 
 import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
+from numba.core.base import BaseContext
+from numba.core.datamodel.manager import DataModelManager
 from numba.core.registry import cpu_target
+from numba.core.typing.templates import Signature
 from numba.extending import lower_builtin, models, register_model, type_callable
 
 from ...contracts import Array
@@ -104,12 +108,13 @@ VECTOR, CONDITION, PLACES = _Lanes("Vector"), _Lanes("Condition"), _Lanes("Place
 FLOATS, BITS = ir.VectorType(ir.FloatType(), LANES), ir.VectorType(ir.IntType(1), LANES)
 BYTES, INTEGERS = ir.VectorType(ir.IntType(8), LANES), ir.VectorType(ir.IntType(32), LANES)
 LANE = INTEGERS.element
+Values: TypeAlias = Sequence[ir.Value]
 CODE = {VECTOR: FLOATS, CONDITION: BITS, PLACES: INTEGERS}
 
 
 @register_model(_Lanes)
 class _Model(models.PrimitiveModel):
-    def __init__(self, manager: Any, kind: _Lanes) -> None:
+    def __init__(self, manager: DataModelManager, kind: _Lanes) -> None:
         super().__init__(manager, kind, CODE[kind])
 
 
@@ -128,14 +133,14 @@ type_callable(take)(lambda context: lambda vector, place: VECTOR)
 type_callable(choose)(lambda context: lambda condition, yes, no: VECTOR)
 
 
-def _address(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+def _address(context: BaseContext, builder: ir.IRBuilder, signature: Signature, arguments: Values) -> ir.Value:
     """Of the number that the first two arguments, an array and an index, stand for."""
     data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
     return builder.gep(data, [arguments[1]])
 
 
 @lower_builtin(load, types.Array, types.Integer)
-def _load(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+def _load(context: BaseContext, builder: ir.IRBuilder, signature: Signature, arguments: Values) -> ir.Value:
     address = _address(context, builder, signature, arguments)
     if signature.args[0].dtype == types.uint8:
         return builder.uitofp(builder.load(builder.bitcast(address, BYTES.as_pointer()), align=1), FLOATS)
@@ -143,7 +148,7 @@ def _load(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
 
 
 @lower_builtin(store, types.Array, types.Integer, VECTOR)
-def _store(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+def _store(context: BaseContext, builder: ir.IRBuilder, signature: Signature, arguments: Values) -> ir.Value:
     address, vector = _address(context, builder, signature, arguments), arguments[2]
     if signature.args[0].dtype == types.uint8:
         builder.store(builder.fptoui(vector, BYTES), builder.bitcast(address, BYTES.as_pointer()), align=1)
@@ -153,7 +158,7 @@ def _store(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
 
 
 @lower_builtin(copy, types.Array, types.Integer, types.Array, types.Integer, types.Integer)
-def _copy(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+def _copy(context: BaseContext, builder: ir.IRBuilder, signature: Signature, arguments: Values) -> ir.Value:
     source = _address(context, builder, signature, arguments)
     target = context.make_array(signature.args[2])(context, builder, arguments[2]).data
     target = builder.gep(target, [arguments[3]])
@@ -163,23 +168,23 @@ def _copy(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
 
 
 @lower_builtin(spread, types.Array, types.Integer)
-def _spread(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+def _spread(context: BaseContext, builder: ir.IRBuilder, signature: Signature, arguments: Values) -> ir.Value:
     return _repeat(builder, builder.load(_address(context, builder, signature, arguments)))
 
 
 @lower_builtin(fill, types.float32)
-def _fill(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+def _fill(context: BaseContext, builder: ir.IRBuilder, signature: Signature, arguments: Values) -> ir.Value:
     return _repeat(builder, arguments[0])
 
 
-def _repeat(builder: Any, number: Any) -> Any:
+def _repeat(builder: ir.IRBuilder, number: ir.Value) -> ir.Value:
     nothing = ir.VectorType(number.type, LANES)(ir.Undefined)
     first = builder.insert_element(nothing, number, LANE(0))
     return builder.shuffle_vector(first, nothing, INTEGERS([0] * LANES))
 
 
 @lower_builtin(pair, types.Array, types.Integer, types.Integer)
-def _pair(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+def _pair(context: BaseContext, builder: ir.IRBuilder, signature: Signature, arguments: Values) -> ir.Value:
     array, *starts = arguments
     half = ir.VectorType(ir.FloatType(), HALF).as_pointer()
     addresses = [_address(context, builder, signature, (array, start)) for start in starts]
@@ -188,19 +193,19 @@ def _pair(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
 
 
 @lower_builtin(places, types.Array, types.Integer)
-def _places(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+def _places(context: BaseContext, builder: ir.IRBuilder, signature: Signature, arguments: Values) -> ir.Value:
     address = _address(context, builder, signature, arguments)
     return builder.zext(builder.load(builder.bitcast(address, BYTES.as_pointer()), align=1), INTEGERS)
 
 
 @lower_builtin(after, PLACES, types.Integer)
-def _after(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+def _after(context: BaseContext, builder: ir.IRBuilder, signature: Signature, arguments: Values) -> ir.Value:
     place, by = arguments
     return builder.add(place, _repeat(builder, builder.trunc(by, LANE)))
 
 
 @lower_builtin(take, VECTOR, PLACES)
-def _take(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+def _take(context: BaseContext, builder: ir.IRBuilder, signature: Signature, arguments: Values) -> ir.Value:
     if TAKE:
         kind = ir.FunctionType(FLOATS, [FLOATS, INTEGERS])
         return builder.call(cgutils.get_or_insert_function(builder.module, kind, TAKE), arguments)
@@ -213,22 +218,22 @@ def _take(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
 
 
 @lower_builtin(multiply_add, VECTOR, VECTOR, VECTOR)
-def _multiply_add(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+def _multiply_add(context: BaseContext, builder: ir.IRBuilder, signature: Signature, arguments: Values) -> ir.Value:
     a, b, total = arguments
     return builder.fadd(builder.fmul(a, b, flags=("contract",)), total, flags=("contract",))
 
 
 @lower_builtin(beats, VECTOR, VECTOR)
-def _beats(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+def _beats(context: BaseContext, builder: ir.IRBuilder, signature: Signature, arguments: Values) -> ir.Value:
     a, b = arguments
     return builder.and_(builder.fcmp_unordered(">", a, b), builder.fcmp_ordered("ord", b, b))
 
 
 @lower_builtin(equal, VECTOR, VECTOR)
-def _equal(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+def _equal(context: BaseContext, builder: ir.IRBuilder, signature: Signature, arguments: Values) -> ir.Value:
     return builder.fcmp_ordered("==", *arguments)
 
 
 @lower_builtin(choose, CONDITION, VECTOR, VECTOR)
-def _choose(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+def _choose(context: BaseContext, builder: ir.IRBuilder, signature: Signature, arguments: Values) -> ir.Value:
     return builder.select(*arguments)

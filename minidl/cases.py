@@ -1,0 +1,181 @@
+"""What is tried of each layer: one table, for the certificate, for the strategies of ``testing`` and for the tests."""
+
+from collections.abc import Callable
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+
+from .contracts import Pair, Shape
+from .layers import (
+    Activation,
+    Conv2D,
+    Dense,
+    Dropout,
+    Flatten,
+    Layer,
+    MaxPooling2D,
+    Rescaling,
+    Residual,
+    Stack,
+    ZeroPadding2D,
+)
+from .layers.activation import ACTIVATIONS
+
+Case: TypeAlias = tuple[Callable[[], Layer], Shape]  # makes a new layer; the shape of a sample
+
+
+class LayerCases(NamedTuple):
+    """What is tried of one layer.
+
+    examples: picked by hand, with odd sizes, sizes of 1, and height ≠ width. draw: any configuration, small, at random.
+    """
+
+    examples: list[Case]
+    draw: Callable[[np.random.Generator], Case]
+
+
+def _activation(rng: np.random.Generator) -> str:
+    return str(rng.choice(list(ACTIVATIONS)))
+
+
+def _shape(rng: np.random.Generator) -> Shape:
+    """Of one to three axes."""
+    return tuple(int(size) for size in rng.integers(1, 5, size=rng.integers(1, 4)))
+
+
+def _pair(rng: np.random.Generator, most: int = 4) -> Pair:
+    height, width = rng.integers(1, most + 1, size=2)
+    return int(height), int(width)
+
+
+def _images(rng: np.random.Generator, window: Pair, padding: str) -> Shape:
+    """The shape of an image that the window fits; it may be larger than an image that is padded."""
+    height, width = window if padding == "valid" else (1, 1)
+    rows, columns, channels = rng.integers(0, 4, size=3)
+    return height + int(rows), width + int(columns), 1 + int(channels)
+
+
+def _padding(rng: np.random.Generator) -> str:
+    return str(rng.choice(["valid", "same"]))
+
+
+def _dense(rng: np.random.Generator) -> Case:
+    # from two units on: the softmax of a single one is 1 whatever happens, and there is nothing to prove
+    units, activation, use_bias = int(rng.integers(2, 5)), _activation(rng), bool(rng.integers(2))
+    return lambda: Dense(units, activation, use_bias), (int(rng.integers(1, 5)),)
+
+
+def _conv2d(rng: np.random.Generator) -> Case:
+    window, strides, padding = _pair(rng), _pair(rng), _padding(rng)
+    filters, activation, use_bias = int(rng.integers(2, 5)), _activation(rng), bool(rng.integers(2))
+    return (
+        lambda: Conv2D(filters, window, strides, padding, activation=activation, use_bias=use_bias),
+        _images(rng, window, padding),
+    )
+
+
+def _max_pooling2d(rng: np.random.Generator) -> Case:
+    window, padding = _pair(rng), _padding(rng)
+    strides = None if rng.integers(2) else _pair(rng)
+    return lambda: MaxPooling2D(window, strides, padding), _images(rng, window, padding)
+
+
+def _padded(rows: Pair, columns: Pair) -> Callable[[], ZeroPadding2D]:
+    return lambda: ZeroPadding2D((rows, columns))
+
+
+def _dropout(rng: np.random.Generator) -> Case:
+    rate = float(rng.choice([0.0, 0.2, 0.5]))
+    return lambda: Dropout(rate), _shape(rng)
+
+
+def _rescaling(rng: np.random.Generator) -> Case:
+    scale, offset = float(rng.choice([1 / 255, -2.0])), float(rng.choice([0.0, 0.5]))
+    return lambda: Rescaling(scale, offset), _shape(rng)
+
+
+def _activation_layer(rng: np.random.Generator) -> Case:
+    name = _activation(rng)
+    return lambda: Activation(name), (*_shape(rng)[:-1], int(rng.integers(2, 6)))
+
+
+def _stack(rng: np.random.Generator) -> Case:
+    units, window, padding = int(rng.integers(1, 4)), _pair(rng, 3), _padding(rng)
+
+    def make() -> Stack:
+        convolution = Conv2D(units, window, padding=padding, activation="tanh")
+        return Stack([convolution, Flatten(), Stack([Dense(units + 1, "sigmoid"), Dense(2)])])
+
+    return make, _images(rng, window, padding)
+
+
+def _residual(rng: np.random.Generator) -> Case:
+    features, units, projected = int(rng.integers(1, 5)), int(rng.integers(1, 5)), bool(rng.integers(2))
+    output = units if projected else features
+    return (
+        lambda: Residual([Dense(3, "tanh"), Dense(output)], Dense(output, use_bias=False) if projected else None),
+        (features,),
+    )
+
+
+LAYERS: dict[str, LayerCases] = {
+    "Dense": LayerCases(
+        [
+            (lambda: Dense(4), (5,)),
+            (lambda: Dense(3, activation="relu"), (7,)),
+            (lambda: Dense(1, use_bias=False), (1,)),
+            (lambda: Dense(5, activation="softmax"), (3,)),
+        ],
+        _dense,
+    ),
+    "Conv2D": LayerCases(
+        [
+            (lambda: Conv2D(3, 3), (6, 5, 2)),
+            (lambda: Conv2D(2, (2, 3), strides=(2, 1), padding="same", activation="relu"), (7, 6, 3)),
+            (lambda: Conv2D(4, (5, 1), strides=2, padding="same"), (5, 9, 1)),
+            (lambda: Conv2D(2, 1, strides=3, use_bias=False), (7, 7, 2)),
+            (lambda: Conv2D(15, 3, activation="tanh"), (4, 4, 1)),
+        ],
+        _conv2d,
+    ),
+    "MaxPooling2D": LayerCases(
+        [
+            (lambda: MaxPooling2D(), (4, 6, 3)),
+            (lambda: MaxPooling2D(3, strides=1), (5, 5, 2)),
+            (lambda: MaxPooling2D((2, 3), strides=(3, 2), padding="same"), (7, 8, 1)),
+            (lambda: MaxPooling2D(2, strides=3), (8, 7, 2)),
+        ],
+        _max_pooling2d,
+    ),
+    "ZeroPadding2D": LayerCases(
+        [(lambda: ZeroPadding2D(), (2, 3, 2)), (lambda: ZeroPadding2D(((0, 2), (1, 0))), (3, 1, 1))],
+        lambda rng: (_padded(_pair(rng), _pair(rng)), (*_pair(rng), 2)),
+    ),
+    "Dropout": LayerCases(
+        [(lambda: Dropout(0.2), (8,)), (lambda: Dropout(0.7), (3, 4, 2)), (lambda: Dropout(0), (5,))], _dropout
+    ),
+    "Flatten": LayerCases(
+        [(lambda: Flatten(), (3, 4, 2)), (lambda: Flatten(), (5,))], lambda rng: (lambda: Flatten(), _shape(rng))
+    ),
+    "Rescaling": LayerCases(
+        [(lambda: Rescaling(1 / 255), (4, 4, 1)), (lambda: Rescaling(-2, offset=3), (6,))], _rescaling
+    ),
+    "Activation": LayerCases(
+        [(lambda: Activation("relu"), (3, 3, 2)), (lambda: Activation("softmax"), (4,))], _activation_layer
+    ),
+    "Stack": LayerCases(
+        [
+            (lambda: Stack([Dense(3, "tanh"), Dense(2)]), (4,)),
+            (lambda: Stack([Conv2D(2, 2), Stack([MaxPooling2D(), Flatten()]), Dense(3, "softmax")]), (5, 4, 1)),
+        ],
+        _stack,
+    ),
+    "Residual": LayerCases(
+        [
+            (lambda: Residual([Dense(3, "tanh"), Dense(4)]), (4,)),
+            (lambda: Residual([Conv2D(3, 3, 2, "same", activation="relu")], Conv2D(3, 1, 2)), (5, 6, 2)),
+            (lambda: Residual([Residual([Dense(5, "sigmoid"), Dense(3)], name="inner"), Dropout(0.3)]), (3,)),
+        ],
+        _residual,
+    ),
+}

@@ -1,0 +1,160 @@
+"""A layer, or the two functions of one, called in whatever form it is written: one input or more, with or without keywords."""
+
+import contextlib
+import copy
+import inspect
+from collections.abc import Callable, Iterator
+from types import CodeType
+from typing import Any
+
+import numpy as np
+
+from ..ops.random import RandomKey
+from .nested import several
+from .report import Fault
+
+KEYWORDS = ("training", "rng")
+NO_GENERATOR = (
+    "rng is a RandomKey (key, first_sample), which no generator is: make one by np.random.default_rng(rng.key), so that the same "
+    "rng gives the same numbers"
+)
+
+
+class LayerCall:
+    """An object with forward(x, …) → (y, cache), backward(dy, cache) → (dx, gradients by name), and params."""
+
+    def __init__(self, layer: Any, count: int, training: bool) -> None:
+        self.layer, self.training = layer, training
+        wanted = required_by(layer.forward)
+        # One input is given as it is; several as so many arguments, or as a tuple where forward takes but one.
+        self.spread = count > 1 and (wanted is None or len(wanted) > 1)
+        if wanted is not None and len(wanted) != (count if self.spread else 1):
+            raise ValueError(
+                f"forward of {type(layer).__name__} takes {len(wanted)} inputs ({', '.join(wanted)}), received {count}: "
+                f"call gradcheck(layer, {', '.join(wanted)})."
+            )
+        names = wanted if self.spread and wanted else ["x"] if count == 1 else [f"x{i}" for i in range(count)]
+        taken = params_of(layer)
+        self.names = [name if name not in taken else "input" if count == 1 else f"input {name}" for name in names]
+        self.keywords = keywords_of(layer.forward)
+        functions = (type(layer).forward, *(type(part).forward for part in getattr(layer, "layers", ())))
+        self.codes = [
+            function.__code__ for function in functions if isinstance(getattr(function, "__code__", None), CodeType)
+        ]
+
+    def forward(self, inputs: dict[str, Any], key: int, training: bool | None = None) -> tuple[Any, Any]:
+        given = tuple(inputs[name] for name in self.names)
+        options = {"training": self.training if training is None else training, "rng": RandomKey(key, 0)}
+        with _explained():
+            value = self.layer.forward(
+                *(given if self.spread or len(given) == 1 else (given,)),
+                **{name: options[name] for name in self.keywords},
+            )
+        return pair(value, "forward must return (y, cache)")
+
+    def backward(self, dy: Any, cache: Any) -> dict[str, Any]:
+        dx, grads = pair(self.layer.backward(dy, cache), "backward must return (dx, {name: gradient})")
+        if not isinstance(grads, dict):
+            raise Fault(
+                f"backward must return (dx, {{name: gradient}}), received a {type(grads).__name__} for the latter."
+            )
+        parts = dx if len(self.names) > 1 and isinstance(dx, tuple | list) else (dx,)
+        if len(parts) != len(self.names):
+            raise Fault(f"backward must return as dx a tuple, with a gradient for each of {', '.join(self.names)}.")
+        return {**dict(zip(self.names, parts, strict=True)), **grads}
+
+
+class PairCall:
+    """Two functions: forward(x, w, …) → (y, cache), and backward(dy, cache) → (dx, dw, …), or one gradient, or them by name."""
+
+    def __init__(self, functions: tuple[Any, Any], arguments: tuple[Any, ...]) -> None:
+        self.functions = functions
+        self.names = names_of_arguments(functions[0], len(arguments))
+        self.codes = [functions[0].__code__] if hasattr(functions[0], "__code__") else []
+
+    def forward(self, inputs: dict[str, Any], key: int, training: bool | None = None) -> tuple[Any, Any]:
+        return pair(self.functions[0](*inputs.values()), "forward must return (y, cache)")
+
+    def backward(self, dy: Any, cache: Any) -> dict[str, Any]:
+        return by_name(self.functions[1](dy, cache), self.names)
+
+
+def by_name(gradients: Any, names: list[str]) -> dict[str, Any]:
+    """Gradients by name, as they are or in the order of the arguments."""
+    if isinstance(gradients, dict):
+        return gradients
+    if isinstance(gradients, tuple | list) and several(gradients):
+        if len(gradients) > len(names):
+            raise Fault(f"there are {len(gradients)} gradients for the {len(names)} arguments {', '.join(names)}.")
+        return dict(zip(names, gradients, strict=False))
+    return {names[0]: gradients}
+
+
+def names_of_arguments(function: Callable[..., Any], count: int) -> list[str]:
+    """The names that the function has for its first arguments; x, or x0, x1, … where it has none."""
+    with contextlib.suppress(TypeError, ValueError):
+        parameters = list(inspect.signature(function).parameters.values())[:count]
+        kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        if len(parameters) == count and all(parameter.kind in kinds for parameter in parameters):
+            return [parameter.name for parameter in parameters]
+    return ["x"] if count == 1 else [f"x{i}" for i in range(count)]
+
+
+def pair(value: Any, must: str) -> tuple[Any, Any]:
+    if not isinstance(value, tuple) or len(value) != 2:
+        hint = " Is a return missing?" if value is None else ""
+        raise Fault(f"{must}, received {type(value).__name__}.{hint}")
+    return value
+
+
+def params_of(layer: Any) -> dict[str, Any]:
+    params = getattr(layer, "params", None)
+    if params is not None and not isinstance(params, dict):
+        raise TypeError(
+            f"the params of a layer must be a dictionary {{name: array}}, received a {type(params).__name__} in {layer!r}."
+        )
+    return params or {}
+
+
+def required_by(function: Callable[..., Any]) -> list[str] | None:
+    """The names of the arguments that have to be given by position; None where any number may be, or nobody knows."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return None
+    if any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters):
+        return None
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return [
+        one.name for one in parameters if one.kind in kinds and one.default is one.empty and one.name not in KEYWORDS
+    ]
+
+
+def keywords_of(function: Callable[..., Any]) -> tuple[str, ...]:
+    """Those of training and rng that it takes."""
+    try:
+        parameters = inspect.signature(function).parameters
+    except (TypeError, ValueError):
+        return KEYWORDS
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return KEYWORDS
+    return tuple(name for name in KEYWORDS if name in parameters)
+
+
+@contextlib.contextmanager
+def _explained() -> Iterator[None]:
+    """A Fault with the way out where a layer takes its rng for a generator of NumPy."""
+    try:
+        yield
+    except AttributeError as error:
+        if isinstance(error.obj, RandomKey):
+            raise Fault(f"forward fails: {error}. {NO_GENERATOR}.") from error
+        raise
+
+
+def copied(inputs: dict[str, Any]) -> dict[str, Any]:
+    return copy.deepcopy(inputs)
+
+
+def is_integers(value: Any) -> bool:
+    return isinstance(value, np.ndarray) and value.dtype.kind in "iub"

@@ -1,0 +1,87 @@
+"""Arrays inside tuples, lists, dictionaries and objects: all of them in a row, compared to the bit, put back in their places."""
+
+import copy
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from ..contracts import Array
+
+
+def leaves_of(value: Any, *, objects: bool = True) -> Iterator[Any]:
+    """All arrays, numbers and texts inside tuples, lists, dictionaries and objects, in order."""
+    seen: set[int] = set()
+
+    def walk(value: Any) -> Iterator[Any]:
+        if isinstance(value, np.ndarray | np.generic | int | float | complex | str):
+            yield value
+        elif id(value) not in seen:
+            seen.add(id(value))
+            if isinstance(value, dict):
+                value = list(value.items())
+            elif objects and not isinstance(value, type) and not callable(value) and hasattr(value, "__dict__"):
+                value = list(vars(value).items())
+            for part in value if isinstance(value, tuple | list) else ():
+                yield from walk(part)
+
+    yield from walk(value)
+
+
+def same(a: Any, b: Any, tolerance: float = 0.0) -> bool:
+    """Equal as far as arrays, numbers and texts go: to the bit, or but for tolerance, relative to the largest number."""
+
+    def equal(a: Any, b: Any) -> bool:
+        a, b = np.asarray(a), np.asarray(b)
+        if a.dtype.kind != b.dtype.kind or a.shape != b.shape:
+            return False
+        if tolerance and a.dtype.kind in "fc":
+            limit = tolerance * float(np.abs(b).max(initial=0.0))
+            return bool(np.allclose(a, b, rtol=0.0, atol=limit, equal_nan=True))
+        return np.array_equal(a, b, equal_nan=a.dtype.kind in "fc")
+
+    ours, others = list(leaves_of(a)), list(leaves_of(b))
+    return len(ours) == len(others) and all(map(equal, ours, others))
+
+
+def kept_copies(cache: Any) -> tuple[Any, list[Any]]:
+    """Copies of the cache, and of the arrays in it; the cache itself where something in it refuses to be copied."""
+    leaves = copy.deepcopy(list(leaves_of(cache)))
+    try:
+        return copy.deepcopy(cache), leaves
+    except Exception:
+        return cache, leaves
+
+
+def several(value: Any) -> bool:
+    """Whether this is several arrays, and not one that is written as a list of numbers."""
+    if isinstance(value, dict | tuple):
+        return True
+    return isinstance(value, list) and any(isinstance(part, np.ndarray) for part in value)
+
+
+def parts_of(value: Any) -> list[Array]:
+    """The arrays of an output: of one, of several in a tuple, a list or a dictionary."""
+    if not several(value):
+        return [np.asarray(value)]
+    return [part for each in (value.values() if isinstance(value, dict) else value) for part in parts_of(each)]
+
+
+def in_a_row(value: Any) -> Array:
+    """All numbers of an output as one float64 array with one axis; a copy."""
+    return np.concatenate([np.array(part, np.float64).reshape(-1) for part in parts_of(value)])
+
+
+def like(row: Array, pattern: Any) -> Any:
+    """The numbers of the row in the form of the pattern, an output: arrays of its shapes, in tuples as it has them."""
+    numbers = iter(np.split(row, np.cumsum([part.size for part in parts_of(pattern)])[:-1]))
+
+    def shaped(value: Any) -> Any:
+        if not several(value):
+            return next(numbers).reshape(np.shape(value)).copy()
+        if isinstance(value, dict):
+            return {name: shaped(part) for name, part in value.items()}
+        parts = [shaped(part) for part in value]
+        return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
+
+    return shaped(pattern)

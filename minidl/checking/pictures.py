@@ -1,0 +1,82 @@
+"""A report for a notebook: its table, and for each array that is wrong a picture of where."""
+
+from html import escape
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..contracts import Array
+
+if TYPE_CHECKING:
+    from .report import Record, Report
+
+CELLS = 48  # an array is drawn in so many rows and columns at most
+SIZE = 12  # of a cell, in pixels
+
+
+def as_html(report: "Report") -> str:
+    head, *rows = report.table()
+    lines = [f"<p><b>gradcheck {escape(report.target)}: {report.verdict}</b></p>", "<table><tr>"]
+    lines += [f"<th>{column}</th>" for column in head]
+    for row in rows:
+        lines += ["</tr><tr>", *(f"<td>{escape(cell)}</td>" for cell in row)]
+    lines.append("</tr></table>")
+    lines += [f"<p>{escape(line)}</p>" for line in (*report.explanations(), *report.remarks())]
+    lines += [heat_map(record) for record in report.records if record.failed and record.tries == "entries"]
+    return "\n".join(lines)
+
+
+def heat_map(record: "Record") -> str:
+    """The relative errors of the failed entries as an SVG: white where nothing is wrong, dark red where all of it is."""
+    errors, axes = as_plane(errors_of(record))
+    rows, columns = errors.shape
+    cells = [
+        f'<rect x="{column * SIZE}" y="{row * SIZE}" width="{SIZE}" height="{SIZE}" fill="{_colour(errors[row, column])}">'
+        f"<title>{escape(record.name)}: {errors[row, column]:.1e}</title></rect>"
+        for row in range(rows)
+        for column in range(columns)
+    ]
+    width, height = columns * SIZE, rows * SIZE
+    frame = f'<rect width="{width}" height="{height}" fill="none" stroke="#888"/>'
+    return (
+        f"<figure><figcaption>{escape(record.name)}: the error, {axes}</figcaption>"
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}">{"".join(cells)}{frame}</svg></figure>'
+    )
+
+
+def errors_of(record: "Record") -> Array:
+    """The relative error of each entry, up to 1; 0 of those that are right or were not tried."""
+    errors = np.zeros(record.shape)
+    for where, analytic, numeric in record.failures:
+        errors[where] = min(1.0, abs(analytic - numeric) / max(abs(analytic), abs(numeric), 1e-300))
+    return errors
+
+
+def as_plane(errors: Array) -> tuple[Array, str]:
+    """The errors in rows and columns, and what these are: of a kernel (KH, KW, C, F), the taps by the filters."""
+    if errors.ndim == 4:
+        height, width, channels, filters = errors.shape
+        plane = errors.max(axis=2).reshape(height * width, filters)
+        axes = f"{height} × {width} by {filters} (the largest of {channels} in between)"
+    elif errors.ndim < 2:
+        plane, axes = errors.reshape(1, -1), f"{errors.size} in a row"
+    else:
+        plane = errors.reshape(errors.shape[0], -1)
+        axes = " × ".join(map(str, errors.shape))
+    return _shrunk(_shrunk(plane, 0), 1), axes
+
+
+def _shrunk(plane: Array, axis: int) -> Array:
+    """The largest of neighbours along an axis that is too long to be drawn."""
+    if plane.shape[axis] <= CELLS:
+        return plane
+    starts = np.linspace(0, plane.shape[axis], CELLS, endpoint=False).astype(int)
+    return np.maximum.reduceat(plane, starts, axis=axis)
+
+
+def _colour(error: float) -> str:
+    """White for 0; from light to dark red for 1e-6 … 1."""
+    if error <= 0:
+        return "#fff"
+    share = min(1.0, max(0.0, 1 + np.log10(error) / 6))
+    return f"rgb({230 - int(70 * share)},{int(200 * (1 - share))},{int(180 * (1 - share))})"

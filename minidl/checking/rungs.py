@@ -1,0 +1,361 @@
+"""The rungs that a layer has to climb: what each of them tries, and what it finds."""
+
+import copy
+import math
+import re
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from ..contracts import Array
+from ..ops.random import RandomKey
+from . import gradcheck
+from .calls import is_integers, keywords_of
+from .closeness import LAYOUTS, differences
+from .report import Record, Report
+from .upstream import stream
+
+Shape = tuple[int, ...]
+Draw = Callable[[np.random.Generator, Shape], Array]
+
+ATTEMPTS = 5  # other random numbers, where those of the first time prove nothing
+SECONDS = 2.0  # what the gradients of one input shape may take, about, before only some entries are tried
+RUNGS = ("shapes", "values", "gradients", "ties", "dtypes", "one by one", "fresh", "layouts", "honest")
+
+
+@dataclass
+class Result:
+    """What one rung found, for one input shape.
+
+    rung: one of RUNGS. points: 0 … 1; of the gradients, the share of the numbers tried that is not wrong. faults: in words.
+    hint: the likely mistake. worst: the worst entry, {"array", "where", "analytic", "numeric"}. notes: no faults.
+    """
+
+    rung: str
+    input_shape: Shape
+    points: float = 1.0
+    faults: list[str] = field(default_factory=list)
+    hint: str = ""
+    worst: dict[str, Any] | None = None
+    notes: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def passed(self) -> bool:
+        return not self.faults
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as data, for JSON."""
+        return {"passed": self.passed, **asdict(self), "input_shape": list(self.input_shape)}
+
+
+class Trial:
+    """One layer on samples of one shape. Each rung fills a result."""
+
+    def __init__(
+        self,
+        factory: Callable[[], Any],
+        shape: Shape,
+        draw: Draw,
+        samples: int,
+        seed: int,
+        settings: dict[str, Any],
+        reference: Callable[[], Any] | None,
+        near_zero: bool,
+    ) -> None:
+        self.factory, self.shape, self.draw, self.seed = factory, shape, draw, seed
+        self.settings, self.reference = settings, reference
+        x = np.asarray(draw(stream(seed, 6), (samples, *shape)))
+        # Exact in float32, so that both dtypes start from the same numbers.
+        self.near_zero = near_zero
+        self.x = x if is_integers(x) else x.astype(np.float32).astype(np.float64)
+        self.key = RandomKey(seed, 0)
+        self.promised: Any = None
+        self.reports: list[Report] = []
+
+    def results(self) -> list[Result]:
+        """What every rung found. An exception is a fault of the rung."""
+        found = []
+        for rung in RUNGS:
+            if rung == "values" and self.reference is None:
+                continue
+            result, started = Result(rung, self.shape), time.perf_counter()
+            try:
+                getattr(self, f"_{rung.replace(' ', '_')}")(result)
+            except Exception as error:
+                result.faults.append(f"{rung}: {_in_words(error)}")
+            result.seconds = time.perf_counter() - started
+            if result.faults:
+                result.points = min(result.points, 0.0) if rung != "gradients" else result.points
+            found.append(result)
+        return found
+
+    # ------------------------------------------------------------------------------------------------------ the rungs
+
+    def _shapes(self, result: Result) -> None:
+        layer = self._make()
+        y, _ = self._forward(layer, self.x)
+        if self.promised is not None and (not isinstance(self.promised, tuple) or y.shape[1:] != self.promised):
+            result.faults.append(
+                f"build returns the output shape {self.promised!r}, but forward gives {y.shape[1:]} for a sample."
+            )
+        elif len(y) != len(self.x):
+            result.faults.append(f"forward gives {len(y)} samples for {len(self.x)}.")
+
+    def _values(self, result: Result) -> None:
+        """forward against the reference's: random numbers, negative ones, equal ones, and a single sample."""
+        assert self.reference is not None
+        layer, right = self._make(), self.reference()
+        if hasattr(right, "build"):
+            right.build(self.shape, stream(self.seed, 7), np.dtype(np.float64))
+        ours, theirs = _params(layer), _params(right)
+        pairs = (
+            [(name, name) for name in theirs] if ours.keys() == theirs.keys() else list(zip(ours, theirs, strict=False))
+        )
+        if len(ours) != len(theirs) or any(np.shape(ours[a]) != np.shape(theirs[b]) for a, b in pairs):
+            shapes = [{name: np.shape(value) for name, value in one.items()} for one in (ours, theirs)]
+            result.faults.append(f"the parameters are {shapes[0]}, those of the reference {shapes[1]}.")
+            return
+        for name, other in pairs:
+            theirs[other][...] = ours[name]
+        x = self.x
+        tried = {"": x, "of a single sample ": x[:1]}
+        if not is_integers(x):
+            tried |= {"of negative numbers ": -np.abs(x), "of equal numbers ": self._tied()}
+        for what, inputs in tried.items():
+            y, expected = self._forward(layer, inputs)[0], self._forward(right, inputs)[0]
+            found = differences({"y": y}, {"y": expected}, f"{what}from the reference")
+            if found:
+                result.faults += found
+                result.hint = self._hint_of_values(layer, inputs, y, expected)
+                result.faults += [f"y: {result.hint}"] if result.hint else []
+                return
+
+    def _hint_of_values(self, layer: Any, x: Array, y: Array, expected: Array) -> str:
+        """What makes the outputs right: a factor, or a parameter turned around."""
+        if y.shape != expected.shape:
+            return ""
+        ratio = float((y * expected).sum() / max((expected**2).sum(), 1e-300))
+        if np.allclose(y, ratio * expected, rtol=1e-9):
+            return f"it is {ratio:.6g} times what it should be, everywhere."
+        for name, value in _params(layer).items():
+            kept = value.copy()
+            for turned, words in _turned(kept):
+                value[...] = turned
+                right = np.allclose(self._forward(layer, x)[0], expected)
+                value[...] = kept
+                if right:
+                    return f"it would be right if {name} were {words}."
+        return ""
+
+    def _gradients(self, result: Result) -> None:
+        settings = self._within_seconds(result)
+        for training in (True, False):
+            for seed in range(self.seed, self.seed + ATTEMPTS):
+                x = self.draw(stream(seed, 6, training), self.x.shape)
+                report = gradcheck(self._make(seed=seed), x, training=training, **{"seed": seed, **settings})
+                if report.passed or report.problems or any(record.failed for record in report.records):
+                    break  # otherwise too little could be proved: a few ReLUs may all be off by chance
+            self.reports.append(report)
+            told = {_subject(fault) for fault in result.faults}
+            result.faults += (
+                [] if report.passed else [line for line in report.explanations() if _subject(line) not in told]
+            )
+            result.hint = result.hint or next(iter(report.hints.values()), "")
+            result.notes += report.remarks()
+        if self.near_zero and not result.faults:
+            # Where a mask has its threshold, few of the normal numbers are.
+            x = 0.2 * self.draw(stream(self.seed, 11), self.x.shape)
+            report = gradcheck(self._make(), x, **{"seed": self.seed, **settings})
+            if report.problems or any(record.failed for record in report.records):
+                self.reports.append(report)
+                result.faults += [f"for small x, {fault}" for fault in report.explanations()]
+        records = [record for report in self.reports for record in report.records]
+        self._rate(result, records)
+
+    def _rate(self, result: Result, records: list[Record]) -> None:
+        failed, tried = sum(record.failed for record in records), sum(record.tried for record in records)
+        if result.faults:
+            result.points = (tried - failed) / tried if failed else 0.0
+        wrong = [record for record in records if record.failed]
+        if wrong:
+            one = max(wrong, key=lambda record: record.worst_relative)
+            numbers = {"analytic": one.analytic, "numeric": one.numeric}
+            result.worst = {
+                "array": one.name,
+                "where": list(one.where or ()),
+                **{key: value if math.isfinite(value) else None for key, value in numbers.items()},
+            }
+
+    def _within_seconds(self, result: Result) -> dict[str, Any]:
+        """The settings for gradcheck; fewer entries where all of them would take long."""
+        if self.settings.keys() & {"max_entries", "mode"} or is_integers(self.x):
+            return self.settings
+        layer, started = self._make(), time.perf_counter()
+        self._forward(layer, self.x)
+        each = 2 * (time.perf_counter() - started)
+        sizes = [self.x.size, *(np.size(value) for value in _params(layer).values())]
+        if 2 * each * sum(sizes) < SECONDS:
+            return self.settings
+        some = max(10, int(SECONDS / 2 / each / len(sizes)))
+        if some >= max(sizes):
+            return self.settings
+        result.notes.append(f"forward takes {each / 2:.2g} s, so only {some} entries of each array were tried.")
+        return {**self.settings, "max_entries": some}
+
+    def _ties(self, result: Result) -> None:
+        """Equal entries, moved together: a pool where all of them win is caught, which one at a time are at a kink."""
+        if is_integers(self.x) or self.settings.get("mode", "ties") != "ties":
+            return
+        report = gradcheck(
+            self._make(), self._tied(), **{"seed": self.seed, "only": self._input(), **self.settings, "mode": "ties"}
+        )
+        if not report.problems and any(record.failed for record in report.records):
+            result.faults += [f"where entries are equal, {fault}" for fault in report.explanations()]
+            self._rate(result, report.records)
+
+    def _dtypes(self, result: Result) -> None:
+        layer, coarse = self._make(), self._make(np.float32)
+        for name, value in _params(layer).items():
+            value[...] = _params(coarse)[name]
+        x = self.x if is_integers(self.x) else self.x.astype(np.float32)
+        double, single = self._run(layer, self.x), self._run(coarse, x)
+        result.faults += [
+            f"{name} is {value.dtype} for float32 input and parameters: keep the dtype, e.g. by np.zeros(…, x.dtype)."
+            for name, value in single.items()
+            if value.dtype != np.float32
+        ]
+        result.faults += [
+            f"build makes the parameter {name!r} as {value.dtype} for dtype float32: use the dtype that it is given."
+            for name, value in self._built(np.float32).items()
+            if value.dtype != np.float32 and not is_integers(value)
+        ]
+        result.faults = result.faults or differences(single, double, "in float32 and in float64")
+
+    def _one_by_one(self, result: Result) -> None:
+        layer = self._make()
+        whole = self._run(layer, self.x)
+        dy = self._upstream(whole["y"])
+        parts = [self._run(layer, self.x[n : n + 1], dy[n : n + 1]) for n in range(len(self.x))]
+        joined = {
+            name: np.concatenate([part[name] for part in parts])
+            if name in ("y", "dx")
+            else np.sum([part[name] for part in parts], 0)
+            for name in whole
+        }
+        result.faults += differences(joined, whole, "for samples one by one and for the batch")
+
+    def _fresh(self, result: Result) -> None:
+        layer, x = self._make(), self.x.copy()
+        y, cache = self._forward(layer, x)
+        dy = self._upstream(y)
+        dx, grads = layer.backward(dy, cache)
+        results = {"dx": dx, **{f"d{name}": value for name, value in grads.items()}}
+        results = {name: value for name, value in results.items() if value is not None}
+        given = {"x": x, "dy": dy, "y": y, **_params(layer)}
+        pairs = [("y", y, name, value) for name, value in given.items() if name not in ("y", "dy")]
+        pairs += [(ours, a, name, b) for ours, a in results.items() for name, b in given.items()]
+        pairs += [(one, a, other, b) for (one, a), (other, b) in combinations(results.items(), 2)]
+        result.faults += [
+            f"{one} shares its memory with {other}: return a fresh array, e.g. a .copy()."
+            for one, a, other, b in pairs
+            if np.shares_memory(a, b)
+        ]
+
+    def _layouts(self, result: Result) -> None:
+        """Views of other arrays, which a user may pass."""
+        layer = self._make()
+        plain = self._run(layer, self.x)
+        dy = self._upstream(plain["y"])
+        for layout, view in LAYOUTS.items():
+            x = self.x if is_integers(self.x) else view(self.x)
+            try:
+                result.faults += differences(self._run(layer, x, view(dy)), plain, f"for arrays {layout}")
+            except Exception as error:
+                result.faults.append(f"arrays {layout} make a {type(error).__name__}: {error}")
+
+    def _honest(self, result: Result) -> None:
+        calls = max((report.forwards_in_backward for report in self.reports), default=0)
+        if calls >= max(2, self.x.size):
+            result.faults.append(
+                f"backward calls forward {calls:,} times: it is a numeric gradient. Derive it: the chain rule takes one pass."
+            )
+        elif calls:
+            result.notes.append(f"backward calls forward ({calls}).")
+
+    # ------------------------------------------------------------------------------------------------- what they use
+
+    def _make(self, dtype: Any = np.float64, seed: int | None = None) -> Any:
+        layer, rng = self.factory(), stream(self.seed if seed is None else seed, 7)
+        if hasattr(layer, "build"):
+            self.promised = layer.build(self.shape, rng, np.dtype(dtype))
+        # Zero and one are what mistakes hide behind: a bias of zeros may be left out. So every parameter gets some noise.
+        for value in _params(layer).values():
+            if not is_integers(value):
+                value += rng.normal(size=value.shape).astype(value.dtype) / 8
+        return layer
+
+    def _built(self, dtype: Any) -> dict[str, Array]:
+        layer = self.factory()
+        if hasattr(layer, "build"):
+            layer.build(self.shape, stream(self.seed, 7), np.dtype(dtype))
+        return _params(layer)
+
+    def _forward(self, layer: Any, x: Array) -> tuple[Array, Any]:
+        options = {"training": False, "rng": self.key}
+        y, cache = layer.forward(x, **{name: options[name] for name in keywords_of(layer.forward)})
+        return y, cache
+
+    def _run(self, layer: Any, x: Array, dy: Array | None = None) -> dict[str, Array]:
+        """y, dx and the gradients, by name; without dx where it is None."""
+        y, cache = self._forward(layer, x)
+        dx, grads = layer.backward(self._upstream(y) if dy is None else dy, cache)
+        found = {"y": y, "dx": dx, **{f"d{name}": value for name, value in grads.items()}}
+        return {
+            name: value for name, value in found.items() if value is not None and not (is_integers(x) and name == "dx")
+        }
+
+    def _upstream(self, y: Array) -> Array:
+        return stream(self.seed, 8).normal(size=y.shape).astype(np.float32).astype(y.dtype)
+
+    def _tied(self) -> Array:
+        """x with each number replaced by one of three of its own sample, so that many are equal."""
+        rng, x = stream(self.seed, 9), self.x.copy()
+        for sample in x:
+            sample[...] = rng.choice(rng.choice(sample.reshape(-1), min(3, sample.size)), sample.shape)
+        return x
+
+    def _input(self) -> str:
+        return "input" if "x" in _params(self._make()) else "x"
+
+
+def _subject(fault: str) -> str:
+    """The array that a fault is about, or the whole of it where it is about none."""
+    name = re.split(r"\[|: | direction ", fault, maxsplit=1)[0]
+    return name if len(name.split()) == 1 else fault
+
+
+def _params(layer: Any) -> dict[str, Array]:
+    return getattr(layer, "params", None) or {}
+
+
+def _turned(array: Array) -> list[tuple[Array, str]]:
+    """The array turned around in the ways in which it may be taken the wrong way round."""
+    turned = [(array[::-1], "flipped")] if array.ndim else []
+    if array.ndim > 1:
+        turned += [(array[::-1, ::-1], "flipped along its first two axes"), (array[:, ::-1], "flipped along axis 1")]
+        if array.shape[0] == array.shape[1]:
+            turned.append((np.swapaxes(array, 0, 1), "transposed"))
+    return [(copy.copy(view), words) for view, words in turned]
+
+
+def _in_words(error: Exception) -> str:
+    text = str(error)
+    if isinstance(error, NotImplementedError) and not text:
+        text = f"{traceback.extract_tb(error.__traceback__)[-1].name} is still to be written"
+    return f"{type(error).__name__}: {text}"

@@ -1,0 +1,233 @@
+"""What gives a number, with its gradients: a loss, a model with its loss, or functions, in whatever form they are written."""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..contracts import Array
+from .behaviour import (
+    CHANGES_CACHE,
+    STALE,
+    again_or_error,
+    changed,
+    compare_form,
+    compare_names,
+    computed_in_float32,
+    not_twice,
+    show_elsewhere,
+)
+from .calls import by_name, is_integers, names_of_arguments, pair
+from .nested import in_a_row, kept_copies, same
+from .operators import arguments_as_arrays
+from .report import Fault, Report
+from .state import summed, tied
+from .subjects import TOO_COARSE, Settings, Subject, as_float64, check_value, choose, count_samples
+from .upstream import stream
+
+Named = dict[str, Any]
+
+
+def of_loss(loss: Any, y_true: Any, y_pred: Any, settings: Settings, report: Report) -> Subject:
+    """An object with forward(y_true, y_pred) → (value, cache) and backward(cache) → the gradient for y_pred."""
+    y_true, y_pred = np.asarray(y_true), as_float64(y_pred, "y_pred", report)
+
+    def forward() -> tuple[Any, Any]:
+        return pair(loss.forward(y_true, y_pred.copy()), "forward must return (value, cache)")
+
+    given = copy.deepcopy((y_true, y_pred))
+    value, cache = pair(loss.forward(*given), "forward must return (value, cache)")
+    check_value(value, "the loss", settings.per_sample)
+    if not same(given, (y_true, y_pred)):
+        report.problems.append("forward changes its arguments: it must work on copies.")
+    kept, leaves = kept_copies(cache)
+    gradient = np.array(loss.backward(cache))
+    if not same(leaves, cache):
+        report.problems.append(CHANGES_CACHE)
+        cache = kept
+    report.problems += compare_form("y_pred", gradient, y_pred)
+    again = again_or_error(lambda: np.asarray(loss.backward(cache)))
+    if not same(gradient, again, settings.nondet_tol):
+        report.problems.append(not_twice(again, "cache"))
+    show_elsewhere(lambda: loss.forward(np.flip(y_true, 0), np.flip(y_pred, 0) * 0.75))
+    later = again_or_error(lambda: np.asarray(loss.backward(cache)))
+    if not report.problems and not same(gradient, later, settings.nondet_tol):
+        report.problems.append(STALE)
+    choose(["y_pred"], settings)
+    samples = count_samples(y_pred, "y_pred", report)
+    ones = np.ones(np.size(value))
+    return Subject({"y_pred": y_pred}, lambda: in_a_row(forward()[0]), [ones], [{"y_pred": gradient}], samples)
+
+
+def of_model(model: Any, x: Any, y: Any, settings: Settings, report: Report) -> Subject:
+    """An object with params and loss_and_gradients(x, y, training=…) → (loss, gradients by address)."""
+    if getattr(model, "loss", model) is None:
+        raise ValueError(
+            "gradcheck of a model with x, y needs the loss: compile it first, or leave y out, and the model is checked "
+            "as one layer, from its input to its output."
+        )
+
+    def loss_and_gradients() -> tuple[Any, Named]:
+        value: tuple[Any, Named] = model.loss_and_gradients(x, y, training=settings.training)
+        return value
+
+    gradients = loss_and_gradients()[1]  # which builds the model
+    for address, value in model.params.items():
+        if value.dtype != np.float64:
+            raise TypeError(
+                f"gradcheck needs float64, received {address} in {value.dtype}: {TOO_COARSE}. Make the model with "
+                "Sequential(…, dtype='float64') and copy the weights with set_weights(model.get_weights())."
+            )
+    return _of_params(dict(model.params), gradients, loss_and_gradients, "loss_and_gradients", x, settings, report)
+
+
+def of_net(net: Any, given: tuple[Any, ...], settings: Settings, report: Report) -> Subject:
+    """An object with params and loss(x, y, …) → (loss, gradients by name), as in Stanford's CS231n."""
+
+    def loss() -> tuple[Any, Named]:
+        return pair(net.loss(*copy.deepcopy(given)), "loss(x, y) must return (loss, gradients by name)")
+
+    params = {name: value for name, value in net.params.items() if not is_integers(value)}
+    for name, value in params.items():
+        if not isinstance(value, np.ndarray) or value.dtype != np.float64:
+            raise TypeError(f"gradcheck needs parameters in float64, received {name!r} as {np.asarray(value).dtype}.")
+    value, gradients = loss()
+    check_value(value, "the loss", settings.per_sample)
+    state = [name for name in params if name not in gradients and "running" in name]
+    params = {name: value for name, value in params.items() if name not in state}
+    return _of_params(params, gradients, loss, "loss", given[0], settings, report)
+
+
+def _of_params(
+    params: dict[str, Array],
+    gradients: Named,
+    call: Callable[[], tuple[Any, Named]],
+    what: str,
+    x: Any,
+    settings: Settings,
+    report: Report,
+) -> Subject:
+    """The loss of a model, whose parameters are moved where they are."""
+    twins = tied(params)
+    arrays = {name: value for name, value in params.items() if name not in twins}
+    chosen = choose(list(arrays), settings)
+
+    def selected(gradients: Named) -> dict[str, Array]:
+        left = arrays.keys() - chosen
+        return {name: np.array(value) for name, value in summed(gradients, twins).items() if name not in left}
+
+    found = selected(gradients)
+    arrays = {name: value for name, value in arrays.items() if name in chosen}
+    report.problems += compare_names(found, arrays)
+    for name in arrays.keys() & found.keys():
+        report.problems += compare_form(name, found[name], arrays[name])
+    if not same(found, selected(call()[1]), settings.nondet_tol):
+        report.problems.append(f"{what} gives another answer when it is called twice.")
+    value, samples = call()[0], count_samples(x, "x", report)
+    check_value(value, "the loss", settings.per_sample)
+    ones = np.ones(np.size(value))
+    return Subject(arrays, lambda: in_a_row(call()[0]), [ones], [found], samples, deep=True)
+
+
+def of_functions(functions: tuple[Any, Any], given: tuple[Any, ...], settings: Settings, report: Report) -> Subject:
+    """(value, gradient), two functions of the same arguments: value(…) is a number, gradient(…) one gradient, or several."""
+    value, gradient = functions
+    return _of_values(value, gradient, "value(x)", given, settings, report)
+
+
+def of_function(function: Any, given: tuple[Any, ...], settings: Settings, report: Report) -> Subject:
+    """One function → (value, gradients): of arrays, or of a dictionary of arrays, and of what else it needs."""
+
+    def both(*arguments: Any) -> tuple[Any, Any]:
+        return pair(function(*arguments), "the function must return (value, gradients)")
+
+    return _of_values(
+        lambda *arguments: both(*arguments)[0],
+        lambda *arguments: both(*arguments)[1],
+        "the value",
+        given,
+        settings,
+        report,
+        names_of_arguments(function, len(given)),
+    )
+
+
+def _of_values(
+    value: Callable[..., Any],
+    gradient: Callable[..., Any],
+    what: str,
+    given: tuple[Any, ...],
+    settings: Settings,
+    report: Report,
+    names: list[str] | None = None,
+) -> Subject:
+    """The arguments that are moved are all that have a gradient: arrays, or those in a dictionary."""
+    names = names or (["x"] if len(given) == 1 else names_of_arguments(value, len(given)))
+    table = isinstance(given[0], dict)
+    first = {name: as_float64(array, name, report) for name, array in given[0].items()} if table else None
+    rest = {
+        name: as_float64(each, name, report) if len(given) == 1 else arguments_as_arrays(each, name, report)
+        for name, each in list(zip(names, given, strict=True))[table:]
+    }
+
+    def call(function: Callable[..., Any], arrays: Named) -> Any:
+        """The function of copies, and whether it changed them."""
+        inside = {name: arrays[name] for name in first} if first is not None else {}
+        return function(*([inside] if table else []), *(arrays[name] for name in rest))
+
+    inputs: Named = {**(first or {}), **rest}
+    floats = (
+        list(first)
+        if first is not None
+        else [n for n, a in rest.items() if isinstance(a, np.ndarray) and a.dtype.kind == "f"]
+    )
+    copies = copy.deepcopy(inputs)
+    result = call(value, copies)
+    check_value(result, what, settings.per_sample)
+
+    def gradients(arrays: Named) -> dict[str, Array]:
+        found = call(gradient, arrays)
+        return {name: np.array(one) for name, one in by_name(found, floats or names).items()}
+
+    found = gradients(copies)
+    if changed(copies, inputs):
+        report.problems.append(
+            f"value or gradient changes its argument {changed(copies, inputs)[0]}: it must work on a copy."
+        )
+    arrays = {name: inputs[name] for name in floats if table or name in found}
+    chosen = choose(list(arrays), settings)
+    arrays = {name: array for name, array in arrays.items() if name in chosen}
+    found = {name: one for name, one in found.items() if name in arrays or name not in inputs}
+    if not arrays:
+        raise Fault("there is no array to be moved: give the arguments as arrays of floats.")
+    if computed_in_float32(lambda moved: in_a_row(call(value, copy.deepcopy({**inputs, **moved}))), arrays):
+        report.problems.append("value computes in float32: it must keep the dtype of x.")
+    again = {name: one for name, one in gradients(copy.deepcopy(inputs)).items() if name in found}
+    if not same(found, again, settings.nondet_tol):
+        report.problems.append("gradient gives another answer when it is called twice with the same x.")
+    report.problems += compare_names(found, arrays)
+    for name in arrays.keys() & found.keys():
+        report.problems += compare_form(name, found[name], arrays[name])
+
+    def elsewhere() -> Subject:
+        rng = stream(settings.seed, 3)
+        other = {**inputs, **{name: rng.normal(size=array.shape) for name, array in arrays.items()}}
+        moved = {name: other[name] for name in arrays}
+        return Subject(
+            moved,
+            lambda: in_a_row(call(value, copy.deepcopy(other))),
+            [np.ones(np.size(result))],
+            [gradients(copy.deepcopy(other))],
+            1,
+        )
+
+    x = next(iter(arrays.values()))
+    return Subject(
+        arrays,
+        lambda: in_a_row(call(value, copy.deepcopy(inputs))),
+        [np.ones(np.size(result))],
+        [found],
+        len(x) if x.ndim else 1,
+        elsewhere=elsewhere,
+    )

@@ -1,0 +1,80 @@
+"""What a target holds between calls: how it is put back as it was, and which of its arrays are the same memory."""
+
+from collections.abc import Callable, Collection, Iterator
+from typing import Any
+
+import numpy as np
+
+from ..contracts import Array
+from .nested import leaves_of, same
+
+
+def remember(target: Any, moved: Collection[Array] = ()) -> Callable[[], None]:
+    """What puts everything back: the attributes of the target and of the layers in it, and what arrays and dictionaries hold.
+
+    moved: arrays whose numbers are left as they are then.
+    """
+    objects = list(layers_in(target))
+    attributes = [(vars(owner), dict(vars(owner))) for owner in objects if hasattr(owner, "__dict__")]
+    held = [value for _, values in attributes for value in values.values()]
+    held += [getattr(owner, "params", None) for owner in objects]
+    tables = [(value, dict(value)) for value in held if isinstance(value, dict)]
+    left = {id(array) for array in moved}
+    leaves = [leaf for leaf in leaves_of(held, objects=False) if isinstance(leaf, np.ndarray) and id(leaf) not in left]
+    arrays = [(leaf, leaf.copy()) for leaf in leaves]
+
+    def restore() -> None:
+        for now, before in (*attributes, *tables):
+            now.clear()
+            now.update(before)
+        for array, values in arrays:
+            if not same(array, values):
+                array[...] = values
+
+    return restore
+
+
+def layers_in(target: Any) -> Iterator[Any]:
+    """The target, the layers of a model, and those that a layer made of others has in its attributes, however deep."""
+    seen: set[int] = set()
+
+    def walk(value: Any) -> Iterator[Any]:
+        if isinstance(value, dict):
+            value = list(value.values())
+        if isinstance(value, tuple | list):
+            for part in value:
+                yield from walk(part)
+        elif (value is target or hasattr(value, "forward")) and not isinstance(value, type) and id(value) not in seen:
+            seen.add(id(value))
+            yield value
+            yield from walk(getattr(value, "__dict__", None))
+            yield from walk(getattr(value, "layers", None))
+
+    yield from walk(target)
+
+
+def tied(arrays: dict[str, Array]) -> dict[str, tuple[str, bool]]:
+    """Of arrays that are the same memory as one before them: name → (the name of that one, whether it is its transpose)."""
+    first: dict[Any, str] = {}
+    twins: dict[str, tuple[str, bool]] = {}
+    for name, array in arrays.items():
+        view = array.__array_interface__["data"][0], array.shape, array.strides
+        turned = view[0], array.shape[::-1], array.strides[::-1]
+        if array.size and view in first:
+            twins[name] = first[view], False
+        elif array.size and turned in first:
+            twins[name] = first[turned], True
+        else:
+            first[view] = name
+    return twins
+
+
+def summed(gradients: dict[str, Any], twins: dict[str, tuple[str, bool]]) -> dict[str, Any]:
+    """The gradients with those of one memory added up, under the name of the first one."""
+    total = {name: value for name, value in gradients.items() if name not in twins}
+    for name, (other, turned) in twins.items():
+        if name in gradients:
+            value = np.asarray(gradients[name])
+            value = value.T if turned else value
+            total[other] = value if other not in total else np.asarray(total[other]) + value
+    return total

@@ -1,0 +1,83 @@
+"""check_layer: a layer tried in every way, rung by rung, and an error that lists what is wrong with it."""
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from . import gradcheck
+from .rungs import Draw, Result, Shape, Trial
+
+
+class LayerError(AssertionError):
+    """A layer is not right; ``results`` holds what every rung found."""
+
+    def __init__(self, name: str, results: list[Result]) -> None:
+        lines = [
+            f"input shape {result.input_shape}: {fault}"
+            for result in results
+            for fault in _worth_saying(result, results)
+        ]
+        super().__init__("\n".join([f"{name} is not right yet.", *dict.fromkeys(lines)]))
+        self.results = results
+
+
+def check_layer(
+    factory: Callable[[], Any],
+    input_shapes: Sequence[Shape] | Shape,
+    *,
+    inputs: Draw | None = None,
+    samples: int = 3,
+    seed: int = 0,
+    reference: Callable[[], Any] | None = None,
+    **settings: Any,
+) -> list[Result]:
+    """Hold a layer to everything that a layer promises; a LayerError (an AssertionError) that lists what is wrong.
+
+    factory: () → a new layer, e.g. ``lambda: Dense(4)``. input_shapes: of one sample, without the batch axis; a list of such,
+    where odd sizes, sizes of 1 and height ≠ width show most. inputs: (rng, shape) → x, for a layer that does not take any
+    numbers; normal ones by default. reference: () → a layer that is known to be right; it is given the same parameters, by
+    name or in their order, and forward has to give what its forward gives. settings: for gradcheck, e.g. ``max_entries=50``.
+    Without them, a slow layer has only some of its entries tried.
+
+    It tries, rung by rung: the shape that build promises; the reference's values; every gradient, in training and outside,
+    with all that gradcheck finds; the gradients where entries are equal, moved together; float32 and float64 are kept, and
+    agree; a batch equals its samples one by one, outside training; fresh arrays; arrays in other memory layouts; and whether
+    backward is a numeric gradient. Returns what each rung found; the error has the same as ``results``.
+
+    Raises TypeError for a factory that cannot be called, shapes that are none, or settings that gradcheck does not have.
+    """
+    if not callable(factory):
+        raise TypeError(f"factory must make a new layer at each call, e.g. lambda: Dense(4), received {factory!r}.")
+    if reference is not None and not callable(reference):
+        raise TypeError(f"reference must make a new layer at each call, e.g. lambda: Dense(4), received {reference!r}.")
+    one = isinstance(input_shapes, tuple) and all(isinstance(size, int) for size in input_shapes)
+    shapes = [input_shapes] if one else list(input_shapes) if isinstance(input_shapes, tuple | list) else []
+    if not shapes or not all(isinstance(shape, tuple) for shape in shapes):
+        raise TypeError(
+            "input_shapes must be the shape of a sample, without the batch axis, e.g. (28, 28, 1), or a list of such, "
+            f"received {input_shapes!r}."
+        )
+    inspect.signature(gradcheck).bind(None, None, training=True, **settings)
+    draw = inputs or (lambda rng, shape: rng.normal(size=shape))
+    results: list[Result] = []
+    for shape in shapes:
+        trial = Trial(factory, tuple(shape), draw, samples, seed, settings, reference, inputs is None)  # type: ignore[arg-type]
+        results += trial.results()
+    if not all(result.passed for result in results):
+        raise LayerError(type(factory()).__name__, results)
+    return results
+
+
+def _worth_saying(result: Result, results: list[Result]) -> list[str]:
+    """The faults without those that say the same as an earlier rung's, in other words."""
+    before = [other for other in results[: results.index(result)] if other.input_shape == result.input_shape]
+    said = [fault for other in before for fault in other.faults]
+    if result.rung not in ("shapes", "values", "gradients") and any("Error: " in fault for fault in said):
+        return []  # it cannot even be called
+    wrong = {fault.partition("[")[0] for other in before if other.rung == "gradients" for fault in other.faults}
+    wrong |= {"dx" if name in ("x", "input") else f"d{name}" for name in wrong}
+    if result.rung == "ties" and wrong & {"x", "input"}:
+        return []
+    return [
+        fault for fault in result.faults if fault not in said and fault.partition(" ")[0].partition("[")[0] not in wrong
+    ]

@@ -1,0 +1,167 @@
+"""Every array of a subject judged: which lines are tried, what they say for each dy, and what is noted of it."""
+
+import time
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from ..contracts import Array
+from .behaviour import compare_form
+from .differences import Verdict, judge
+from .hints import likely_mistake
+from .lines import Line, Try, entries, random_directions, ties
+from .report import Record, Report
+from .subjects import Subject
+from .upstream import stream
+
+MODES = ("entries", "direction", "ties", "auto")
+SECONDS = 5.0  # what mode="auto" takes at most, about
+PLAINLY = 0.01  # a gradient has to be off by so much to be disproved by the outputs that are small
+RANK = ("failed", "kink", "proved", "small", "zero")  # of several verdicts on one line, the first one counts
+
+
+class Effort(NamedTuple):
+    """How hard it is tried: the arguments of gradcheck."""
+
+    mode: str
+    eps: float
+    rtol: float
+    max_entries: int | None
+    directions: int
+
+
+def check_arrays(subject: Subject, report: Report, effort: Effort, seed: int, progress: Callable[[str], None]) -> None:
+    """Fill the report, a record for each array whose gradient has the form of the array."""
+    middle = subject.outputs()
+    arrays = {
+        name: array
+        for name, array in subject.arrays.items()
+        if all(name in found and not compare_form(name, found[name], array) for found in subject.gradients)
+    }
+    rng = stream(seed, 5)
+    modes = [effort] if effort.mode != "auto" else list(_within_seconds(subject, arrays, report, effort))
+    for name, array in arrays.items():
+        for one in modes:
+            total, tries = _tries(one, name, array, subject, rng)
+            _check(subject, middle, name, array, report, one, total, tries, progress)
+    _look_elsewhere(subject, report, effort)
+    report.evaluations = subject.evaluations
+
+
+def _tries(
+    effort: Effort, name: str, array: Array, subject: Subject, rng: np.random.Generator
+) -> tuple[int, Iterator[Try]]:
+    """(how many, the lines to be tried)."""
+    if effort.mode == "direction":
+        return effort.directions, random_directions(array, effort.directions, rng)
+    if effort.mode == "ties":
+        found = list(ties(array, samples=array.ndim > 1 and len(array) == subject.samples))
+        return len(found), iter(found)
+    total = min(array.size, effort.max_entries or array.size)
+    return total, entries(array, [found[name] for found in subject.gradients], effort.max_entries, rng)
+
+
+def _check(
+    subject: Subject,
+    middle: Array,
+    name: str,
+    array: Array,
+    report: Report,
+    effort: Effort,
+    total: int,
+    tries: Iterator[Try],
+    progress: Callable[[str], None],
+) -> None:
+    """Judge one array, and add its record to the report."""
+    record = Record(name, array.size, tries=effort.mode, shape=array.shape)
+    report.records.append(record)
+    gradients = [found[name] for found in subject.gradients]
+    floats = [[one for one in found.values() if one.dtype.kind == "f"] for found in subject.gradients]
+    largest = [max(float(np.abs(one).max(initial=0.0)) for one in found) for found in floats]
+    pace = 1.0
+    for number, (where, direction) in enumerate(tries, 1):
+        line = Line(subject, middle, array, where, direction)
+        verdicts: list[tuple[Verdict, float]] = []
+        for upstream, gradient, others in zip(subject.upstreams, gradients, largest, strict=True):
+            one = judge(line, upstream, gradient, others, effort.eps, effort.rtol, pace)
+            verdicts.append((one, line.analytic(gradient)))
+        (word, slope, pace), analytic = min(verdicts, key=lambda pair: RANK.index(pair[0].word))
+        if word == "small":
+            word, slope, analytic = _rescued(subject, line, name, effort, slope, analytic)
+        record.count(word, where, analytic, slope)
+        progress(f"{name}, {number:,} of {total:,}")
+    if record.failed and name not in report.hints:
+        with np.errstate(all="ignore"):  # numbers of any size
+            hint = likely_mistake(subject, record)
+        if hint:
+            report.hints[name] = hint
+
+
+def _rescued(
+    subject: Subject, line: Line, name: str, effort: Effort, slope: float, analytic: float
+) -> tuple[str, float, float]:
+    """The verdict for the upstream that weighs small outputs as much as large ones, where it is a clear one."""
+    if (more := subject.for_small) is not None:
+        upstream, gradients = more
+        word, other, _ = judge(line, upstream, gradients[name], 0.0, effort.eps, effort.rtol, 1.0)
+        if word == "proved" or (
+            word == "failed" and abs(line.analytic(gradients[name]) - other) > PLAINLY * abs(other)
+        ):
+            return word, other, line.analytic(gradients[name])
+    return "small", slope, analytic
+
+
+def _look_elsewhere(subject: Subject, report: Report, effort: Effort) -> None:
+    """Where all slopes are 0, and so are the gradients: whether that is so for other inputs, too, as for a step function."""
+    records = [record for record in report.records if record.tried]
+    if report.problems or not records or any(record.zero < record.tried for record in records):
+        return
+    try:
+        other = subject.elsewhere()
+        if other is None:
+            return
+        probe, rng = Report(report.target), np.random.default_rng(0)
+        middle = other.outputs()
+        for name, array in other.arrays.items():
+            tries = list(entries(array, [other.gradients[0][name]], 20, rng))
+            _check(
+                other,
+                middle,
+                name,
+                array,
+                probe,
+                effort._replace(mode="entries"),
+                len(tries),
+                iter(tries),
+                lambda _: None,
+            )
+    except Exception:
+        return  # other inputs may be none that the target can work on
+    report.flat = all(record.zero == record.tried for record in probe.records)
+
+
+def _within_seconds(subject: Subject, arrays: dict[str, Array], report: Report, effort: Effort) -> Iterator[Effort]:
+    """mode="auto": all entries, or as many as there is time for, and directions; with a note of what is left out."""
+    started = time.perf_counter()
+    subject.outputs()
+    each = 2 * (time.perf_counter() - started)
+    total = sum(array.size for array in arrays.values())
+    if effort.max_entries is None and total * each <= SECONDS:
+        report.notes.append(f"mode='auto': all {total:,} entries were tried.")
+        yield effort._replace(mode="entries")
+        return
+    some = effort.max_entries or max(5, int(SECONDS / 2 / each / max(1, len(arrays))))
+    report.notes.append(
+        f"mode='auto': {some:,} entries of each array and {effort.directions} directions through it were tried. All "
+        f"{total:,} entries, by mode='entries', would take about {_duration(total * each)}."
+    )
+    yield effort._replace(mode="entries", max_entries=some)
+    yield effort._replace(mode="direction")
+
+
+def _duration(seconds: float) -> str:
+    for unit, size in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} seconds"

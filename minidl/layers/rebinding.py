@@ -1,0 +1,56 @@
+"""Another array in the place of a parameter, under every name by which the layer knows it.
+
+A model keeps its parameters in one vector, of which its layers hold views. A layer that kept the array that it has made itself,
+as ``self.w`` beside ``self.params``, would go on computing with that, and never learn.
+"""
+
+from typing import Any
+
+from ..contracts import Array
+from .base import Layer
+
+
+def rebind(layer: Any, name: str, array: Array) -> None:
+    """Let the layer have this array as its parameter of that name.
+
+    It is replaced where the layer holds it: in ``params``, as an attribute, in lists and dictionaries, and in the layers that
+    it has inside. Raises TypeError where ``params`` gives another one all the same.
+    """
+    old = layer.params[name]
+    if old is array:
+        return
+    _replace(layer, old, array, set())
+    if layer.params.get(name) is not array and _settable(layer):
+        layer.params = {**layer.params, name: array}
+    if layer.params.get(name) is not array:
+        raise TypeError(
+            f"layer {layer.name!r}: the model cannot put an array of its own in the place of params[{name!r}]. Keep it in "
+            "self.params, or as an attribute that params reads."
+        )
+
+
+def _settable(layer: Any) -> bool:
+    """Whether params may be assigned to: it is no property, or one with a setter."""
+    found = getattr(type(layer), "params", None)
+    return not isinstance(found, property) or found.fset is not None
+
+
+def _replace(holder: Any, old: Array, new: Array, seen: set[int]) -> None:
+    """Replace the old array in a layer, list or dictionary, and in those that it holds."""
+    if id(holder) in seen:
+        return
+    seen.add(id(holder))
+    entries: list[tuple[Any, Any]]
+    if isinstance(holder, list):
+        entries = list(enumerate(holder))
+    else:
+        entries = list((holder if isinstance(holder, dict) else vars(holder)).items())
+    for key, value in entries:
+        if isinstance(value, list | dict | Layer):
+            _replace(value, old, new, seen)
+        elif value is not old:
+            continue
+        elif isinstance(holder, list | dict):
+            holder[key] = new
+        else:
+            setattr(holder, key, new)

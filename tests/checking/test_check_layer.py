@@ -1,0 +1,312 @@
+"""check_layer's rungs: values held to a reference, ties, small numbers, honesty; all kinds of fault, as data."""
+
+import json
+
+import numpy as np
+import pytest
+
+from minidl.layers import Activation, Conv2D, Dense, Layer, MaxPooling2D
+from minidl.testing import LayerError, check_layer
+
+
+def results_of(factory, shapes, **settings):
+    """What each rung found, by its name, of the first input shape."""
+    try:
+        results = check_layer(factory, shapes, **settings)
+    except LayerError as error:
+        results = error.results
+    found = {}
+    for result in results:
+        found.setdefault(result.rung, result)
+    return found
+
+
+class Wrapped(Conv2D):
+    def __init__(self):
+        super().__init__(2, 3)
+
+
+class Flipped(Wrapped):
+    """Slides a kernel that is turned around, and has the derivative that goes with it: as a derivative it is right."""
+
+    def turned(self):
+        layer = Conv2D(2, 3)
+        layer.params = {**self.params, "kernel": self.params["kernel"][::-1, ::-1].copy()}
+        return layer
+
+    def forward(self, x, *, training=False, rng=None):
+        return self.turned().forward(x)
+
+    def backward(self, dy, cache):
+        dx, grads = self.turned().backward(dy, cache)
+        return dx, {**grads, "kernel": grads["kernel"][::-1, ::-1].copy()}
+
+
+class Halves(Layer):
+    def forward(self, x, *, training=False, rng=None):
+        return np.maximum(x, 0) / 2, x
+
+    def backward(self, dy, x):
+        return dy * (x > 0) / 2, {}
+
+
+def test_a_right_layer_passes_with_a_reference():
+    results = check_layer(Wrapped, (6, 5, 2), reference=lambda: Conv2D(2, 3))
+    assert [result.rung for result in results] == [
+        "shapes", "values", "gradients", "ties", "dtypes", "one by one", "fresh", "layouts", "honest",
+    ]  # fmt: skip
+    assert all(result.passed and result.points == 1 and result.seconds > 0 for result in results)
+    assert [result.rung for result in check_layer(Wrapped, (6, 5, 2))].count("values") == 0
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape", "reference", "words"),
+    [
+        (
+            Flipped,
+            (6, 5, 2),
+            lambda: Conv2D(2, 3),
+            "y: it would be right if kernel were flipped along its first two axes.",
+        ),
+        (Halves, (5,), lambda: Activation("relu"), "y: it is 0.5 times what it should be, everywhere."),
+    ],
+)
+def test_a_forward_that_is_another_function(layer, shape, reference, words):
+    assert check_layer(layer, shape)  # as a derivative it is right
+    with pytest.raises(LayerError, match="from the reference") as caught:
+        check_layer(layer, shape, reference=reference)
+    assert words in str(caught.value)
+    found = results_of(layer, shape, reference=reference)
+    assert [rung for rung, result in found.items() if not result.passed] == ["values"]
+    assert found["values"].points == 0
+    assert found["values"].hint in words
+
+
+def test_a_reference_with_other_parameters():
+    with pytest.raises(LayerError, match=r"the parameters are .*kernel.*, those of the reference \{\}"):
+        check_layer(lambda: Dense(2), (3,), reference=lambda: Activation("relu"))
+    with pytest.raises(
+        TypeError, match=r"reference must make a new layer at each call, e\.g\. lambda: Dense\(4\), received 3"
+    ):
+        check_layer(lambda: Dense(2), (3,), reference=3)
+
+
+def test_a_reference_whose_parameters_have_other_names():
+    class Linear(Layer):
+        def build(self, input_shape, rng, dtype):
+            self.params = {"w": rng.normal(size=(*input_shape, 2)).astype(dtype), "b": np.zeros(2, dtype)}
+            return (2,)
+
+        def forward(self, x, *, training=False, rng=None):
+            return x @ self.params["w"] + self.params["b"], x
+
+        def backward(self, dy, x):
+            return dy @ self.params["w"].T, {"w": x.T @ dy, "b": dy.sum(axis=0)}
+
+    assert check_layer(Linear, (3,), reference=lambda: Dense(2))
+
+
+def test_a_pool_where_ties_all_win():
+    class AllWin(MaxPooling2D):
+        def forward(self, x, *, training=False, rng=None):
+            y, _ = super().forward(x)
+            return y, (x, y)
+
+        def backward(self, dy, cache):
+            x, y = (value.repeat(2, 1).repeat(2, 2) for value in (cache[0][:, ::2, ::2] * 0, cache[1]))
+            x = cache[0]
+            return dy.repeat(2, 1).repeat(2, 2) * (x == y), {}
+
+    with pytest.raises(LayerError, match="where entries are equal, x group of equal entries") as caught:
+        check_layer(AllWin, (4, 6, 2))
+    assert [result.rung for result in caught.value.results if not result.passed] == ["ties"]
+
+
+def test_a_mask_that_is_off_by_little():
+    class Off(Layer):
+        def forward(self, x, *, training=False, rng=None):
+            return np.maximum(x, 0), x
+
+        def backward(self, dy, x):
+            return dy * (x > -0.05), {}
+
+    with pytest.raises(LayerError, match="for small x, x"):
+        check_layer(Off, (8,))
+
+
+class Convolution(Layer):
+    """In loops, as it is taught; change: what is wrong."""
+
+    def __init__(self, change=""):
+        super().__init__()
+        self.change = change
+
+    def build(self, input_shape, rng, dtype):
+        height, width, channels = input_shape
+        self.params = {"k": rng.normal(size=(2, 2, channels, 2)).astype(dtype), "b": np.zeros(2, dtype)}
+        return height - 1, width - 1, 2
+
+    def forward(self, x, *, training=False, rng=None):
+        n, height, width, _ = x.shape
+        y = np.zeros((n, height - 1, width - 1, 2), x.dtype)
+        for i in range(height - 1):
+            for j in range(width - 1):
+                y[:, i, j] = np.tensordot(x[:, i : i + 2, j : j + 2], self.params["k"], 3) + self.params["b"]
+        return y, x
+
+    def backward(self, dy, x):
+        k = self.params["k"]
+        dx, dk = np.zeros_like(x), np.zeros_like(k)
+        for i in range(dy.shape[1]):
+            for j in range(dy.shape[2]):
+                part = np.tensordot(x[:, i : i + 2, j : j + 2], dy[:, i, j], ([0], [0]))
+                dk = part if self.change == "dk =" else dk + part
+                share = np.tensordot(dy[:, i, j], k, ([1], [3]))
+                if self.change == "dx =":
+                    dx[:, i : i + 2, j : j + 2] = share
+                else:
+                    dx[:, i : i + 2, j : j + 2] += share
+        if self.change == "axes":
+            dk = dk.swapaxes(0, 1).copy()
+        db = dy.sum() if self.change == "bias" else dy.sum(axis=(0, 1, 2))
+        return dx, {"k": dk, "b": np.asarray(db)}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("dk =", 'k: only the last of its terms counts: is it "=" for "+="?'),
+        ("dx =", 'x: only the last of its terms counts: is it "=" for "+="?'),
+        ("axes", "k: it is transposed: its axes 0 and 1 are swapped."),
+        ("bias", "b: the gradient has shape (), expected (2,). It was summed over too much"),
+    ],
+)
+def test_what_students_write(change, words):
+    assert check_layer(Convolution, (3, 4, 2))
+    with pytest.raises(LayerError) as caught:
+        check_layer(lambda: Convolution(change), (3, 4, 2))
+    assert words in str(caught.value)
+
+
+def test_a_missing_transpose_and_an_unfinished_method():
+    class NoTranspose(Dense):
+        def backward(self, dy, cache):
+            return dy @ self.params["kernel"], {}
+
+    with pytest.raises(
+        LayerError, match=r"backward fails: matmul.* Is a \.T missing, or too much\? The shapes are: dy \(3, 2\)"
+    ):
+        check_layer(lambda: NoTranspose(2), (5,))
+
+    class Unfinished(Dense):
+        def backward(self, dy, cache):
+            raise NotImplementedError
+
+    with pytest.raises(LayerError) as caught:
+        check_layer(lambda: Unfinished(2), (5,))
+    assert str(caught.value).splitlines() == [
+        "Unfinished is not right yet.",
+        "input shape (5,): gradients: NotImplementedError: backward is still to be written",
+    ]
+
+
+class Numeric(Layer):
+    """Right to many digits, and no derivation."""
+
+    def forward(self, x, *, training=False, rng=None):
+        return np.tanh(x), x
+
+    def backward(self, dy, x):
+        dx = np.zeros_like(x)
+        for place in np.ndindex(x.shape):
+            step = np.zeros_like(x)
+            step[place] = 1e-5 if x.dtype == np.float64 else 1e-2
+            dx[place] = (dy * (self.forward(x + step)[0] - self.forward(x - step)[0])).sum() / (2 * step[place])
+        return dx, {}
+
+
+class Recomputes(Layer):
+    def forward(self, x, *, training=False, rng=None):
+        return np.tanh(x), x
+
+    def backward(self, dy, x):
+        y, _ = self.forward(x)
+        return dy * (1 - y**2), {}
+
+
+def test_a_numeric_gradient_and_a_forward_in_backward_are_told_apart():
+    found = results_of(Numeric, (4,))
+    assert "backward calls forward 24 times: it is a numeric gradient. Derive it" in found["honest"].faults[0]
+    found = results_of(Recomputes, (4,))
+    assert all(result.passed for result in found.values())
+    assert found["honest"].notes == ["backward calls forward (1)."]
+
+
+def test_every_kind_of_fault_is_told():
+    class Several(Layer):
+        def build(self, input_shape, rng, dtype):
+            self.params = {"w": np.ones(input_shape)}  # not in dtype
+            return (7,)  # not the shape
+
+        def forward(self, x, *, training=False, rng=None):
+            return x * self.params["w"], x
+
+        def backward(self, dy, x):
+            return -dy * self.params["w"], {"w": (dy * x).sum(axis=0)}
+
+    with pytest.raises(LayerError) as caught:
+        check_layer(Several, (4,))
+    text, results = str(caught.value), caught.value.results
+    assert "build returns the output shape (7,), but forward gives (4,)" in text
+    assert "x: the sign is wrong." in text
+    assert "build makes the parameter 'w' as float64 for dtype float32" in text
+    assert [result.rung for result in results if not result.passed] == ["shapes", "gradients", "ties", "dtypes"]
+    (gradients,) = [result for result in results if result.rung == "gradients"]
+    assert gradients.points == pytest.approx(4 / 16)  # 12 of the numbers of x are wrong, 4 of w are right
+    assert gradients.hint == "the sign is wrong."
+    assert gradients.worst["array"] == "x"
+    assert gradients.worst["analytic"] == pytest.approx(-gradients.worst["numeric"], rel=1e-4)
+    data = json.loads(json.dumps([result.to_dict() for result in results]))
+    assert data[0]["input_shape"] == [4]
+    assert data[1]["worst"]["where"] == gradients.worst["where"]
+
+
+def test_a_slow_layer_is_tried_in_part():
+    class Slow(Layer):
+        def forward(self, x, *, training=False, rng=None):
+            return np.array([[sum(float(v) ** 2 for v in row) for _ in range(30)] for row in x])[:, :1].astype(
+                x.dtype
+            ), x
+
+        def backward(self, dy, x):
+            return 2 * x * dy, {}
+
+    from minidl.checking import rungs
+
+    before, rungs.SECONDS = rungs.SECONDS, 0.002
+    try:
+        found = results_of(Slow, (40,), samples=2)
+    finally:
+        rungs.SECONDS = before
+    assert "so only 10 entries of each array were tried." in found["gradients"].notes[0]
+
+
+def test_without_the_kernels_of_the_library():
+    """x and the parameters are other numbers, though both are drawn."""
+    seen = []
+
+    class Notes(Layer):
+        def build(self, input_shape, rng, dtype):
+            self.params = {"w": rng.normal(size=(3, *input_shape)).astype(dtype)}
+            return input_shape
+
+        def forward(self, x, *, training=False, rng=None):
+            seen.append((x.copy(), self.params["w"].copy()))
+            return x * self.params["w"].sum(axis=0), x
+
+        def backward(self, dy, x):
+            return dy * self.params["w"].sum(axis=0), {"w": np.repeat((dy * x).sum(axis=0)[None], 3, axis=0)}
+
+    check_layer(Notes, (50,))
+    x, w = seen[0]
+    assert abs(np.corrcoef(x.ravel(), w.ravel())[0, 1]) < 0.3

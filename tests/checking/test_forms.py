@@ -1,0 +1,352 @@
+"""The ways in which people write what has a gradient, and the arguments that say what is checked and how."""
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from minidl import assert_gradients, gradcheck
+from minidl.layers import Conv2D, Dense, MaxPooling2D
+
+
+def normal(*shape, seed=0):
+    return np.random.default_rng(seed).normal(size=shape)
+
+
+# --------------------------------------------------------------------------------------------- forward and backward pairs
+
+
+def affine_forward(x, w, b):
+    return x.reshape(len(x), -1) @ w + b, (x, w, b)
+
+
+def affine_backward(dout, cache):
+    x, w, _ = cache
+    return (dout @ w.T).reshape(x.shape), x.reshape(len(x), -1).T @ dout, dout.sum(axis=0)
+
+
+def test_forward_and_backward_as_functions():
+    arrays = normal(4, 2, 3), normal(6, 5, seed=1), normal(5, seed=2)
+    report = gradcheck((affine_forward, affine_backward), *arrays)
+    assert report.passed, str(report)
+    assert [(r.name, r.proved) for r in report.records] == [("x", 24), ("w", 30), ("b", 5)]
+    assert report.target == "affine_forward"
+
+    def swapped(dout, cache):
+        dx, dw, db = affine_backward(dout, cache)
+        return dx, dw / 4, db
+
+    report = gradcheck((affine_forward, swapped), *arrays)
+    assert report.hints == {"w": "it is 4 times too small, the number of samples: mean or sum over the batch?"}
+    named = gradcheck((affine_forward, lambda d, c: dict(zip("xwb", affine_backward(d, c), strict=True))), *arrays)
+    assert named.passed
+    assert "changes its argument dy" in gradcheck((affine_forward, spoils_dout), *arrays).problems[0]
+
+
+def spoils_dout(dout, cache):
+    grads = affine_backward(dout, cache)
+    dout *= 2
+    return grads
+
+
+def test_a_pair_with_settings_and_labels():
+    def forward(x, w, stride, settings):
+        return x[:, ::stride] * w * settings["scale"], (x, w, stride, settings)
+
+    def backward(dout, cache):
+        x, w, stride, settings = cache
+        dx = np.zeros_like(x)
+        dx[:, ::stride] = dout * w * settings["scale"]
+        return dx, (dout * x[:, ::stride]).sum(axis=0) * settings["scale"]
+
+    report = gradcheck((forward, backward), normal(4, 6), normal(3), 2, {"scale": 3.0})
+    assert report.passed, str(report)
+    assert [(r.name, r.proved, r.zero) for r in report.records] == [("x", 12, 12), ("w", 3, 0)]
+
+
+def test_functions_of_several_arrays():
+    def value(x, w):
+        return np.tanh(x @ w).sum()
+
+    def gradient(x, w):
+        slope = 1 - np.tanh(x @ w) ** 2
+        return slope @ w.T, x.T @ slope
+
+    report = gradcheck((value, gradient), normal(4, 3), normal(3, 2, seed=1))
+    assert report.passed
+    assert [r.name for r in report.records] == ["x", "w"]
+    report = gradcheck((value, lambda x, w: gradient(x, w)[::-1]), normal(3, 3), normal(3, 3, seed=1))
+    assert report.hints["x"] == "it is the gradient of w."
+
+
+def test_one_function_with_its_gradients():
+    """As the losses of Stanford's CS231n: (loss, dx); labels are integers, and not moved."""
+
+    def softmax_loss(x, y):
+        e = np.exp(x - x.max(axis=1, keepdims=True))
+        p = e / e.sum(axis=1, keepdims=True)
+        loss = -np.log(p[np.arange(len(x)), y]).mean()
+        p[np.arange(len(x)), y] -= 1
+        return loss, p / len(x)
+
+    report = gradcheck(softmax_loss, normal(5, 3), np.array([0, 2, 1, 1, 0]))
+    assert report.passed, str(report)
+    assert [(r.name, r.proved) for r in report.records] == [("x", 15)]
+    report = gradcheck(lambda x, y: (softmax_loss(x, y)[0], softmax_loss(x, y)[1] * 5), normal(5, 3), np.arange(5) % 3)
+    assert "5 times too large, the number of samples" in report.hints["x"]
+
+
+def test_a_function_of_a_dictionary():
+    def loss(params, x):
+        hidden = np.maximum(x @ params["w"] + params["b"], 0)
+        dhidden = 2 * hidden / hidden.size
+        return (hidden**2).mean(), {"w": x.T @ dhidden, "b": dhidden.sum(axis=0)}
+
+    params = {"w": normal(3, 4), "b": normal(4, seed=1)}
+    report = gradcheck(loss, params, normal(6, 3, seed=2))
+    assert report.passed, str(report)
+    assert [r.name for r in report.records] == ["w", "b"]
+
+    def forgets(params, x):
+        value, grads = loss(params, x)
+        return value, {"w": grads["w"]}
+
+    assert gradcheck(forgets, params, normal(6, 3)).problems == ["b: the gradient is missing."]
+
+
+class TwoLayerNet:
+    """As in Stanford's CS231n: params, and loss(X, y) → (loss, grads)."""
+
+    def __init__(self, reg=0.1, factor=1.0):
+        self.params = {"W1": normal(4, 5), "b1": normal(5), "W2": normal(5, 3, seed=1), "b2": normal(3)}
+        self.reg, self.factor = reg, factor
+
+    def loss(self, X, y=None):
+        p = self.params
+        hidden = np.maximum(X @ p["W1"] + p["b1"], 0)
+        scores = hidden @ p["W2"] + p["b2"]
+        e = np.exp(scores - scores.max(axis=1, keepdims=True))
+        probs = e / e.sum(axis=1, keepdims=True)
+        loss = -np.log(probs[np.arange(len(y)), y]).mean() + 0.5 * self.reg * (
+            (p["W1"] ** 2).sum() + (p["W2"] ** 2).sum()
+        )
+        dscores = probs
+        dscores[np.arange(len(y)), y] -= 1
+        dscores /= len(y)
+        dhidden = dscores @ p["W2"].T * (hidden > 0)
+        grads = {"W2": hidden.T @ dscores + self.factor * self.reg * p["W2"], "b2": dscores.sum(axis=0)}
+        grads |= {"W1": X.T @ dhidden + self.reg * p["W1"], "b1": dhidden.sum(axis=0)}
+        return loss, grads
+
+
+def test_a_network_with_a_loss():
+    x, y = normal(6, 4), np.arange(6) % 3
+    net = TwoLayerNet()
+    before = {name: value.copy() for name, value in net.params.items()}
+    report = gradcheck(net, x, y)
+    assert report.passed, str(report)
+    assert [r.name for r in report.records] == ["W1", "b1", "W2", "b2"]
+    for name, value in before.items():
+        np.testing.assert_array_equal(net.params[name], value)
+    report = gradcheck(TwoLayerNet(factor=2.0), x, y)
+    assert [r.name for r in report.records if r.failed] == ["W2"]
+
+
+def test_the_losses_of_the_samples():
+    def losses(x):
+        return (x**2).sum(axis=1)
+
+    x = normal(4, 3)
+    (problem,) = gradcheck((losses, lambda x: 2 * x), x).problems
+    assert problem.startswith(
+        "value(x) must be one number in float64, received float64 of shape (4,). If these are the"
+    )
+    assert gradcheck((losses, lambda x: 2 * x), x, per_sample=True).passed
+    assert not gradcheck((losses, lambda x: 2 * x / 4), x, per_sample=True).passed
+
+
+# --------------------------------------------------------------------------------------------- several inputs and outputs
+
+
+class Bilinear:
+    """(a, b) → (a · w, b², a · b): outputs of different shapes."""
+
+    def __init__(self, wrong=1.0):
+        self.params, self.wrong = {"w": normal(3, 2, seed=3)}, wrong
+
+    def forward(self, a, b, training=False):
+        return (a @ self.params["w"], b**2, (a * b).sum(axis=1)), (a, b)
+
+    def backward(self, dys, cache):
+        (one, two, three), (a, b) = dys, cache
+        da = one @ self.params["w"].T + three[:, None] * b
+        return (da, 2 * two * b * self.wrong + three[:, None] * a), {"w": a.T @ one}
+
+
+def test_several_inputs_and_outputs():
+    a, b = normal(4, 3), normal(4, 3, seed=1)
+    report = gradcheck(Bilinear(), a, b)
+    assert report.passed, str(report)
+    assert [(r.name, r.proved) for r in report.records] == [("a", 12), ("b", 12), ("w", 6)]
+    report = gradcheck(Bilinear(wrong=0.5), a, b)
+    assert [r.name for r in report.records if r.failed] == ["b"]
+
+
+def test_inputs_in_a_tuple():
+    class Add:
+        def forward(self, xs, *, training=False, rng=None):
+            a, b = xs
+            return {"sum": a + b, "product": a * b}, xs
+
+        def backward(self, dy, xs):
+            a, b = xs
+            return (dy["sum"] + dy["product"] * b, dy["sum"] + dy["product"] * a), {}
+
+    report = gradcheck(Add(), (normal(4, 3), normal(4, 3, seed=1)))
+    assert report.passed, str(report)
+    assert [r.name for r in report.records] == ["x0", "x1"]
+
+
+def test_a_tuple_of_gradients_that_is_too_short():
+    class Short(Bilinear):
+        def backward(self, dys, cache):
+            dx, grads = super().backward(dys, cache)
+            return dx[:1], grads
+
+    assert gradcheck(Short(), normal(4, 3), normal(4, 3)).problems == [
+        "backward must return as dx a tuple, with a gradient for each of a, b."
+    ]
+
+
+# ------------------------------------------------------------------------------------------------------------- arguments
+
+
+def test_which_arrays():
+    x = normal(3, 4)
+    assert [r.name for r in gradcheck(Dense(2), x, only="kernel").records] == ["kernel"]
+    assert [r.name for r in gradcheck(Dense(2), x, only=["x", "bias"]).records] == ["x", "bias"]
+    assert [r.name for r in gradcheck(Dense(2), x, without="x").records] == ["kernel", "bias"]
+    assert [r.name for r in gradcheck(TwoLayerNet(), x, np.arange(3), without=["W1", "b1"]).records] == ["W2", "b2"]
+    functions = (lambda a, b: (a * b).sum()), (lambda a, b: (b, a))
+    assert [r.name for r in gradcheck(functions, normal(3), normal(3, seed=1), only="b").records] == ["b"]
+    with pytest.raises(ValueError, match="only and without must name arrays of x, kernel, bias, received 'weights'"):
+        gradcheck(Dense(2), x, without="weights")
+
+    class Frozen(Bilinear):
+        def backward(self, dys, cache):
+            return super().backward(dys, cache)[0], {}
+
+    assert gradcheck(Frozen(), x[:, :3], x[:, :3] + 1, without="w").passed
+
+
+def test_your_own_dy():
+    x, given = normal(3, 4), []
+
+    class Notes(Dense):
+        def backward(self, dy, cache):
+            given.append(dy.copy())
+            return super().backward(dy, cache)
+
+    dy = np.arange(6.0).reshape(3, 2)
+    assert gradcheck(Notes(2), x, dy=dy).passed
+    assert any(np.array_equal(one, dy) for one in given)
+    with pytest.raises(ValueError, match=r"dy must have the shape of y, \(3, 2\), received \[\(2, 2\)\]"):
+        gradcheck(Dense(2), x, dy=np.ones((2, 2)))
+
+
+class TiesAllWin(MaxPooling2D):
+    def backward(self, dy, cache):
+        dx, grads = super().backward(dy, cache)
+        return np.where(dx.any(axis=(1, 2), keepdims=True), np.repeat(np.repeat(dy, 2, 1), 2, 2), dx), grads
+
+
+def test_ties_move_together():
+    """In windows of equal numbers each one alone is at a kink; together, the maximum moves with them."""
+    x = np.zeros((2, 4, 4, 1))
+    x[:, 2:] = 1
+    entries = gradcheck(TiesAllWin(), x)
+    assert not entries.records[0].failed
+    report = gradcheck(TiesAllWin(), x, mode="ties")
+    assert (report.records[0].failed, report.records[0].tried) == (4, 4), str(report)
+    assert "group of equal entries 0: the gradient says" in report.explanations()[0]
+    assert "(4 of 4 groups of equal entries are wrong)" in report.explanations()[0]
+    report = gradcheck(MaxPooling2D(), x, mode="ties")
+    assert report.passed, str(report)
+    assert report.records[0].proved == 4
+
+
+def test_auto_tries_all_or_says_what_it_leaves_out(monkeypatch):
+    report = gradcheck(Dense(2), normal(3, 4), mode="auto")
+    assert report.passed
+    assert [(r.name, r.tries, r.tried) for r in report.records] == [
+        ("x", "entries", 12),
+        ("kernel", "entries", 8),
+        ("bias", "entries", 2),
+    ]
+    assert report.notes == ["mode='auto': all 22 entries were tried."]
+    monkeypatch.setattr("minidl.checking.trying.SECONDS", 1e-9)
+    report = gradcheck(Dense(20), normal(3, 4), mode="auto")
+    assert report.passed
+    assert [(r.name, r.tries, r.tried) for r in report.records][2:4] == [
+        ("kernel", "entries", 5),
+        ("kernel", "direction", 8),
+    ]
+    assert "5 entries of each array and 8 directions" in report.notes[0]
+    assert "All 112 entries, by mode='entries', would take about" in report.notes[0]
+
+
+def test_evaluations_of_a_scalar_function():
+    """Two an entry, and a few for the first one that needs another step."""
+    for size, offset in ((50, 0.0), (300, 0.0), (1000, 0.0), (300, 1e3)):
+        x = normal(size)
+        report = gradcheck((lambda x, c=offset: (np.sin(x) * x).sum() + c, lambda x: np.cos(x) * x + np.sin(x)), x)
+        assert report.passed
+        assert report.records[0].proved == size
+        assert report.evaluations <= 3 * size, report.evaluations / size
+    assert gradcheck(Conv2D(2, 3), normal(2, 5, 5, 1)).evaluations < 2.1 * (50 + 18 + 2) + 5
+
+
+# ------------------------------------------------------------------------------------------------------------- as data
+
+
+def test_a_report_as_data():
+    report = gradcheck(Bilinear(wrong=0.5), normal(4, 3), normal(4, 3, seed=1))
+    data = json.loads(json.dumps(report.to_dict()))
+    assert (data["target"], data["passed"], data["verdict"]) == ("Bilinear", False, "FAILED")
+    (b,) = [record for record in data["records"] if record["name"] == "b"]
+    assert b["failed"] == 12
+    assert b["shape"] == [4, 3]
+    assert b["where"] == list(report.records[1].where)
+    assert b["analytic"] == report.records[1].analytic
+    assert data["seconds"] > 0
+    assert data["evaluations"] == report.evaluations > 60
+
+
+def test_a_report_in_a_notebook():
+    class Wrong(Conv2D):
+        def backward(self, dy, cache):
+            dx, grads = super().backward(dy, cache)
+            grads["kernel"][1, 2, :, 0] *= 2
+            return dx, grads
+
+    page = gradcheck(Wrong(2, 3), normal(2, 5, 6, 3))._repr_html_()
+    assert "<b>gradcheck wrong: FAILED</b>" in page.replace("Wrong", "wrong")
+    assert page.count("<figure>") == 1
+    assert "3 × 3 by 2 (the largest of 3 in between)" in page
+    cells = [part.split('"')[0] for part in page.split('fill="')[1:]][:-1]
+    assert len(cells) == 18
+    assert [place for place, colour in enumerate(cells) if colour != "#fff"] == [5 * 2]  # the tap (1, 2), the filter 0
+    assert "<figure>" not in gradcheck(Conv2D(2, 3), normal(2, 5, 6, 3))._repr_html_()
+
+    def value(x):
+        return (x**2).sum()
+
+    large = gradcheck((value, lambda x: np.where(np.arange(x.size) == 77, 0, 2 * x)), normal(100))
+    assert "100 in a row" in large._repr_html_()
+    assert "&lt;lambda&gt;" in gradcheck((lambda x: x.sum(), np.zeros_like), normal(3, 3, 2))._repr_html_()
+
+
+def test_assert_gradients_takes_all_of_it():
+    assert_gradients((affine_forward, affine_backward), normal(4, 6), normal(6, 5), normal(5), only="w")
+    assert_gradients(SimpleNamespace(layers=[Dense(2)]), normal(3, 4), mode="direction")

@@ -1,0 +1,249 @@
+"""Wrong gradients that look right: behind a dy that is x, on a flat place near a kink, and below a large offset."""
+
+import numpy as np
+import pytest
+
+from minidl import gradcheck
+from minidl.layers import Activation, Conv2D, Dense
+from minidl.testing import check_layer
+
+# What people write for x. Whatever it is, dy is none of it.
+IDIOMS = {
+    "default_rng": lambda shape: np.random.default_rng(0).normal(size=shape),
+    "default_rng, 1": lambda shape: np.random.default_rng(1).normal(size=shape),
+    "standard_normal": lambda shape: np.random.default_rng(0).standard_normal(shape),
+    "random": lambda shape: np.random.default_rng(0).random(shape),
+    "uniform": lambda shape: np.random.default_rng(0).uniform(-1, 1, shape),
+    "RandomState": lambda shape: np.random.RandomState(0).randn(*shape),
+    "linspace": lambda shape: np.linspace(-1, 1, int(np.prod(shape))).reshape(shape),
+    "sum of ids": lambda shape: np.arange(1.0, 1 + np.prod(shape)).reshape(shape),
+    "positive": lambda shape: np.abs(np.random.default_rng(0).normal(size=shape)) + 0.1,
+    "negative": lambda shape: -np.abs(np.random.default_rng(0).normal(size=shape)) - 0.1,
+}
+
+
+class Bare:
+    """A layer of two functions, whose params are the same numbers as x where it has any."""
+
+    def __init__(self, forward, backward, **params):
+        self.of, self.back, self.params = forward, backward, params
+
+    def forward(self, x, *, training=False, rng=None):
+        return self.of(x, **self.params), x
+
+    def backward(self, dy, x):
+        return self.back(dy, x, **self.params)
+
+
+def relu(mask):
+    return Bare(lambda x: np.maximum(x, 0), lambda dy, x: (dy * mask(dy, x), {}))
+
+
+def square(dx, dw):
+    """y = x · w with a square kernel, of a batch as large as it has features."""
+    w = np.random.default_rng(0).normal(size=(4, 4))
+    return Bare(lambda x, w: x @ w, lambda dy, x, w: (dx(dy, x, w), {"w": dw(dy, x, w)}), w=w)
+
+
+# Wrong, and right where dy is x, or has the signs of x, or is the parameter.
+WRONG = {
+    "relu by dy": relu(lambda dy, x: dy > 0),
+    "relu by product": relu(lambda dy, x: x * dy > 0),
+    "square by dy": Bare(lambda x: x**2, lambda dy, x: (2 * dy * dy, {})),
+    "square by x": Bare(lambda x: x**2, lambda dy, x: (2 * x * x, {})),
+    "product": Bare(lambda x: x**3 / 3, lambda dy, x: (x * dy * dy, {})),
+    "abs": Bare(np.abs, lambda dy, x: (np.abs(dy), {})),
+    "abs by dy": Bare(np.abs, lambda dy, x: (dy * np.sign(dy), {})),
+    "tanh by dy": Bare(np.tanh, lambda dy, x: (dy * (1 - np.tanh(dy) ** 2), {})),
+    "dw transposed": square(lambda dy, x, w: dy @ w.T, lambda dy, x, w: dy.T @ x),
+    "dw of dy": square(lambda dy, x, w: dy @ w.T, lambda dy, x, w: dy.T @ dy),
+    "dw of x": square(lambda dy, x, w: dy @ w.T, lambda dy, x, w: x.T @ x),
+    "dx of x": square(lambda dy, x, w: x @ w.T, lambda dy, x, w: x.T @ dy),
+    "dx of w": square(lambda dy, x, w: dy @ dy.T, lambda dy, x, w: x.T @ dy),
+    "softmax by dy": Bare(
+        lambda x: 1 / (1 + np.exp(-x)), lambda dy, x: (dy / (1 + np.exp(-dy)) ** 2 * np.exp(-dy), {})
+    ),
+    "scale": Bare(
+        lambda x, w: x * w, lambda dy, x, w: (dy * w, {"w": (dy * dy).sum(axis=0)}), w=np.array([1.0, 2, 3, 4])
+    ),
+}
+
+
+@pytest.mark.parametrize("idiom", IDIOMS)
+@pytest.mark.parametrize("wrong", WRONG)
+def test_dy_is_not_x(wrong, idiom):
+    x = IDIOMS[idiom]((4, 4))
+    if idiom == "positive" and wrong == "relu by product":
+        pytest.skip("x · dy > 0 is dy > 0 there")
+    report = gradcheck(WRONG[wrong], x)
+    assert not report.passed, str(report)
+    for training in (True, False):
+        assert not gradcheck(WRONG[wrong], x, training=training, seed=1).passed
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_check_layer_finds_them_too(wrong):
+    with pytest.raises(AssertionError):
+        check_layer(lambda: WRONG[wrong], [(4,)], samples=4)
+
+
+def upstreams(shape, training=True, seed=0):
+    """The two dys that a layer without effect is given, apart from multiples of them."""
+    given = []
+
+    class Notes:
+        def forward(self, x, *, training=False, rng=None):
+            return x.copy(), None
+
+        def backward(self, dy, cache):
+            given.append(dy.copy())
+            return dy.copy(), {}
+
+    assert gradcheck(Notes(), np.ones(shape), training=training, seed=seed).passed
+    bounded = [dy for dy in given if np.abs(dy).min() >= 0.5 and np.abs(dy).max() <= 2]
+    return bounded[0], next(dy for dy in bounded if not np.isin(dy, [bounded[0], -bounded[0]]).any())
+
+
+def test_dys_are_independent_and_of_both_signs():
+    first, second = upstreams((40, 50))
+    assert (first * second < 0).all()
+    assert abs(np.corrcoef(np.abs(first).ravel(), np.abs(second).ravel())[0, 1]) < 0.1
+    for idiom in IDIOMS.values():
+        x = idiom((40, 50)).ravel()
+        for dy in (first, second):
+            assert abs(np.corrcoef(x, dy.ravel())[0, 1]) < 0.1
+    evaluated, other = upstreams((40, 50), training=False)[0], upstreams((40, 50), seed=1)[0]
+    assert abs(np.corrcoef(first.ravel(), evaluated.ravel())[0, 1]) < 0.1
+    assert abs(np.corrcoef(first.ravel(), other.ravel())[0, 1]) < 0.1
+
+
+def test_right_layers_are_not_accused_where_x_would_have_been_dy():
+    """The slope of x/|x| along x is 0: as dy, x itself leaves nothing to prove."""
+
+    def unit(x):
+        return x / np.sqrt((x**2).sum(axis=1, keepdims=True))
+
+    def unit_backward(dy, x):
+        length, y = np.sqrt((x**2).sum(axis=1, keepdims=True)), unit(x)
+        return (dy - y * (dy * y).sum(axis=1, keepdims=True)) / length, {}
+
+    def norm(x):
+        return (x - x.mean(axis=0)) / np.sqrt(x.var(axis=0) + 1e-8)
+
+    def norm_backward(dy, x):
+        y = norm(x)
+        return (dy - dy.mean(axis=0) - y * (dy * y).mean(axis=0)) / np.sqrt(x.var(axis=0) + 1e-8), {}
+
+    for layer in (Bare(unit, unit_backward), Bare(norm, norm_backward)):
+        for idiom in ("default_rng", "default_rng, 1", "uniform"):
+            report = gradcheck(layer, IDIOMS[idiom]((5, 3)))
+            assert report.passed, str(report)
+            assert report.records[0].proved == 15
+
+
+# ------------------------------------------------------------------------------------------------ flat places near a kink
+
+DISTANCES = [2e-6, 5e-6, 1e-5, 4e-5, 1e-4, 5e-4, 1e-3, 5e-3, 9e-3, 2e-2, 0.3]
+
+
+@pytest.mark.parametrize("distance", DISTANCES)
+@pytest.mark.parametrize("offset", [0.0, 1.0, 100.0])
+def test_a_wrong_mask_on_the_flat_side(distance, offset):
+    x = np.array([[-distance, 1.0, -distance, 2.0]])
+    wrong = Bare(lambda x: np.maximum(x, 0) + offset, lambda dy, x: (dy * (x > -1), {}))
+    report = gradcheck(wrong, x)
+    assert report.records[0].failed == 2, str(report)
+    right = Bare(lambda x: np.maximum(x, 0) + offset, lambda dy, x: (dy * (x > 0), {}))
+    report = gradcheck(right, x)
+    assert (report.records[0].proved, report.records[0].zero) == (2, 2), str(report)
+
+
+def test_a_mask_that_is_a_little_off_among_a_thousand():
+    x = np.random.default_rng(0).normal(size=(10, 100))
+    report = gradcheck(relu(lambda dy, x: x > -0.01), x)
+    assert report.records[0].failed == ((x > -0.01) & (x < 0)).sum() > 0
+
+
+@pytest.mark.parametrize("distance", DISTANCES)
+def test_a_dead_zone(distance):
+    """Flat to both sides, so that long steps see one slope to the right and to the left: it is not the slope here."""
+    x = np.array([[0.0, distance / 2, -distance / 3, 1.0]])
+
+    def shrink(x):
+        return np.where(np.abs(x) > distance, x - distance * np.sign(x), 0)
+
+    right = Bare(shrink, lambda dy, x: (dy * (np.abs(x) > distance), {}))
+    report = gradcheck(right, x)
+    assert report.records[0].failed == 0, str(report)
+    assert report.records[0].proved == 0 + (distance < 1)
+    wrong = Bare(shrink, lambda dy, x: (dy.copy(), {}))
+    report = gradcheck(wrong, x)
+    assert not report.passed or distance < 1e-4, str(report)
+    assert report.records[0].failed == 3 or distance < 1e-3
+
+
+# ---------------------------------------------------------------------------------------------- small beside a large offset
+
+
+def regression(factor):
+    """Σ (x · w − t)² of numbers as they come, at w = 0; the second gradient times factor."""
+    rng = np.random.default_rng(0)
+    x = np.column_stack([rng.uniform(500, 4000, 50), rng.uniform(0, 1e-3, 50), np.ones(50)])
+    targets = rng.uniform(1e5, 9e5, 50)
+
+    def value(w):
+        return ((x @ w - targets) ** 2).sum()
+
+    def gradient(w):
+        return 2 * x.T @ (x @ w - targets) * np.array([1.0, factor, 1.0])
+
+    return value, gradient
+
+
+@pytest.mark.parametrize("factor", [0.0, 2.0, 0.5, -1.0, 1.1])
+def test_a_slope_that_is_small_beside_the_others(factor):
+    assert gradcheck(regression(1.0), np.zeros(3)).passed
+    report = gradcheck(regression(factor), np.zeros(3))
+    assert not report.passed, str(report)
+    assert (report.records[0].failed, report.records[0].where) == (1, (1,))
+
+
+@pytest.mark.parametrize("offset", [0, 1e4, 1e8, 1e10])
+def test_a_slope_under_an_offset(offset):
+    factors = np.array([1e6, 1.0, 1.0, 1.0])
+
+    def value(x):
+        return offset + (x * factors).sum()
+
+    report = gradcheck((value, lambda x: factors), np.random.default_rng(0).normal(size=4))
+    assert report.passed, str(report)
+    assert report.records[0].failed == 0
+    for wrong in (5.0, 0.0, -1.0, 1.5):
+        gradient = factors.copy()
+        gradient[2] = wrong
+        report = gradcheck((value, lambda x, gradient=gradient: gradient), np.random.default_rng(0).normal(size=4))
+        assert report.records[0].failed == 1, str(report)
+
+
+def test_rounding_is_not_taken_for_a_slope():
+    """Right gradients of functions that lose their digits: nothing is proved, and nothing held against them."""
+    for size in (1e4, 1e6, 1e8, 1e9, 1e10):
+
+        def value(x, size=size):
+            return (((x + size) - size) ** 2).sum()
+
+        for seed in range(20):
+            report = gradcheck((value, lambda x: 2 * x), np.random.default_rng(seed).normal(size=6))
+            assert report.records[0].failed == 0, (size, seed, str(report))
+
+
+# ---------------------------------------------------------------------------------------------- what the library has itself
+
+
+@pytest.mark.parametrize("layer", [Dense(4), Conv2D(2, 3, activation="relu"), Activation("softmax")])
+def test_right_ones_of_the_library(layer):
+    shape = (3, 6, 5, 2) if isinstance(layer, Conv2D) else (3, 4)
+    for idiom in IDIOMS.values():
+        report = gradcheck(layer, idiom(shape))
+        assert not report.problems
+        assert not any(record.failed for record in report.records), str(report)

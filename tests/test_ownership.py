@@ -1,0 +1,353 @@
+"""Every array has one home: layers move between models, views predict, and a list of layers that was changed is seen."""
+
+import copy
+import gc
+
+import numpy as np
+import pytest
+from support import assert_same
+
+from minidl import Sequential
+from minidl.callbacks import LambdaCallback
+from minidl.layers import Dense, Residual
+from minidl.optimizers import SGD
+
+RNG = np.random.default_rng(5)
+X, Y = RNG.normal(size=(24, 4)).astype(np.float32), RNG.integers(3, size=24)
+
+
+def softmax(**settings):
+    return Dense(3, activation="softmax", **settings)
+
+
+def three(seed=0, optimizer="sgd", **settings):
+    model = Sequential([Dense(5, activation="relu", input_shape=(4,)), Dense(4), softmax()], seed=seed, **settings)
+    return compiled(model, optimizer)
+
+
+def compiled(model, optimizer="sgd"):
+    model.compile(optimizer, "sparse_categorical_crossentropy")
+    return model
+
+
+def fit(model, **settings):
+    return model.fit(X, Y, batch_size=8, verbose=0, **settings)
+
+
+def predict(model):
+    return model.predict(X, verbose=0)
+
+
+def changed(before, after):
+    return [not np.array_equal(a, b) for a, b in zip(before, after, strict=True)]
+
+
+# --------------------------------------------------------------------------------------------------------------- moving
+
+
+def test_a_built_model_in_another_one_keeps_its_weights_and_is_trained_there():
+    base = compiled(Sequential([Dense(5, activation="relu", input_shape=(4,)), softmax()], seed=1, name="base"))
+    fit(base)
+    weights, expected = base.get_weights(), predict(base)
+    model = compiled(Sequential([base, softmax()], seed=2, name="whole"))
+    assert_same(model.get_weights()[:4], weights)
+    assert_same(predict(base), expected)
+    fit(model)
+    assert all(changed(weights, base.get_weights()))
+    assert_same(base.get_weights(), model.get_weights()[:4])  # one array, seen from both
+    x, _ = base.forward(X)
+    np.testing.assert_allclose(predict(base), x, rtol=1e-6)  # and the old model predicts with it
+    text = "model 'base' is a part of model 'whole', which trains its layers: call whole.fit instead."
+    before = base.get_weights()
+    with pytest.raises(ValueError, match=r"^model 'base'") as caught:
+        fit(base)
+    assert str(caught.value) == text
+    with pytest.raises(ValueError, match=r"is a part of model 'whole'"):
+        base.train_on_batch(X, Y)
+    assert_same(base.get_weights(), before)
+
+
+def test_inside_a_model_that_is_not_compiled_it_may_still_be_trained():
+    base = three()
+    whole = Sequential([base, softmax()])
+    before = whole.get_weights()
+    fit(base)
+    assert changed(before, whole.get_weights()) == [True] * 6 + [False] * 2
+    del whole
+    gc.collect()
+    fit(base)
+
+
+def test_layers_with_a_new_head_belong_to_the_model_that_was_compiled_last():
+    old = three()
+    fit(old)
+    new = Sequential([*old.layers[:2], softmax(name="head")], seed=3, name="new")
+    fit(old)  # nothing is taken before compile
+    compiled(new)
+    before = old.get_weights()
+    fit(new)
+    assert changed(before, old.get_weights()) == [True] * 4 + [False] * 2
+    with pytest.raises(ValueError, match="can only predict: its layer 'dense' now belongs to model 'new'") as caught:
+        fit(old)
+    assert "copy.deepcopy(model)" in str(caught.value)
+    alone = copy.deepcopy(old)  # as the error says
+    fit(alone)
+    compiled(old)  # and back
+    fit(old)
+    with pytest.raises(ValueError, match="now belongs to model 'sequential'"):
+        fit(new)
+
+
+def test_the_steps_of_a_moved_layer_are_those_of_one_that_was_always_there():
+    """Momentum makes them depend on the optimizer's state, which belongs to the new model."""
+    donor = three(seed=4)
+    moved = compiled(Sequential([*donor.layers[:2], softmax()], seed=5), SGD(0.1, momentum=0.9))
+    fresh = Sequential([Dense(5, activation="relu", input_shape=(4,)), Dense(4), softmax()], seed=5)
+    fresh.set_weights(moved.get_weights())
+    compiled(fresh, SGD(0.1, momentum=0.9))
+    fit(moved, epochs=2)
+    fit(fresh, epochs=2)
+    assert_same(moved.get_weights(), fresh.get_weights())
+
+
+def test_the_new_model_decides_the_operations():
+    donor = three()
+    model = compiled(Sequential([*donor.layers[:2], softmax()], ops="reference"))
+    assert {layer.ops.__name__ for layer in model.layers} == {"minidl.ops.reference"}
+
+
+def test_a_layer_of_another_dtype_is_refused_with_what_to_do():
+    base = Sequential([Dense(4, input_shape=(4,))])
+    text = (
+        "layer 'dense' is built in float32, and its model computes in float64: make the model with dtype='float32', or a new "
+        "layer, and copy the weights with set_weights(layer.get_weights())."
+    )
+    for make in (
+        lambda: Sequential([base, softmax()], dtype="float64"),
+        lambda: Sequential(base.layers, dtype="float64"),
+    ):
+        with pytest.raises(ValueError, match="is built in float32") as caught:
+            make()
+        assert str(caught.value) == text
+    new = Sequential([Dense(4, input_shape=(4,)), softmax()], dtype="float64")
+    new.layers[0].set_weights(base.layers[0].get_weights())  # as the error says
+
+
+def test_a_name_does_not_change_while_a_layer_stands_in_a_model():
+    """Default names of stacks are numbered anew in each model, but never in one that they already stand in."""
+    model = Sequential([Sequential([Dense(4)]), Sequential([Dense(4)]), softmax()])
+    model.build((4,))
+    names = list(model.params)
+    assert names[:4:2] == ["sequential/dense/kernel", "sequential_1/dense/kernel"]
+    view = Sequential(model.layers[1:])
+    assert list(model.params) == names
+    assert view.layers[0].name == "sequential_1"
+    base = Sequential([Dense(4, input_shape=(4,))], name="mine")
+    assert Sequential([base, Dense(2)]).layers[0].name == "mine"
+
+
+def test_a_layer_that_was_taken_out_is_free():
+    model = three()
+    head = model.layers.pop()
+    other = compiled(Sequential([Dense(4, input_shape=(4,)), head], name="other"))
+    fit(other)
+    alone = three(seed=1).layers
+    taken = alone.pop(0)
+    fit(compiled(Sequential([taken, softmax()])))
+
+
+# ---------------------------------------------------------------------------------------------------------------- views
+
+
+def test_a_view_predicts_and_says_what_to_do_to_train_it():
+    model = three()
+    fit(model)
+    view = Sequential(model.layers[:2], name="view")
+    z, _ = model.layers[0].forward(X)
+    expected, _ = model.layers[1].forward(z)
+    np.testing.assert_allclose(predict(view), expected, rtol=1e-5, atol=1e-6)
+    view.compile("sgd", "mse")  # it may be evaluated
+    before = predict(view)
+    view.evaluate(X, before, verbose=0)
+    text = (
+        "model 'view' has nothing but layers of model 'sequential', and can only predict. To train this one on its own, take a "
+        "copy: copy.deepcopy(model)."
+    )
+    with pytest.raises(ValueError, match="can only predict") as caught:
+        view.fit(X, before, verbose=0)
+    assert str(caught.value) == text
+    copied = copy.deepcopy(view)
+    weights = model.get_weights()
+    copied.fit(X, before + 1, verbose=0)
+    assert_same(model.get_weights(), weights)
+    fit(model)  # the view has taken nothing
+    assert not np.array_equal(predict(view), before)  # it sees what the model has learned
+
+
+def test_a_view_of_a_model_that_is_gone_has_its_layers_for_itself():
+    view = compiled(Sequential(three().layers))
+    gc.collect()
+    before = view.get_weights()
+    fit(view)
+    assert all(changed(before, view.get_weights()))
+
+
+# ------------------------------------------------------------------------------------------------------- changed lists
+
+
+def test_a_head_that_is_exchanged_by_hand():
+    model = three(optimizer=SGD(0.1, momentum=0.9))
+    fit(model)
+    velocity = model.optimizer.slots["dense/kernel"]["velocity"].copy()
+    assert velocity.any()
+    model.layers.pop()
+    assert predict(model).shape == (24, 4)
+    model.layers.append(softmax(name="new"))
+    assert predict(model).shape == (24, 3)
+    assert list(model.params)[-2:] == ["new/kernel", "new/bias"]
+    twin = copy.deepcopy(model)
+    fit(model)
+    assert list(model.optimizer.slots)[-2:] == ["new/kernel", "new/bias"]
+    fit(twin)  # a copy in between changes nothing
+    assert_same(model.get_weights(), twin.get_weights())
+
+
+def test_state_of_the_optimizer_stays_with_its_parameter():
+    """The first of two stacks with default names goes; the second keeps its name, and so its velocity."""
+    model = Sequential([Sequential([Dense(4, input_shape=(4,))]), Sequential([Dense(4)]), softmax()], seed=0)
+    compiled(model, SGD(0.1, momentum=0.9))
+    fit(model)
+    velocity = model.optimizer.slots["sequential_1/dense/kernel"]["velocity"].copy()
+    model.layers.pop(0)
+    model.optimizer.learning_rate = 0.0
+    model.trainable = False
+    fit(model)
+    assert list(model.params) == ["sequential_1/dense/kernel", "sequential_1/dense/bias", "dense/kernel", "dense/bias"]
+    assert_same(model.optimizer.slots["sequential_1/dense/kernel"]["velocity"], velocity)
+
+
+def test_a_list_inside_a_stack_that_is_changed_by_hand():
+    model = compiled(Sequential([Sequential([Dense(4, input_shape=(4,)), Dense(4)]), softmax()], seed=0))
+    fit(model)
+    model.layers[0].layers.append(Dense(4))
+    fit(model)
+    assert [name for name in model.params if "dense_2" in name] == [
+        "sequential/dense_2/kernel",
+        "sequential/dense_2/bias",
+    ]
+    model.layers[0].layers.append(Dense(4, name="dense"))
+    with pytest.raises(ValueError, match="already has a layer named 'dense'"):
+        predict(model)
+    model.layers[0].layers.pop()
+    predict(model)
+
+
+def test_layers_that_no_longer_fit_are_refused_before_anything_runs():
+    model = compiled(Sequential([Sequential([Dense(5, input_shape=(4,)), Dense(6), Dense(4)]), softmax()]))
+    fit(model)
+    weights = model.get_weights()
+    taken = model.layers[0].layers.pop(1)
+    for call in (predict, fit):
+        with pytest.raises(ValueError, match=r"layer 'dense_2': input_shape=\(6,\) contradicts what comes before it"):
+            call(model)
+    model.layers[0].layers.insert(1, taken)
+    assert_same(model.get_weights(), weights)
+    fit(model)
+
+
+@pytest.mark.parametrize("change", ["pop", "replace"])
+def test_a_residual_keeps_the_layers_that_it_was_made_of(change):
+    model = compiled(Sequential([Residual([Dense(4), Dense(4)], input_shape=(4,)), softmax()]))
+    fit(model)
+    inner = model.layers[0].layers
+    if change == "pop":
+        inner.pop()
+    else:
+        inner[0] = Dense(4)
+    text = "Residual 'residual' cannot take or lose layers once it is made: make a new one."
+    with pytest.raises(ValueError, match="Residual 'residual'") as caught:
+        fit(model)
+    assert str(caught.value) == text
+
+
+def test_layers_that_compare_in_their_own_way():
+    class Same(Dense):
+        def __eq__(self, other):
+            return True
+
+        __hash__ = object.__hash__
+
+    model = compiled(Sequential([Same(4, input_shape=(4,)), Same(4), softmax()]))
+    fit(model)
+    model.layers[1] = Same(7)
+    model.layers[2] = softmax()
+    fit(model)
+    assert model.layers[1].params["kernel"].shape == (4, 7)
+
+
+# ------------------------------------------------------------------------------------------------ in the middle of a fit
+
+
+def at_the_end_of_the_first_epoch(call):
+    return LambdaCallback(on_epoch_end=lambda epoch, logs: call() if epoch == 0 else None)
+
+
+@pytest.mark.parametrize("change", ["compile", "add", "pop and predict"])
+def test_a_model_that_a_callback_changes_says_so(change):
+    model = three()
+
+    def call():
+        if change == "compile":
+            compiled(model)
+        elif change == "add":
+            model.add(Dense(3))
+        else:
+            model.layers.pop(1)
+            model.layers.insert(1, Dense(4))
+            predict(model)
+
+    text = "model 'sequential' was compiled, or its layers were changed, while it was trained: let fit return first."
+    with pytest.raises(RuntimeError, match="was compiled") as caught:
+        fit(model, epochs=3, callbacks=[at_the_end_of_the_first_epoch(call)])
+    assert str(caught.value) == text
+    fit(model)
+
+
+def test_parameters_that_a_callback_sets_anew_are_trained():
+    model, twin = three(), three()
+
+    def call():
+        layer = model.layers[0]
+        layer.params = {name: value.copy() for name, value in layer.params.items()}
+
+    fit(model, epochs=3, callbacks=[at_the_end_of_the_first_epoch(call)])
+    fit(twin, epochs=3)
+    assert_same(model.get_weights(), twin.get_weights())
+
+
+# ------------------------------------------------------------------------------------------------------ a class of one's own
+
+
+class Doubled(Sequential):
+    """Twice what its layers give."""
+
+    def forward(self, x, *, training=False, rng=None):
+        y, cache = super().forward(x, training=training, rng=rng)
+        return 2 * y, cache
+
+    def backward(self, dy, cache):
+        return super().backward(2 * dy, cache)
+
+
+def test_a_forward_of_ones_own_is_called_or_refused():
+    inner = Doubled([Dense(4, input_shape=(4,))])
+    model = compiled(Sequential([inner, softmax()]))
+    z, _ = inner.forward(X)
+    expected, _ = model.layers[1].forward(z)
+    np.testing.assert_allclose(predict(model), expected, rtol=1e-5)
+    fit(model)
+    alone = compiled(Doubled([Dense(4, input_shape=(4,)), softmax()]))
+    for call in (predict, fit):
+        with pytest.raises(TypeError, match="has a forward or a backward of its own"):
+            call(alone)
+    fit(compiled(Sequential([alone])))  # as the error says
