@@ -103,6 +103,9 @@ class StackLike(StackedLayer, Protocol):
     def ties(self) -> dict[str, str]:
         """The address of a parameter → that of the one whose array it shares."""
 
+    def add_tied(self, gradients: Gradients) -> Gradients:
+        """The gradients by address, with one for each array."""
+
     def frozen(self) -> set[int]:
         """The ids of the layers that training does not change."""
 

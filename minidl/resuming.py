@@ -17,6 +17,7 @@ from .checks import is_integer
 from .contracts import JSON, Array, ModelLike, Path
 from .engine.interrupts import Uninterrupted
 from .engine.runner import Sums, shards
+from .layers import Stack
 from .state import is_count
 
 if TYPE_CHECKING:
@@ -145,6 +146,9 @@ def _learning_rate(model: ModelLike) -> float | None:
     return None if callable(rate) else float(rate)
 
 
+DECIDED_ABOVE = ("seed", "dtype", "ops", "fuse")  # of a model inside another one: settings that change nothing there
+
+
 def _settings(training: "Training") -> dict[str, JSON]:
     """What has to be the same where a training goes on, as JSON gives it back."""
     model = training.model
@@ -212,7 +216,17 @@ def _described(thing: object) -> JSON:
         described: JSON = json.loads(configs.to_json({"class": name, **configs.describe(thing, {})["config"]}))
     except ValueError:
         return name
-    return described
+    return _without_decided_above(described) if isinstance(thing, Stack) else described
+
+
+def _without_decided_above(found: JSON) -> JSON:
+    """What was described of a stack, without the settings of models inside it that the outermost one decides."""
+    if isinstance(found, list):
+        return [_without_decided_above(item) for item in found]
+    if not isinstance(found, dict):
+        return found
+    without = DECIDED_ABOVE if "layers" in found else ()
+    return {key: _without_decided_above(value) for key, value in found.items() if key not in without}
 
 
 def _plain(value: object) -> JSON:
