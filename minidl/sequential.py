@@ -256,7 +256,7 @@ class Sequential(Storable):
         sample_weight: Samples | None = None,
         callbacks: Sequence[Callback] | Callback | None = None,
         return_dict: bool = False,
-    ) -> float | list[float] | Logs:
+    ) -> Any:
         """The loss, or [loss, metric, …] where there are metrics, or all by name with return_dict=True.
 
         batch_size: how many samples are worked on at once; None leaves it to the library. But for rounding, the
@@ -292,7 +292,7 @@ class Sequential(Storable):
         sample_weight: Samples | None = None,
         class_weight: Mapping[int, float] | None = None,
         return_dict: bool = False,
-    ) -> float | list[float] | Logs:
+    ) -> Any:
         """One step on these samples as one batch. Returns what evaluate does, of this batch before the step."""
         data, _ = self._data(x, y, sample_weight, class_weight)
         stepper = Stepper(self, self._engine)
@@ -369,7 +369,7 @@ class Sequential(Storable):
             validation_split=validation_split,
         )
 
-    def _result(self, logs: Logs, return_dict: bool) -> float | list[float] | Logs:
+    def _result(self, logs: Logs, return_dict: bool) -> Any:
         if return_dict:
             return logs
         values = [logs["loss"], *(logs[name] for name, _ in self.metrics)]

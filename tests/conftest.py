@@ -1,5 +1,7 @@
 """What all tests share: quick, seeded Hypothesis runs that need no network and leave no files; and threads given back."""
 
+import os
+
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -26,6 +28,10 @@ runner.WORTH_A_THREAD = 1
 def _cut_as_users_see_it(monkeypatch):
     """Batches of tiny models stay whole."""
     monkeypatch.setattr(runner, "WORTH_A_THREAD", RULE)
+
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # there is one for each core; a test about threads says how many it wants
+    os.environ.setdefault("MINIDL_NUM_THREADS", "1")
 
 
 @pytest.fixture

@@ -2,11 +2,13 @@
 
 import os
 import re
+import runpy
 import subprocess
 import sys
 from itertools import pairwise
 from pathlib import Path
 
+import numba
 import pytest
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -14,15 +16,34 @@ QUICK = ("--samples", "2000", "--epochs", "1", "--batch-size", "50")  # 40 steps
 CHANCE = 90  # percent of errors that guessing makes
 
 
-def run(name: str, *arguments: object) -> str:
-    """What the example prints. A warning is an error, as in all tests."""
+# Without the compiler this would take minutes.
+pytestmark = [
+    pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="readers have the kernels compiled"),
+    pytest.mark.usefixtures("threads_as_before"),
+]
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """run(name, arguments…): what the example prints. It runs in this process, which has the library loaded already."""
+
+    def call(name: str, *arguments: object) -> str:
+        script = str(EXAMPLES / f"{name}.py")
+        monkeypatch.setenv("MPLBACKEND", "Agg")
+        monkeypatch.setattr(sys, "argv", [script, *map(str, arguments)])
+        runpy.run_path(script, run_name="__main__")
+        printed = capsys.readouterr()
+        assert printed.err == ""
+        return printed.out
+
+    return call
+
+
+def as_a_reader(name: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """In a process of its own, where a warning is an error, as it is in all tests."""
     environment = {**os.environ, "MPLBACKEND": "Agg", "PYTHONIOENCODING": "utf-8"}
-    environment.pop("NUMBA_DISABLE_JIT", None)  # readers have the kernels compiled; without, this would take minutes
     command = [sys.executable, "-W", "error", str(EXAMPLES / f"{name}.py"), *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, encoding="utf-8", env=environment, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
-    return done.stdout
+    return subprocess.run(command, capture_output=True, encoding="utf-8", env=environment, timeout=300, check=False)
 
 
 def number_after(text: str, output: str) -> float:
@@ -46,7 +67,7 @@ def test_every_example_is_run_by_a_test():
 @pytest.mark.parametrize(
     ("name", "parameters"), [("mnist_mlp", "623,290"), ("mnist_cnn", "592,074"), ("mnist_cnn_large", "59,933")]
 )
-def test_mnist(name, parameters, tmp_path):
+def test_mnist(name, parameters, tmp_path, run):
     output = run(name, *QUICK, "--plot", tmp_path / "curves.png")
     assert f"Total params: {parameters} (" in output
     assert "Training on 2,000 digits, testing on 10,000 others." in output
@@ -57,7 +78,15 @@ def test_mnist(name, parameters, tmp_path):
     assert_is_png(tmp_path / "curves.png")
 
 
-def test_seed_and_threads():
+def test_a_process_of_its_own():
+    """As it is typed: nothing on the error output, not even a warning."""
+    done = as_a_reader("mnist_mlp", "--samples", "200", "--epochs", "1", "--seed", "7")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Total params: 623,290 (" in done.stdout
+    assert number_after("Test error:", done.stdout) < CHANCE
+
+
+def test_seed_and_threads(run):
     """The seed decides the result, the number of threads does not."""
     short = ("--samples", "200", "--epochs", "1", "--batch-size", "50", "--seed")
     first, second, third = (
@@ -68,7 +97,7 @@ def test_seed_and_threads():
     assert first == second != third
 
 
-def test_show_digits_in_the_terminal():
+def test_show_digits_in_the_terminal(run):
     output = run("show_digits", *QUICK)
     error, wrong = re.findall(r"Test error: ([\d.]+)% \(([\d,]+) of 10,000 digits\)", output)[0]
     assert float(error) == pytest.approx(int(wrong.replace(",", "")) / 100)
@@ -87,14 +116,14 @@ def test_show_digits_in_the_terminal():
     assert sureness[0] > 50
 
 
-def test_show_digits_as_a_picture(tmp_path):
+def test_show_digits_as_a_picture(tmp_path, run):
     output = run("show_digits", *QUICK, "--plot", tmp_path / "digits.png")
     assert "▀" not in output
     assert_is_png(tmp_path / "digits.png")
 
 
 @pytest.mark.parametrize("samples", [4, 40])  # by one worker, and cut in shards
-def test_one_layer_by_hand(samples, tmp_path):
+def test_one_layer_by_hand(samples, tmp_path, run):
     output = run("one_layer_by_hand", "--batch-size", samples, "--epochs", 3, "--seed", 5, "--plot", tmp_path / "a.png")
     assert f"{samples} samples of 3 features, 3 classes" in output
 
@@ -121,7 +150,7 @@ def test_one_layer_by_hand(samples, tmp_path):
     assert_is_png(tmp_path / "a.png")
 
 
-def test_convolution_by_hand(tmp_path):
+def test_convolution_by_hand(tmp_path, run):
     output = run("convolution_by_hand", "--seed", 0, "--plot", tmp_path / "flow.png")
 
     # All matrices: the same numbers to the left and to the right, and not just zeros.
@@ -153,7 +182,7 @@ def test_convolution_by_hand(tmp_path):
     assert_is_png(tmp_path / "flow.png")
 
 
-def test_your_own_layer(tmp_path):
+def test_your_own_layer(tmp_path, run):
     output = run("your_own_layer", *QUICK, "--plot", tmp_path / "shapes.png")
     assert "gradcheck Swish: passed" in output
     assert re.findall(r"│ (x|beta) +│ (\d+) +│ (\d+) ", output) == [("x", "96", "96"), ("beta", "3", "3")]  # all proved
@@ -187,12 +216,14 @@ def test_transfer_learning():
 
 
 @pytest.mark.parametrize("name", ["mnist_mlp", "one_layer_by_hand"])
-def test_a_plot_without_matplotlib_is_refused_before_the_work(name, tmp_path):
+def test_a_plot_without_matplotlib_is_refused_before_the_work(name, tmp_path, monkeypatch, capsys):
     """The extra is optional; who lacks it learns so at once, and how to get it."""
-    script, picture = str(EXAMPLES / f"{name}.py"), str(tmp_path / "none.png")
-    hide = f"import sys, runpy; sys.modules['matplotlib'] = None; sys.argv = [{script!r}, '--plot', {picture!r}]"
-    command = [sys.executable, "-c", f"{hide}; runpy.run_path({script!r}, run_name='__main__')"]
-    done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=60, check=False)
-    assert done.returncode == 2
-    assert "--plot needs matplotlib: pip install 'minidl[plot]'" in done.stderr
-    assert done.stdout == ""
+    script = str(EXAMPLES / f"{name}.py")
+    monkeypatch.setitem(sys.modules, "matplotlib", None)  # as if it were not there
+    monkeypatch.setattr(sys, "argv", [script, "--plot", str(tmp_path / "none.png")])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(script, run_name="__main__")
+    printed = capsys.readouterr()
+    assert ended.value.code == 2
+    assert "--plot needs matplotlib: pip install 'minidl[plot]'" in printed.err
+    assert printed.out == ""

@@ -41,7 +41,7 @@ def test_whole_files_are_accepted(name, seeds, tmp_path):
 
 
 @pytest.mark.parametrize("name", TARGETS)
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(st.integers(0, 2**64))
 def test_changed_files_are_refused_or_sound(name, seeds, tmp_path_factory, seed):
     rng = random.Random(seed)
@@ -54,10 +54,10 @@ def test_changed_files_are_refused_or_sound(name, seeds, tmp_path_factory, seed)
 def test_the_mutations_reach_what_is_behind_the_first_checks(seeds, tmp_path):
     """Some changed models are accepted, and the others are refused for many different reasons."""
     rng, refusals = random.Random(1), []
-    for _ in range(300):
+    for _ in range(150):
         content = mutate(rng.choice(seeds["load_model"]), rng, bytewise(rng))
         refusals.append(check(TARGETS["load_model"], content, tmp_path / "input"))
-    assert 10 < refusals.count(None) < 200
+    assert 5 < refusals.count(None) < 100
     assert len({str(error)[-20:] for error in refusals}) > 50
 
 

@@ -1,4 +1,4 @@
-"""Thousands of calls: neither memory nor threads pile up. tests/stress/soak.py does it for as long as one likes."""
+"""Hundreds of calls: neither memory nor threads pile up. tests/stress/soak.py does it for as long as one likes."""
 
 import gc
 import threading
@@ -11,7 +11,7 @@ import pytest
 from minidl import Sequential, load_model, set_num_threads
 from minidl.layers import Conv2D, Dense, Dropout, Flatten, MaxPooling2D
 
-CALLS = 50
+CALLS = 20
 LOST = 200  # bytes a call: a dictionary, a History; a batch's arrays are many times that
 
 
@@ -74,12 +74,12 @@ def new_threads(model, path):
 @pytest.mark.parametrize("call", [fits, looks, failures, files, new_models, new_threads])
 def test_memory_and_threads_stay_flat(call, tmp_path):
     model, path = cnn(), tmp_path / "model.safetensors"
-    for _ in range(10):
+    for _ in range(5):
         call(model, path)
     tracemalloc.start()
     try:
         sizes = []
-        for _ in range(7):
+        for _ in range(5):
             for _ in range(CALLS):
                 call(model, path)
             gc.collect()

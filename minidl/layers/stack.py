@@ -217,7 +217,7 @@ class Stack(Layer):
             if isinstance(layer, Stack):
                 yield from layer.stacks()
 
-    def get_layer(self, name: str | None = None, index: int | None = None) -> StackedLayer:
+    def get_layer(self, name: str | None = None, index: int | None = None) -> Any:
         """The layer of that name, or at that index. Raises ValueError where there is none."""
         if (name is None) == (index is None):
             raise ValueError("get_layer expects either a name or an index.")

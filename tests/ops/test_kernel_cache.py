@@ -1,16 +1,21 @@
 """Compiled kernels on disk: whatever is wrong with the disk, or with what lies there, a program runs and says so once."""
 
+import contextlib
+import errno
 import os
 import shutil
 import subprocess
 import sys
 import textwrap
+import warnings
 from pathlib import Path
 
 import numba
+import numpy as np
 import pytest
 
 import minidl
+from minidl.ops.kernels import elementwise, jit
 
 pytestmark = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="without the compiler there is nothing to keep")
 
@@ -34,9 +39,9 @@ NOTICE = "minidl could not use the folder in which it keeps compiled kernels ("
 ADVICE = "Where this happens again, set NUMBA_CACHE_DIR to a folder that can be written."
 
 
-def run(folder, before="", dtypes=("float32",), program=PROGRAM, **environment):
+def run(folder, dtypes=("float32",), program=PROGRAM, **environment):
     """(how many kernels came from the disk, the warnings) of a new process with this folder for its cache."""
-    program = before + "\n" + textwrap.dedent(program).replace("{dtypes}", repr(dtypes))
+    program = textwrap.dedent(program).replace("{dtypes}", repr(dtypes))
     done = subprocess.run(
         [sys.executable, "-c", program],
         capture_output=True,
@@ -51,20 +56,42 @@ def run(folder, before="", dtypes=("float32",), program=PROGRAM, **environment):
     return int(found), notices
 
 
-def test_the_second_process_compiles_nothing(tmp_path):
+@pytest.fixture
+def again(monkeypatch):
+    """again(folder) → what ``run`` returns, without another process: the kernel is made anew, with this folder for its cache."""
+
+    def call(folder, dtypes=("float32",), **patches):
+        with monkeypatch.context() as patch, warnings.catch_warnings(record=True) as notices:
+            warnings.simplefilter("always")
+            patch.setattr(numba.config, "CACHE_DIR", str(folder))
+            patch.setattr(jit, "_noticed", False)
+            for name, value in patches.items():
+                patch.setattr(name.replace("__", "."), value)
+            kernel = jit.jit(elementwise.relu_backward_into.py_func)
+            for dtype in dtypes:
+                dy, y = np.arange(6, dtype=dtype), np.array([1, -1, 0, 2, np.nan, -0.0], dtype)
+                out = np.empty_like(dy)
+                kernel(dy, y, out)
+                assert out.tolist() == [0, 0, 0, 3, 0, 0]
+        return sum(kernel.stats.cache_hits.values()), [str(notice.message) for notice in notices]
+
+    return call
+
+
+def test_the_second_process_compiles_nothing(tmp_path, again):
     assert run(tmp_path) == (0, [])
     assert run(tmp_path) == (1, [])
-    assert run(tmp_path, dtypes=("float32", "float64")) == (1, [])  # the other is compiled and kept beside it
-    assert run(tmp_path, dtypes=("float64", "float32")) == (2, [])
+    assert again(tmp_path) == (1, [])  # so what is made anew in this process stands for another one
+    assert again(tmp_path, dtypes=("float32", "float64")) == (1, [])  # the other is compiled and kept beside it
+    assert again(tmp_path, dtypes=("float64", "float32")) == (2, [])
 
 
-@pytest.fixture(scope="module")
-def kept(tmp_path_factory):
-    """A folder with the kernel of test_the_second_process_compiles_nothing, for both dtypes."""
-    folder = tmp_path_factory.mktemp("kept")
-    assert run(folder, dtypes=("float32", "float64")) == (0, [])
-    assert len(list(folder.glob("*/*.nbc"))) == 2
-    return folder
+@pytest.fixture
+def kept(tmp_path, again):
+    """A folder with the kernel for both dtypes."""
+    assert again(tmp_path, dtypes=("float32", "float64")) == (0, [])
+    assert len(list(tmp_path.glob("*/*.nbc"))) == 2
+    return tmp_path
 
 
 def damage(folder, ending, content):
@@ -84,84 +111,88 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize(("ending", "content"), DAMAGES.values(), ids=DAMAGES)
-def test_what_is_damaged_is_compiled_once_more_with_one_notice(tmp_path, kept, ending, content):
-    shutil.copytree(kept, tmp_path, dirs_exist_ok=True)
-    damage(tmp_path, ending, content)
-    found, notices = run(tmp_path, dtypes=("float32", "float64"))
+def test_what_is_damaged_is_compiled_once_more_with_one_notice(kept, again, ending, content):
+    damage(kept, ending, content)
+    found, notices = again(kept, dtypes=("float32", "float64"))
     assert found == 0
     assert len(notices) == 1
     assert notices[0].startswith(NOTICE)
     assert notices[0].endswith(ADVICE)
-    assert run(tmp_path, dtypes=("float32", "float64")) == (2, [])  # mended
+    assert again(kept, dtypes=("float32", "float64")) == (2, [])  # mended
 
 
-def test_code_under_the_name_of_other_types_is_not_run(tmp_path, kept):
+def test_code_under_the_name_of_other_types_is_not_run(kept, again):
     """Processes that write at once can leave an index that calls the one's code the other's."""
-    shutil.copytree(kept, tmp_path, dirs_exist_ok=True)
-    one, other = tmp_path.glob("*/*.nbc")
+    one, other = kept.glob("*/*.nbc")
     first = one.read_bytes()
     one.write_bytes(other.read_bytes())
     other.write_bytes(first)
-    found, notices = run(tmp_path, dtypes=("float32", "float64"))
+    found, notices = again(kept, dtypes=("float32", "float64"))
     assert found == 0
     assert len(notices) == 1
     assert "(ValueError: expected code for (" in notices[0]
-    assert run(tmp_path, dtypes=("float32", "float64")) == (2, [])
+    assert again(kept, dtypes=("float32", "float64")) == (2, [])
 
 
-FULL = """
-import resource
-resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))  # every write to a file fails, as on a full disk
-"""
-READ_ONLY = """
-import errno, os, tempfile
+@pytest.fixture
+def full_disk():
+    """full_disk() makes every write to a file fail in a ``with`` block, in this process alone."""
+    resource = pytest.importorskip("resource", reason="Windows has no limit of this kind")
 
-def refuse(*arguments, **options):
+    @contextlib.contextmanager
+    def block():
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    return block
+
+
+def read_only(*arguments, **options):
     raise OSError(errno.EROFS, "Read-only file system")
 
-tempfile.TemporaryFile = os.makedirs = refuse
-"""
 
-
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit of this kind")
-def test_a_full_disk(tmp_path):
+def test_a_full_disk(tmp_path, again, full_disk):
     for _ in range(2):
-        found, notices = run(tmp_path, FULL, ("float32", "float64"))
+        with full_disk():
+            found, notices = again(tmp_path, ("float32", "float64"))
         assert found == 0
         assert len(notices) == 1
         assert notices[0].startswith(NOTICE + "OSError: [Errno ")
         assert notices[0].endswith(ADVICE)
-    assert run(tmp_path) == (0, [])  # nothing half-written was left to be found
-    assert run(tmp_path, FULL) == (1, [])  # who only reads needs no room
+    assert again(tmp_path) == (0, [])  # nothing half-written was left to be found
+    with full_disk():
+        assert again(tmp_path) == (1, [])  # who only reads needs no room
 
 
-def test_nowhere_to_write(tmp_path):
-    found, notices = run(tmp_path, READ_ONLY, ("float32", "float64"))
+def test_nowhere_to_write(tmp_path, again):
+    found, notices = again(tmp_path, ("float32", "float64"), tempfile__TemporaryFile=read_only, os__makedirs=read_only)
     assert found == 0
     assert len(notices) == 1
     assert notices[0].startswith(NOTICE + "RuntimeError: cannot cache function")
     assert notices[0].endswith(ADVICE)
 
 
-def test_a_cache_that_turned_read_only_can_be_neither_mended_nor_in_the_way(tmp_path, kept):
-    shutil.copytree(kept, tmp_path, dirs_exist_ok=True)
-    damage(tmp_path, "nbi", lambda old: b"garbage")
-    later = READ_ONLY.replace("tempfile.TemporaryFile = os.makedirs = refuse", "os.unlink = os.replace = refuse")
+def test_a_cache_that_turned_read_only_can_be_neither_mended_nor_in_the_way(kept, again):
+    damage(kept, "nbi", lambda old: b"garbage")
     for _ in range(2):
-        found, notices = run(tmp_path, later, ("float32", "float64"))
+        found, notices = again(kept, os__unlink=read_only, os__replace=read_only)
         assert found == 0
         assert len(notices) == 1
 
 
 def test_without_the_compiler_there_is_no_cache(tmp_path):
     program = PROGRAM.replace("elementwise.relu_backward_into.stats.cache_hits.values()", "[]")
-    assert run(tmp_path, READ_ONLY, program=program, NUMBA_DISABLE_JIT="1") == (0, [])
+    assert run(tmp_path, program=program, NUMBA_DISABLE_JIT="1") == (0, [])
     assert list(tmp_path.iterdir()) == []
 
 
-def test_processes_that_begin_at_once_share_a_cache(tmp_path):
+def test_processes_that_begin_at_once_share_a_cache(tmp_path, again):
     program = textwrap.dedent(PROGRAM)
-    orders = [("float32", "float64"), ("float64", "float32")] * 2
+    orders = [("float32", "float64"), ("float64", "float32")]
     started = [
         subprocess.Popen(
             [sys.executable, "-W", "error", "-c", program.replace("{dtypes}", repr(order))],
@@ -175,8 +206,8 @@ def test_processes_that_begin_at_once_share_a_cache(tmp_path):
         _, errors = process.communicate(timeout=100)
         assert (process.returncode, errors) == (0, b"")
     for _ in range(2):
-        run(tmp_path, dtypes=("float32", "float64"))  # at worst each was overwritten once, and is compiled anew
-    assert run(tmp_path, dtypes=("float32", "float64")) == (2, [])
+        again(tmp_path, dtypes=("float32", "float64"))  # at worst each was overwritten once, and is compiled anew
+    assert again(tmp_path, dtypes=("float32", "float64")) == (2, [])
 
 
 def test_a_change_in_a_file_that_a_kernel_calls_is_noticed(tmp_path):
