@@ -17,7 +17,6 @@ from .checks import is_integer
 from .contracts import JSON, Array, ModelLike, Path
 from .engine.interrupts import Uninterrupted
 from .engine.runner import Sums, shards
-from .layers import Stack
 from .state import is_count
 
 if TYPE_CHECKING:
@@ -216,7 +215,7 @@ def _described(thing: object) -> JSON:
         described: JSON = json.loads(configs.to_json({"class": name, **configs.describe(thing, {})["config"]}))
     except ValueError:
         return name
-    return _without_decided_above(described) if isinstance(thing, Stack) else described
+    return _without_decided_above(described)
 
 
 def _without_decided_above(found: JSON) -> JSON:
@@ -225,7 +224,7 @@ def _without_decided_above(found: JSON) -> JSON:
         return [_without_decided_above(item) for item in found]
     if not isinstance(found, dict):
         return found
-    without = DECIDED_ABOVE if "layers" in found else ()
+    without = DECIDED_ABOVE if isinstance(found.get("layers"), list) else ()  # then it is a stack
     return {key: _without_decided_above(value) for key, value in found.items() if key not in without}
 
 
