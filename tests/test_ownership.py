@@ -10,7 +10,7 @@ from support import assert_same
 from minidl import Sequential, load_model
 from minidl.callbacks import LambdaCallback
 from minidl.layers import Dense, Input, Residual, Stack
-from minidl.optimizers import SGD
+from minidl.optimizers import SGD, Adam
 
 RNG = np.random.default_rng(5)
 X, Y = RNG.normal(size=(24, 4)).astype(np.float32), RNG.integers(3, size=24)
@@ -396,3 +396,14 @@ def test_a_class_that_makes_its_layers_itself_is_saved(make, tmp_path):
         fit(each)
     assert_same(other.get_weights(), model.get_weights())
     assert other.to_json() == model.to_json()
+
+
+def test_an_optimizer_whose_model_is_gone_brings_no_state_into_another_one():
+    optimizer = Adam()
+    model = Sequential([Dense(2, input_dim=2)])
+    model.compile(optimizer, "mse")
+    model.fit([[1.0, 2.0]], [[1.0, 2.0]], verbose=0)
+    del model
+    gc.collect()
+    with pytest.raises(ValueError, match="this optimizer holds the state of another model"):
+        Sequential([Dense(2, input_dim=2)]).compile(optimizer, "mse")

@@ -273,3 +273,8 @@ def test_a_layer_without_the_switch_is_trained():
     model.trainable = False
     model.fit(x, y, verbose=0)
     assert_same(model.get_weights(), before)
+
+
+@pytest.mark.parametrize("kind", [Sequential, Stack, Residual])
+def test_a_stack_that_is_made_frozen_freezes_what_it_is_made_of(kind):
+    assert [layer.trainable for layer in kind([Dense(2), Dense(2)], trainable=False).layers] == [False, False]

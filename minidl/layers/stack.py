@@ -35,6 +35,8 @@ class Stack(Layer):
             raise TypeError(f"{self} layers must be a list of layers, received {layers!r}.")
         for layer in layers:
             self.add(layer)
+        if not self.trainable:
+            self.trainable = False  # on all layers within
 
     # ------------------------------------------------------------------------------------------------------ the layer
 
