@@ -113,6 +113,14 @@ class Stack(Layer):
         A layer that is built keeps its weights. Raises TypeError for something else, ValueError where it does not fit the
         layers below or its name is taken; the stack is then as it was.
         """
+        new = self._checked(layer)
+        if isinstance(new, Input):
+            self.input_shape = new.input_shape
+            return
+        self._place(new)
+
+    def _checked(self, layer: LayerLike) -> StackedLayer:
+        """The layer, where it can stand in this stack; what is said of its name and its shape comes later."""
         if not is_layer(layer):
             missing = [part for part in PARTS if not hasattr(layer, part)]
             raise TypeError(
@@ -124,19 +132,18 @@ class Stack(Layer):
                 f"{self} add expects a layer that it can give a name, a home and more, received {layer!r}, whose class has "
                 "__slots__: leave them out."
             )
-        if isinstance(layer, Input):
-            if self.layers or self.input_shape:
-                raise ValueError(
-                    f"{self}: Input must come first and once, received it after {len(self.layers)} layers."
-                )
-            self.input_shape = layer.input_shape
-            return
+        if isinstance(layer, Input) and (self.layers or self.input_shape):
+            raise ValueError(f"{self}: Input must come first and once, received it after {len(self.layers)} layers.")
         if layer is self or (isinstance(layer, Stack) and any(inner is self for inner in layer.stacks())):
             raise ValueError(f"{self} cannot hold itself.")
         if any(layer is other for other in self.layers):
             raise ValueError(f"{self} already holds the layer {layer.name!r}: create a new one to add it twice.")
         if not is_built(layer) and home(layer) not in (None, self):
             raise ValueError(f"the layer {layer.name!r} belongs to another model: create a new one for {self}.")
+        return layer
+
+    def _place(self, layer: StackedLayer) -> None:
+        """Give the layer its name and its home, and build it where that can be done."""
         free = home(layer) is None and owner(layer) is not self
         given = layer.given_name if isinstance(layer, Stack) and free else getattr(layer, "name", None)
         name = check_name(given) if given else self._numbered(layer)
@@ -403,8 +410,10 @@ def conforming(value: npt.ArrayLike, dtype: DType) -> Array:
 
 
 def is_built(layer: LayerLike) -> bool:
-    """Whether a stack has built the layer; in a stack, all layers."""
-    return layer.built if isinstance(layer, Stack) else getattr(layer, "output_shape", None) is not None
+    """Whether a stack has built the layer, and so knows both of its shapes; in a stack, all layers."""
+    if isinstance(layer, Stack):
+        return layer.built
+    return None not in (getattr(layer, "input_shape", None), getattr(layer, "output_shape", None))
 
 
 def state_of(layer: LayerLike) -> dict[str, Array]:
