@@ -38,7 +38,7 @@ from minidl.ops.geometry import pad_images
 from minidl.optimizers import SGD, Adam
 from minidl.utils import to_categorical
 
-BATCH = 20  # digits per step, worked on in two halves: no sample's number exceeds the rows of a map
+BATCH = 20  # digits per step
 
 
 class Exhibit(NamedTuple):
@@ -369,7 +369,7 @@ class PoolSampleAsRow(MaxPooling2D):
 
     def backward(self, dy, cache):
         samples = np.arange(len(dy))
-        row = dy[samples, samples][:, None]  # right: dy[samples], all rows
+        row = dy[samples, samples % dy.shape[1]][:, None]  # right: dy[samples], all rows
         return super().backward(np.broadcast_to(row, dy.shape), cache)
 
 

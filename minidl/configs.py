@@ -6,6 +6,7 @@ and nowhere else. Among the settings of an object, however deep, may be layers, 
 that is frozen says so beside its settings: "trainable": false.
 """
 
+import inspect
 import json
 from collections.abc import Mapping
 from typing import Any, TypeAlias
@@ -30,17 +31,28 @@ CALLABLES = {
     "Constant": Constant
 }  # objects of the library that are called: they may stand among the settings of others
 Classes: TypeAlias = Mapping[str, type]  # those of the library that JSON may name
+# Of a stack inside another one: what it has from its layers, or what the outermost decides.
+OF_STACKS = ("layers", "projection", "input_shape", "input_dim", "trainable", "seed", "dtype", "ops", "fuse")
 MOST_LAYERS = 1000  # in a stack; to add a layer takes the longer, the more there are
 
 
 def describe(thing: object, table: Classes) -> Config:
     """The class and the settings of an object: what its get_config says, or its attributes where it has no such method."""
-    config = thing.get_config() if hasattr(thing, "get_config") else settings(thing)
+    if isinstance(thing, Stack) and _makes_its_layers(type(thing)):
+        config = settings(thing, without=OF_STACKS)
+    else:
+        config = thing.get_config() if hasattr(thing, "get_config") else settings(thing)
     if isinstance(thing, Stack):
         config = {key: _described(value, table) for key, value in config.items() if key != "input_shape"}
     name = type(thing).__name__
     entry = {"class_name" if table.get(name) is type(thing) else CUSTOM: name, "config": config}
     return entry if getattr(thing, "trainable", True) else entry | {"trainable": False}
+
+
+def _makes_its_layers(cls: type[Stack]) -> bool:
+    """Whether it is a class of the user's that is made again from arguments of its own, as Block(units=8), not from layers."""
+    ours = cls.get_config.__module__.startswith(f"{__package__}.")
+    return ours and "layers" not in inspect.signature(cls.__init__).parameters
 
 
 def _described(value: object, table: Classes) -> object:
@@ -72,7 +84,8 @@ def make(entry: object, table: Classes, custom_objects: CustomObjects, what: str
     inside: Classes = {}
     if isinstance(cls, type) and issubclass(cls, Stack):
         config, inside = without_shape(config), table
-        check_length(config.get("layers"), what)
+        if "layers" in config or cls in table.values():
+            check_length(config.get("layers"), what)
     try:
         config = {key: decode(value, custom_objects, what, inside) for key, value in config.items()}
     except RecursionError:

@@ -55,7 +55,9 @@ class LayerLike(Protocol):
     What else the library reads of a layer has a default where it is missing: state {}, trainable True.
     """
 
-    params: dict[str, Array]  # what gradients change
+    @property
+    def params(self) -> dict[str, Array]:
+        """name → array, what gradients change; an attribute, or a property."""
 
     def build(self, input_shape: Shape, rng: np.random.Generator, dtype: DType) -> Shape:
         """Allocate the parameters; returns the output's shape."""
@@ -68,14 +70,15 @@ class LayerLike(Protocol):
 
 
 class StackedLayer(LayerLike, Protocol):
-    """A layer that stands in a stack, which has given it what is here, where it had none."""
+    """A layer that stands in a stack, which gives it all that is here but the last two: those it may lack."""
 
+    params: dict[str, Array]  # to be replaced by views into the vector of the model
     name: str | None
     input_shape: Shape | None  # of one sample, as output_shape; None before it is built
     output_shape: Shape | None
-    trainable: bool
-    ops: "Operations"
     home: "Home[StackLike] | None"
+    trainable: bool  # without it, it is trained
+    ops: "Operations"  # without them, it calls none
 
 
 class StackLike(StackedLayer, Protocol):
@@ -99,6 +102,9 @@ class StackLike(StackedLayer, Protocol):
 
     def ties(self) -> dict[str, str]:
         """The address of a parameter → that of the one whose array it shares."""
+
+    def add_tied(self, gradients: Gradients) -> Gradients:
+        """The gradients by address, with one for each array."""
 
     def frozen(self) -> set[int]:
         """The ids of the layers that training does not change."""

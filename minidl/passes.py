@@ -60,8 +60,7 @@ def trace(model: ModelLike, data: Data, key: int | None) -> Trace:
     assert loss is not None
     rng = None if key is None else RandomKey(key, 0)
     found = backprop.trace(layers, loss, x, y, training=key is not None, rng=rng)
-    for address, first in model.ties().items():
-        found.gradients[first] = found.gradients[first] + found.gradients.pop(address)
+    found.gradients = model.add_tied(found.gradients)
     if softmax is not None:
         found.notes.append(
             "The softmax and the loss are one computation: the last layer's y and dy are those of the logits."

@@ -145,6 +145,9 @@ def _learning_rate(model: ModelLike) -> float | None:
     return None if callable(rate) else float(rate)
 
 
+DECIDED_ABOVE = ("seed", "dtype", "ops", "fuse")  # of a model inside another one: settings that change nothing there
+
+
 def _settings(training: "Training") -> dict[str, JSON]:
     """What has to be the same where a training goes on, as JSON gives it back."""
     model = training.model
@@ -212,7 +215,17 @@ def _described(thing: object) -> JSON:
         described: JSON = json.loads(configs.to_json({"class": name, **configs.describe(thing, {})["config"]}))
     except ValueError:
         return name
-    return described
+    return _without_decided_above(described)
+
+
+def _without_decided_above(found: JSON) -> JSON:
+    """What was described of a stack, without the settings of models inside it that the outermost one decides."""
+    if isinstance(found, list):
+        return [_without_decided_above(item) for item in found]
+    if not isinstance(found, dict):
+        return found
+    without = DECIDED_ABOVE if isinstance(found.get("layers"), list) else ()  # then it is a stack
+    return {key: _without_decided_above(value) for key, value in found.items() if key not in without}
 
 
 def _plain(value: object) -> JSON:

@@ -55,7 +55,8 @@ class Sequential(Storable):
     A model is built, its weights allocated, as soon as it knows the shape of a sample: from Input(shape) or the first layer's
     ``input_shape``; otherwise from the first data that it sees.
 
-    A Sequential may stand in another one, as a layer; then seed, dtype, ops, fuse and optimizer are those of the outermost.
+    A Sequential may stand in another one, as a layer; then seed, dtype, ops, fuse and optimizer are those of the outermost. (One
+    that knows the shape of its samples by itself is built by then, from a seed of its own, and keeps its weights.)
     Layers that are built keep their weights. They belong to the model that was compiled last with them among others of its
     own: that one trains them, and the one before can still predict. A model that has nothing but layers of another one, as
     Sequential(model.layers[:3]), is a view: it predicts.
@@ -101,6 +102,8 @@ class Sequential(Storable):
             raise TypeError(f"{self} layers must be a list of layers, received {layers!r}.")
         for layer in layers or []:
             self.add(layer)
+        if not trainable:
+            self.trainable = False  # on all layers within
         self._engine.gather(self)
 
     def __str__(self) -> str:
@@ -187,8 +190,7 @@ class Sequential(Storable):
             raise TypeError(f"metrics must be a list, received {metrics!r}. Use metrics=[{metrics!r}].")
         new_optimizer = optimizers.get(optimizer)
         new_loss, new_metrics = losses.get(loss), [metric_functions.get(metric) for metric in metrics or []]
-        owner = None if new_optimizer.home is None else new_optimizer.home.owner
-        if owner not in (None, self):
+        if new_optimizer.home is not None and new_optimizer.home.owner is not self:
             raise ValueError("this optimizer holds the state of another model: create a new one.")
         names = ["loss", *(name for name, _ in new_metrics)]
         if len(set(names)) < len(names):
@@ -256,7 +258,7 @@ class Sequential(Storable):
         sample_weight: Samples | None = None,
         callbacks: Sequence[Callback] | Callback | None = None,
         return_dict: bool = False,
-    ) -> float | list[float] | Logs:
+    ) -> Any:
         """The loss, or [loss, metric, …] where there are metrics, or all by name with return_dict=True.
 
         batch_size: how many samples are worked on at once; None leaves it to the library. But for rounding, the
@@ -292,7 +294,7 @@ class Sequential(Storable):
         sample_weight: Samples | None = None,
         class_weight: Mapping[int, float] | None = None,
         return_dict: bool = False,
-    ) -> float | list[float] | Logs:
+    ) -> Any:
         """One step on these samples as one batch. Returns what evaluate does, of this batch before the step."""
         data, _ = self._data(x, y, sample_weight, class_weight)
         stepper = Stepper(self, self._engine)
@@ -369,7 +371,7 @@ class Sequential(Storable):
             validation_split=validation_split,
         )
 
-    def _result(self, logs: Logs, return_dict: bool) -> float | list[float] | Logs:
+    def _result(self, logs: Logs, return_dict: bool) -> Any:
         if return_dict:
             return logs
         values = [logs["loss"], *(logs[name] for name, _ in self.metrics)]

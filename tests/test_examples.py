@@ -193,6 +193,28 @@ def test_your_own_layer(tmp_path, run):
     assert_is_png(tmp_path / "shapes.png")
 
 
+def test_transfer_learning():
+    short = ("--samples", 1000, "--few", 60, "--epochs", 1, "--few-epochs", 4)
+    output = run("transfer_learning", *short)
+    assert "learns 0 to 4 from 1,000 digits" in output
+    assert "learns 5 to 9 from 60 digits" in output
+    counts = re.findall(r"^ (\S+) params: ([\d,]+) ", output, re.MULTILINE)
+    assert counts == [
+        ("Total", "15,813"),
+        ("Trainable", "2,565"),
+        ("Non-trainable", "13,248"),
+        ("Total", "15,813"),
+        ("Trainable", "15,813"),
+        ("Non-trainable", "0"),
+    ]
+    untrained, trained, tuned, scratch = (
+        number_after(f"{what}:", output)
+        for what in ("new head, untrained", "new head, trained", "all layers, fine-tuned", "from the beginning")
+    )
+    assert tuned < trained < untrained  # each part of the training did something; how much, a moment cannot show
+    assert 0 < scratch < CHANCE
+
+
 @pytest.mark.parametrize("name", ["mnist_mlp", "one_layer_by_hand"])
 def test_a_plot_without_matplotlib_is_refused_before_the_work(name, tmp_path, monkeypatch, capsys):
     """The extra is optional; who lacks it learns so at once, and how to get it."""

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from support import assert_same
 
-from minidl import Sequential
+from minidl import Sequential, load_model
 from minidl.callbacks import LambdaCallback
-from minidl.layers import Dense, Residual
-from minidl.optimizers import SGD
+from minidl.layers import Dense, Input, Residual, Stack
+from minidl.optimizers import SGD, Adam
 
 RNG = np.random.default_rng(5)
 X, Y = RNG.normal(size=(24, 4)).astype(np.float32), RNG.integers(3, size=24)
@@ -351,3 +351,59 @@ def test_a_forward_of_ones_own_is_called_or_refused():
         with pytest.raises(TypeError, match="has a forward or a backward of its own"):
             call(alone)
     fit(compiled(Sequential([alone])))  # as the error says
+
+
+class Block(Stack):
+    """It makes its layers itself, from an argument of its own."""
+
+    def __init__(self, units, **common):
+        super().__init__([Dense(units, activation="relu"), Dense(units)], **common)
+        self.units = units
+
+
+class ResidualBlock(Residual):
+    def __init__(self, units, **common):
+        super().__init__([Dense(units, activation="relu"), Dense(4)], **common)
+        self.units = units
+
+
+class ModelBlock(Sequential):
+    def __init__(self, units, **common):
+        super().__init__([Dense(units, activation="relu"), Dense(units)], **common)
+        self.units = units
+
+
+class WithConfig(Residual):
+    """And one that says of itself what it is made from."""
+
+    def __init__(self, width):
+        super().__init__([Dense(width), Dense(4)])
+
+    def get_config(self):
+        return {"width": self.layers[0].units}
+
+
+@pytest.mark.parametrize("make", [Block, ResidualBlock, ModelBlock, WithConfig], ids=lambda cls: cls.__name__)
+def test_a_class_that_makes_its_layers_itself_is_saved(make, tmp_path):
+    model = compiled(Sequential([Input((4,)), make(5), softmax()], seed=0), "adam")
+    fit(model)
+    model.layers[0].trainable = False
+    model.save(tmp_path / "model.safetensors")
+    other = load_model(tmp_path / "model.safetensors", custom_objects={make.__name__: make})
+    assert type(other.layers[0]) is make
+    assert list(other.params) == list(model.params)
+    for each in (model, other):
+        fit(each)
+    assert_same(other.get_weights(), model.get_weights())
+    assert other.to_json() == model.to_json()
+
+
+def test_an_optimizer_whose_model_is_gone_brings_no_state_into_another_one():
+    optimizer = Adam()
+    model = Sequential([Dense(2, input_dim=2)])
+    model.compile(optimizer, "mse")
+    model.fit([[1.0, 2.0]], [[1.0, 2.0]], verbose=0)
+    del model
+    gc.collect()
+    with pytest.raises(ValueError, match="this optimizer holds the state of another model"):
+        Sequential([Dense(2, input_dim=2)]).compile(optimizer, "mse")

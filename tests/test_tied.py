@@ -49,6 +49,7 @@ NESTED = {
     "in stacks": lambda layers: [Sequential(layers[:2]), Sequential([Sequential(layers[2:])])],
     "in a residual": lambda layers: [layers[0], Residual(layers[1:3], projection=layers[3])],
     "all in a residual": lambda layers: [Residual(layers)],
+    "two in one stack": lambda layers: [layers[0], Residual([layers[1], Residual([layers[2], layers[3]])])],
 }
 nested = pytest.mark.parametrize("inside", NESTED.values(), ids=NESTED)
 
@@ -74,6 +75,12 @@ def test_one_parameter_with_the_sum_of_the_gradients(inside):
         expected = numeric_gradient(lambda: model.evaluate(X, Y, verbose=0)[0], param)
         assert_gradient(gradients[name], expected)
     assert value == pytest.approx(model.evaluate(X, Y, verbose=0)[0])
+    traced = model.trace(X, Y).gradients
+    y, cache = model.forward(X)
+    _, alone = model.backward(np.ones_like(y), cache)
+    assert set(traced) == set(alone) == set(gradients)
+    for name, gradient in traced.items():
+        np.testing.assert_allclose(gradient, gradients[name], rtol=1e-11, atol=1e-13)
 
 
 def test_a_step_by_hand():

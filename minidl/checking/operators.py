@@ -43,6 +43,10 @@ def of_layer(layer: Any, given: tuple[Any, ...], settings: Settings, report: Rep
         report.notes.append(
             f"forward changes {', '.join(sorted(state))} among the params: taken for state, and not checked."
         )
+    if still & params.keys():
+        report.notes.append(
+            f"{', '.join(sorted(still & params.keys()))}: integers without a gradient, and not checked."
+        )
     arrays = {name: array for name, array in {**inputs, **params}.items() if name not in still | state}
     twins = tied(arrays)
     chosen = choose([name for name in arrays if name not in twins], settings)
@@ -64,7 +68,7 @@ def of_layer(layer: Any, given: tuple[Any, ...], settings: Settings, report: Rep
 
     loose = still | state | (arrays.keys() - chosen - twins.keys())
     operator = Operator(moved, inputs, loose, call.forward, backward, call.codes)
-    _keep_state(operator, layer, bool(state), settings, report)
+    _keep_state(operator, layer, list(arrays.values()), bool(state), settings, report)
     samples = count_samples(xs[0], call.names[0], report)
     return _subject(operator, settings, report, samples, deep=len(list(layers_in(layer))) > 1)
 
@@ -158,7 +162,8 @@ def _look(call: LayerCall, inputs: dict[str, Any], seed: int) -> tuple[set[str],
     needed = {name for name in integers & inputs.keys() if _needs_integers(call, inputs, name, seed, restore)}
     if gradients is None:
         return needed | (integers & params.keys()), state
-    nothing = needed | {name for name in integers if gradients.get(name) is None or not np.any(gradients[name])}
+    nothing = needed | {name for name in integers if gradients.get(name) is None}
+    nothing |= {name for name in integers & params.keys() if not np.any(gradients.get(name))}
     # A parameter that backward has a gradient for is none that only keeps count: that one is told.
     state = {name for name in state if gradients.get(name) is None or not np.any(gradients[name])}
     return nothing, state
@@ -174,9 +179,11 @@ def _needs_integers(call: LayerCall, inputs: dict[str, Any], name: str, seed: in
     return False
 
 
-def _keep_state(operator: Operator, layer: Any, state: bool, settings: Settings, report: Report) -> None:
-    """Where a call of forward changes what the next one gives, the layer is put back before each."""
-    forward, restore = operator.forward, remember(layer, list(operator.arrays.values()))
+def _keep_state(
+    operator: Operator, layer: Any, arrays: list[Array], state: bool, settings: Settings, report: Report
+) -> None:
+    """Where a call of forward changes what the next one gives, the layer is put back before each, but for these arrays."""
+    forward, restore = operator.forward, remember(layer, arrays)
 
     def fresh(inputs: dict[str, Any], key: int) -> tuple[Any, Any]:
         restore()

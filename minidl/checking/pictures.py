@@ -1,53 +1,55 @@
 """A report for a notebook: its table, and for each array that is wrong a picture of where."""
 
+from collections.abc import Iterable
 from html import escape
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..contracts import Array
 
-if TYPE_CHECKING:
-    from .report import Record, Report
-
 CELLS = 48  # an array is drawn in so many rows and columns at most
 SIZE = 12  # of a cell, in pixels
 
+Failures = list[tuple[tuple[int, ...], float, float]]  # (where, analytic, numeric)
 
-def as_html(report: "Report") -> str:
-    head, *rows = report.table()
-    lines = [f"<p><b>gradcheck {escape(report.target)}: {report.verdict}</b></p>", "<table><tr>"]
-    lines += [f"<th>{column}</th>" for column in head]
+
+def as_html(
+    title: str,
+    table: Iterable[list[str]],
+    lines: list[str],
+    wrong: Iterable[tuple[str, tuple[int, ...], Failures]],
+) -> str:
+    """table: the head, and the rows. wrong: of each array that is to be drawn its name, its shape, and what failed."""
+    head, *rows = table
+    page = [f"<p><b>{escape(title)}</b></p>", "<table><tr>", *(f"<th>{column}</th>" for column in head)]
     for row in rows:
-        lines += ["</tr><tr>", *(f"<td>{escape(cell)}</td>" for cell in row)]
-    lines.append("</tr></table>")
-    lines += [f"<p>{escape(line)}</p>" for line in (*report.explanations(), *report.remarks())]
-    lines += [heat_map(record) for record in report.records if record.failed and record.tries == "entries"]
-    return "\n".join(lines)
+        page += ["</tr><tr>", *(f"<td>{escape(cell)}</td>" for cell in row)]
+    page += ["</tr></table>", *(f"<p>{escape(line)}</p>" for line in lines)]
+    return "\n".join([*page, *(heat_map(*each) for each in wrong)])
 
 
-def heat_map(record: "Record") -> str:
+def heat_map(name: str, shape: tuple[int, ...], failures: Failures) -> str:
     """The relative errors of the failed entries as an SVG: white where nothing is wrong, dark red where all of it is."""
-    errors, axes = as_plane(errors_of(record))
+    errors, axes = as_plane(errors_of(shape, failures))
     rows, columns = errors.shape
     cells = [
         f'<rect x="{column * SIZE}" y="{row * SIZE}" width="{SIZE}" height="{SIZE}" fill="{_colour(errors[row, column])}">'
-        f"<title>{escape(record.name)}: {errors[row, column]:.1e}</title></rect>"
+        f"<title>{escape(name)}: {errors[row, column]:.1e}</title></rect>"
         for row in range(rows)
         for column in range(columns)
     ]
     width, height = columns * SIZE, rows * SIZE
     frame = f'<rect width="{width}" height="{height}" fill="none" stroke="#888"/>'
     return (
-        f"<figure><figcaption>{escape(record.name)}: the error, {axes}</figcaption>"
+        f"<figure><figcaption>{escape(name)}: the error, {axes}</figcaption>"
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}">{"".join(cells)}{frame}</svg></figure>'
     )
 
 
-def errors_of(record: "Record") -> Array:
+def errors_of(shape: tuple[int, ...], failures: Failures) -> Array:
     """The relative error of each entry, up to 1; 0 of those that are right or were not tried."""
-    errors = np.zeros(record.shape)
-    for where, analytic, numeric in record.failures:
+    errors = np.zeros(shape)
+    for where, analytic, numeric in failures:
         errors[where] = min(1.0, abs(analytic - numeric) / max(abs(analytic), abs(numeric), 1e-300))
     return errors
 

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from .pictures import as_html
+
 MIN_PROVED = 0.05  # the share of the tried entries of an array that must be proved; the rest may be kinks or too small
 LITTLE = 0.5  # a pass that rests on less than this share says so
 WORDS = {"entries": "entries", "direction": "directions", "ties": "groups of equal entries"}
@@ -138,9 +140,9 @@ class Report:
         return "\n".join([capture.get().rstrip("\n"), *self.explanations(), *self.remarks()])
 
     def _repr_html_(self) -> str:
-        from .pictures import as_html
-
-        return as_html(self)
+        title = f"gradcheck {self.target}: {self.verdict}"
+        wrong = [(r.name, r.shape, r.failures) for r in self.records if r.failed and r.tries == "entries"]
+        return as_html(title, self.table(), [*self.explanations(), *self.remarks()], wrong)
 
     def table(self) -> Iterator[list[str]]:
         """The head, and a row for each array, as texts."""

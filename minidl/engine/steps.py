@@ -132,7 +132,7 @@ def _pair(returned: object, address: str, method: str, what: str) -> tuple[Any, 
 class ResidualStep(LayerStep):
     """Both branches of a Residual as steps of their own. Plain twin: Residual."""
 
-    layer: Residual
+    layer: Residual  # it takes no other
     fuse: ClassVar[bool] = False
 
     def __init__(
@@ -195,7 +195,7 @@ class FlattenStep(LayerStep):
 class DropoutStep(LayerStep):
     """Dropout that keeps its mask for backward, as a byte an entry, and copies nothing outside training. Plain twin: Dropout."""
 
-    layer: Dropout
+    layer: Dropout  # it takes no other
 
     @classmethod
     def takes(cls, layers: Sequence[StackedLayer]) -> int:
@@ -235,7 +235,7 @@ def _bias(layer: Dense | Conv2D, size: int) -> Array:
 class DenseStep(LayerStep):
     """Dense with its bias and ReLU in one pass. Plain twin: Dense."""
 
-    layer: Dense
+    layer: Dense  # it takes no other
 
     @classmethod
     def takes(cls, layers: Sequence[StackedLayer]) -> int:
@@ -260,7 +260,7 @@ class DenseStep(LayerStep):
 class ConvStep(LayerStep):
     """Conv2D with its bias and ReLU in one pass after each tile's matrix product. Plain twin: Conv2D."""
 
-    layer: Conv2D
+    layer: Conv2D  # it takes no other
 
     @classmethod
     def takes(cls, layers: Sequence[StackedLayer]) -> int:
@@ -305,7 +305,7 @@ class ConvStep(LayerStep):
 class ConvPoolStep(LayerStep):
     """Conv2D with its bias and ReLU, and the 2×2 MaxPooling2D after it, in one pass. Plain twin: the two layers."""
 
-    layer: Conv2D
+    layer: Conv2D  # it takes no other
 
     @classmethod
     def takes(cls, layers: Sequence[StackedLayer]) -> int:

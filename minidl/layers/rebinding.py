@@ -6,11 +6,11 @@ as ``self.w`` beside ``self.params``, would go on computing with that, and never
 
 from typing import Any
 
-from ..contracts import Array
+from ..contracts import Array, LayerLike, StackedLayer
 from .base import Layer
 
 
-def rebind(layer: Any, name: str, array: Array) -> None:
+def rebind(layer: StackedLayer, name: str, array: Array) -> None:
     """Let the layer have this array as its parameter of that name.
 
     It is replaced where the layer holds it: in ``params``, as an attribute, in lists and dictionaries, and in the layers that
@@ -29,18 +29,18 @@ def rebind(layer: Any, name: str, array: Array) -> None:
         )
 
 
-def _settable(layer: Any) -> bool:
+def _settable(layer: LayerLike) -> bool:
     """Whether params may be assigned to: it is no property, or one with a setter."""
     found = getattr(type(layer), "params", None)
     return not isinstance(found, property) or found.fset is not None
 
 
-def _replace(holder: Any, old: Array, new: Array, seen: set[int]) -> None:
+def _replace(holder: object, old: Array, new: Array, seen: set[int]) -> None:
     """Replace the old array in a layer, list or dictionary, and in those that it holds."""
     if id(holder) in seen:
         return
     seen.add(id(holder))
-    entries: list[tuple[Any, Any]]
+    entries: list[tuple[Any, object]]
     if isinstance(holder, list):
         entries = list(enumerate(holder))
     else:

@@ -27,6 +27,7 @@ class Residual(Stack):
         self, layers: Sequence[LayerLike], projection: LayerLike | None = None, **common: Unpack[LayerSettings]
     ) -> None:
         self.projected = False
+        self._count: int | None = None  # of all layers, once it is made
         super().__init__(layers, **common)
         if not self.layers:
             raise ValueError(f"{self} needs layers, e.g. Residual([Dense(64, activation='relu'), Dense(64)]).")
@@ -38,8 +39,11 @@ class Residual(Stack):
     def branches(self) -> tuple[list[StackedLayer], StackedLayer | None]:
         """The layers of f, and the projection or None."""
         if len(self.layers) != self._count:
-            raise ValueError(f"{self} cannot take or lose layers once it is made: make a new one.")
+            raise self._made()
         return (self.layers[:-1], self.layers[-1]) if self.projected else (self.layers, None)
+
+    def _made(self) -> ValueError:
+        return ValueError(f"{self} cannot take or lose layers once it is made: make a new one.")
 
     def forward(self, x: Array, *, training: bool = False, rng: RandomKey | None = None) -> tuple[Array, Cache]:
         layers, projection = self.branches()
@@ -53,20 +57,24 @@ class Residual(Stack):
         (layers, projection), (caches, skip) = self.branches(), cache
         dx, gradients = backprop.backward(layers, dy, caches)
         if projection is None:
-            return self._with_ties(dx + dy, gradients)
+            return dx + dy, self.add_tied(gradients)
         dskip, own = projection.backward(dy, skip)
-        return self._with_ties(
-            dx + dskip, gradients | {f"{projection.name}/{name}": value for name, value in own.items()}
-        )
+        gradients |= {f"{projection.name}/{name}": value for name, value in own.items()}
+        return dx + dskip, self.add_tied(gradients)
 
     def get_config(self) -> Config:
         layers, projection = self.branches()
         return {"layers": layers, "projection": projection, "name": self.name}
 
+    def add(self, layer: LayerLike) -> None:
+        if self._count is not None:
+            raise self._made()
+        super().add(layer)
+
     def add_again(self) -> None:
         layers, projection = self.branches()
         if any(owner(layer) is not self for layer in self.layers):
-            raise ValueError(f"{self} cannot take or lose layers once it is made: make a new one.")
+            raise self._made()
         for layer in (*layers, projection):
             if isinstance(layer, Stack):
                 layer.add_again()

@@ -35,6 +35,8 @@ class Stack(Layer):
             raise TypeError(f"{self} layers must be a list of layers, received {layers!r}.")
         for layer in layers:
             self.add(layer)
+        if not self.trainable:
+            self.trainable = False  # on all layers within
 
     # ------------------------------------------------------------------------------------------------------ the layer
 
@@ -44,13 +46,15 @@ class Stack(Layer):
 
     def backward(self, dy: Array, cache: Cache) -> tuple[Array, Gradients]:
         """dy (N, *output_shape) → dx (N, *input_shape), and the gradients by address; those of tied parameters added up."""
-        return self._with_ties(*backprop.backward(self.layers, dy, cache))
+        dx, gradients = backprop.backward(self.layers, dy, cache)
+        return dx, self.add_tied(gradients)
 
-    def _with_ties(self, dx: Array, gradients: Gradients) -> tuple[Array, Gradients]:
+    def add_tied(self, gradients: Gradients) -> Gradients:
         """The same in the order of ``params``, with one gradient for each array, however many layers have it."""
         for address, first in self.ties().items():
-            gradients[first] = gradients[first] + gradients.pop(address)
-        return dx, {address: gradients[address] for address in self.params if address in gradients} | gradients
+            if address in gradients:  # a stack inside has not added it already
+                gradients[first] = gradients[first] + gradients.pop(address)
+        return {address: gradients[address] for address in self.params if address in gradients} | gradients
 
     def build(
         self, input_shape: Sequence[int | None], rng: np.random.Generator | None = None, dtype: DType | None = None
@@ -215,7 +219,7 @@ class Stack(Layer):
             if isinstance(layer, Stack):
                 yield from layer.stacks()
 
-    def get_layer(self, name: str | None = None, index: int | None = None) -> StackedLayer:
+    def get_layer(self, name: str | None = None, index: int | None = None) -> Any:
         """The layer of that name, or at that index. Raises ValueError where there is none."""
         if (name is None) == (index is None):
             raise ValueError("get_layer expects either a name or an index.")

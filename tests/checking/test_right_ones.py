@@ -83,6 +83,19 @@ def test_a_table_of_integers_among_the_params():
     report = gradcheck(Gather(), normal(4, 3))
     assert report.passed, str(report)
     assert [r.name for r in report.records] == ["x", "scale"]
+    assert report.notes == ["order: integers without a gradient, and not checked."]
+
+
+def test_zeros_as_the_gradient_of_integers_are_no_proof_that_they_are_ids():
+    class Square:
+        def forward(self, x, *, training=False, rng=None):
+            return x**2, x
+
+        def backward(self, dy, x):
+            return np.zeros(x.shape), {}
+
+    report = gradcheck(Square(), np.array([[1, 2], [3, 4]]))
+    assert report.records[0].failed == 4
 
 
 @pytest.mark.parametrize("turned", [False, True])

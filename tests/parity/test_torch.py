@@ -264,6 +264,138 @@ def test_twenty_steps_with_dropout_on(name, way):
     train_both(name, "float64", "adam", f"{name} {way}, adam, dropout on", rate=0.2, **WAYS[way])
 
 
+# ----------------------------------------------------------------------------------- nested and residual networks, whole
+
+
+class Sum(torch.nn.Module):
+    """Two branches, added: what ours calls Residual. The order of the parameters is ours, too: f, and then the projection."""
+
+    def __init__(self, f, projection=None):
+        super().__init__()
+        self.f = f
+        self.projection = torch.nn.Identity() if projection is None else projection
+
+    def forward(self, x):
+        return self.projection(x) + self.f(x)
+
+
+def conv(inputs, filters, size, stride=1):
+    return torch.nn.Conv2d(inputs, filters, size, stride, padding=size // 2)
+
+
+def nested():
+    """(ours, PyTorch's): stacks three deep."""
+    layers, torch_layers = minidl.layers, torch.nn
+    ours = minidl.Sequential(
+        [
+            layers.Input((28, 28, 1)),
+            minidl.Sequential([layers.Conv2D(6, 5, activation="relu"), layers.MaxPooling2D()]),
+            minidl.Sequential(
+                [
+                    layers.Stack([layers.Conv2D(5, 3, activation="tanh"), layers.MaxPooling2D(), layers.Flatten()]),
+                    layers.Dense(20, activation="relu"),
+                ]
+            ),
+            minidl.Sequential([minidl.Sequential([layers.Dense(10, activation="softmax")])]),
+        ],
+        seed=1,
+    )
+    twin = torch_layers.Sequential(
+        torch_layers.Sequential(torch_layers.Conv2d(1, 6, 5), torch_layers.ReLU(), torch_layers.MaxPool2d(2)),
+        torch_layers.Sequential(torch_layers.Conv2d(6, 5, 3), torch_layers.Tanh(), torch_layers.MaxPool2d(2), Rows()),
+        torch_layers.Sequential(torch_layers.Linear(125, 20), torch_layers.ReLU()),
+        torch_layers.Linear(20, 10),
+    )
+    return ours.get_config(), twin
+
+
+def residual():
+    """(ours, PyTorch's): as a small ResNet, with a plain block, one that halves the image, and one of Dense layers."""
+    layers, torch_layers = minidl.layers, torch.nn
+    ours = minidl.Sequential(
+        [
+            layers.Input((28, 28, 1)),
+            layers.Conv2D(4, 3, strides=3, padding="valid", activation="relu"),
+            layers.Residual(
+                [layers.Conv2D(4, 3, padding="same", activation="relu"), layers.Conv2D(4, 3, padding="same")]
+            ),
+            layers.Activation("relu"),
+            layers.Residual(
+                [layers.Conv2D(6, 3, strides=2, padding="same", activation="relu")],
+                projection=layers.Conv2D(6, 1, strides=2, use_bias=False),
+            ),
+            layers.Flatten(),
+            layers.Dense(16, activation="tanh"),
+            layers.Residual([layers.Dense(8, activation="tanh"), layers.Residual([layers.Dense(8)]), layers.Dense(16)]),
+            layers.Dense(10, activation="softmax"),
+        ],
+        seed=1,
+    )
+    relu, tanh = torch_layers.ReLU, torch_layers.Tanh
+    linear = torch_layers.Linear
+    twin = torch_layers.Sequential(
+        torch_layers.Conv2d(1, 4, 3, 3),
+        relu(),
+        Sum(torch_layers.Sequential(conv(4, 4, 3), relu(), conv(4, 4, 3))),
+        relu(),
+        Sum(torch_layers.Sequential(conv(4, 6, 3, 2), relu()), torch_layers.Conv2d(4, 6, 1, 2, bias=False)),
+        Rows(),
+        linear(150, 16),
+        tanh(),
+        Sum(torch_layers.Sequential(linear(16, 8), tanh(), Sum(linear(8, 8)), linear(8, 16))),
+        linear(16, 10),
+    )
+    return ours.get_config(), twin
+
+
+NETWORKS = {"nested": nested, "residual": residual}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@both_dtypes
+@pytest.mark.parametrize("name", NETWORKS)
+def test_twenty_steps_of_networks_with_stacks_inside(name, dtype, way):
+    """Outputs, every gradient and 20 steps of momentum; the first layers frozen in the last ten."""
+    config, twin = NETWORKS[name]()
+    settings = {"ops": "kernels", "fuse": True, **WAYS[way]}
+    model = minidl.Sequential.from_config(config | {"dtype": dtype} | settings)
+    twin = twin.to(getattr(torch, dtype))
+    give_biases(model)
+    with torch.no_grad():
+        for parameter, weight in zip(twin.parameters(), model.get_weights(), strict=True):
+            parameter.copy_(torch.tensor(to_torch(weight).copy()))
+    model.compile(SGD(0.02, momentum=0.9), "sparse_categorical_crossentropy")
+    optimizer = torch.optim.SGD(twin.parameters(), lr=0.02, momentum=0.9)
+    x, y = digits("cnn")
+    label = f"{name} {way}"
+    expected = array(twin(tensor(x[:33], dtype)).softmax(1))
+    agree(f"{label}: outputs", model.predict(x[:33], verbose=0), expected, dtype, "values")
+    _, gradients = model.loss_and_gradients(x[:33], y[:33])
+    _, expected = twin_gradients(twin, tensor(x[:33], dtype), y[:33])
+    agree(f"{label}: gradients", list(gradients.values()), expected, dtype, "gradients")
+    before, losses, twin_losses = model.get_weights(), [], []
+    for step in range(STEPS):
+        if step == STEPS // 2:
+            model.layers[0].trainable = False
+            frozen = len(model.layers[0].get_weights())
+            optimizer = without(optimizer, list(twin.parameters())[:frozen])
+        part = slice(step * BATCH, (step + 1) * BATCH)
+        losses.append(model.train_on_batch(x[part], y[part]))
+        twin_losses.append(twin_gradients(twin, tensor(x[part], dtype), y[part])[0])
+        optimizer.step()
+    agree(f"{label}: losses of {STEPS} steps", np.array(losses), twin_losses, dtype, "losses")
+    after = [from_torch(parameter) for parameter in twin.parameters()]
+    agree(f"{label}: after {STEPS} steps", changes(model.get_weights(), before), changes(after, before), dtype, "steps")
+    assert sum(losses[-5:]) < sum(losses[:5])
+
+
+def without(optimizer, frozen):
+    """The same optimizer, with its velocities, which leaves these parameters alone."""
+    (group,) = optimizer.param_groups
+    group["params"] = [parameter for parameter in group["params"] if not any(parameter is other for other in frozen)]
+    return optimizer
+
+
 # ----------------------------------------------------------------------------------------------- layer by layer, float64
 
 

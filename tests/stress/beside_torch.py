@@ -2,8 +2,7 @@
 
 Every layer of the zoo, right and mutated, is given to PyTorch as a ``torch.autograd.Function`` whose forward and backward call
 the layer's, in float64. Both checks get the same x and their default arguments. PyTorch's draws no dy: it compares whole
-Jacobians. What it does not look at is the kind of fault that no Jacobian shows: a cache that is changed, a kink taken for a
-fault.
+Jacobians. The right layers are also tried at x = −1, 0 and 1, where ReLUs are at their kink and pools have ties.
 
     python tests/stress/beside_torch.py               some mutants of each layer, in a few minutes
     python tests/stress/beside_torch.py --each 50
