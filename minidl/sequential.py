@@ -247,7 +247,7 @@ class Sequential(Storable):
         )
         self.history = training.history
         training.run()
-        return self.history
+        return training.history  # self.history may be that of a fit that a callback has made meanwhile
 
     def evaluate(
         self,
