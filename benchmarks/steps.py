@@ -57,31 +57,31 @@ STEPS = (
     ),
     Step(
         "Fused steps",
-        "The engine (`engine/steps.py`) makes one step of a convolution, its bias, its ReLU and the 2 × 2 pool behind it. The "
-        "map before the pool, four times as large as what comes out, is never written: the four sums that a window of the pool "
-        "compares stay in registers. Backward works on the one pixel of four that the pool let through. A dense layer's bias and "
+        "The engine (`engine/steps.py`) makes one step of a convolution, its bias, its ReLU and the 2 × 2 pool after it. The "
+        "map before the pool, four times as large as the result, is never written: the four sums that a window of the pool "
+        "compares stay in registers. Backward works on the one pixel of four that the pool selected. A dense layer's bias and "
         "ReLU are one pass, and flattening copies nothing. Without it, with every layer a step of its own:",
         lambda: patch.object(engine, "FUSED", engine.PLAIN),
     ),
     Step(
         "Pixels out of a register",
-        "In a first layer the filters are the lanes of a vector, and each filter's maximum stood on another pixel of its window. "
-        "Two rows of the image fit one register, and one instruction takes another lane of it for every filter. Without it the "
+        "In a first layer the filters are the lanes of a vector, and each filter's maximum was at another pixel of its window. "
+        "Two rows of the image fit one register, and one instruction picks a different lane of it for each filter. Without it the "
         "gradient is multiplied by all four pixels, three of them times zero:",
         lambda: patch.object(engine, "narrow", _never),
     ),
     Step(
         "Large shards",
-        "A matrix product has to rearrange its operands before it can be fast, which pays only for many rows. So a batch is cut "
-        "into shards of up to 100 samples, whatever the number of threads: more threads than shards have nothing to do, and the "
-        "results are the same bits with any. With shards of 25 samples in place of 100:",
+        "A matrix product has to rearrange its operands before it can be fast, which pays off only for many rows. So a batch is cut "
+        "into shards of up to 100 samples, whatever the number of threads: surplus threads have nothing to do, and the "
+        "results are the same bits with any number. With shards of 25 samples in place of 100:",
         lambda: patch.object(runner, "SHARD", 25),
     ),
     Step(
         "Threads around the kernels, not in them",
         "A shard goes through the whole model in one thread, forward and backward, beside the other shards. The threads meet "
-        "twice a batch: when the gradients are summed, and when the parameters are updated. BLAS has one thread meanwhile, for "
-        "two kinds of threads would wait for each other's processors. With one thread:",
+        "twice a batch: when the gradients are summed, and when the parameters are updated. BLAS has one thread meanwhile, "
+        "since two kinds of threads would compete for the processors. With one thread:",
         threads=1,
     ),
 )
