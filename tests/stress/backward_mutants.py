@@ -163,7 +163,7 @@ def of_return(node):
             lambda n: on_dx(n, lambda dx: binary(dx, ast.Div, call("len", ast.Name("dy", ast.Load())))),
         )
         if isinstance(node.value.elts[1], ast.Dict):
-            for i, key in enumerate(node.value.elts[1].keys):
+            for i in range(len(node.value.elts[1].keys)):
                 for j in range(i):
                     yield Site("gradients swapped", node, lambda n, i=i, j=j: swap_values(n, i, j))
                 yield Site("a factor", node, lambda n, i=i: on_value(n, i, lambda v: binary(v, ast.Mult, 1.01)))
@@ -175,8 +175,6 @@ def of_return(node):
                         n, i, lambda v: binary(v, ast.Div, call("len", ast.Name("dy", ast.Load())))
                     ),
                 )
-                del key
-                key = None
     else:
         yield Site("a sign", node, lambda n: set_field(n, value=ast.UnaryOp(ast.USub(), n.value)))
         yield Site("a factor", node, lambda n: set_field(n, value=binary(n.value, ast.Mult, 3.0)))
