@@ -433,7 +433,14 @@ CLAIMS = {
         "an operator",
         "a mean dropped",
     ),
-    "it is 0 everywhere": ("a gradient of 0", "a factor", "= for +=", "a term dropped", "an index dropped"),
+    "it is 0 everywhere": (
+        "another array",
+        "a gradient of 0",
+        "a factor",
+        "= for +=",
+        "a term dropped",
+        "an index dropped",
+    ),
     "it is the same for every dy": ("another array", "a factor dropped", "an operator", "a term dropped"),
     "grows with the square of dy": ("another array",),
     "depends on the signs of dy": ("another array",),
@@ -481,7 +488,16 @@ CLAIMS = {
         "a factor dropped",
     ),
     "each output's part is off": (*PART, "a threshold", "a comparison turned", "a term dropped"),
-    "each entry is off": (*PART, "a threshold", "a comparison turned", "a term dropped", "a transpose too much"),
+    "each entry is off": (
+        *PART,
+        "a threshold",
+        "a comparison turned",
+        "a term dropped",
+        "a transpose too much",
+        "a sign",
+        "a factor",
+        "operands swapped",
+    ),
     "own output is wrong": ("a term dropped", "an operator", "another array", "a constant", "a sign"),
     "they are coupled": ("a term dropped", "a factor dropped", "another array", "an operator"),
     "in the wrong places": ("a constant", "an index dropped", "a step too few", "an axis left out", "a sign"),
@@ -652,10 +668,13 @@ def summary(rows):
         if verdicts:
             lines.append(f"| {what} | {len(verdicts):,} | {sum(verdicts):,} | {100 * np.mean(verdicts):.2f} % |")
     lines += ["", "Survivors:", ""]
+    before = len(lines)
     for number, mutant, found in rows:
         missed = [which for which in names if getattr(found, which) is False]
         if missed:
             lines.append(f"- {number}, {', '.join(missed)}: {mutant.layer}, {mutant.kind}: `{mutant.line}`")
+    if len(lines) == before:
+        lines[-2:] = ["Survivors: none."]
     kinds_made = Counter(mutant.kind for _, mutant, _ in rows)
     lines += [
         "",
