@@ -1,4 +1,4 @@
-"""The table of a model: its layers, the shapes of their outputs, and how many numbers they hold."""
+"""The summary of a model: a table of its layers, their output shapes and their numbers of parameters."""
 
 import numpy as np
 
