@@ -66,14 +66,14 @@ STEPS = (
     Step(
         "Pixels out of a register",
         "In a first layer the filters are the lanes of a vector, and each filter's maximum was at another pixel of its window. "
-        "Two rows of the image fit one register, and one instruction picks a different lane of it for each filter. Without it the "
-        "gradient is multiplied by all four pixels, three of them times zero:",
+        "Two rows of the image fit one register, and one instruction picks a different lane of it for each filter. Without it "
+        "the gradient is multiplied by all four pixels, three of them times zero:",
         lambda: patch.object(engine, "narrow", _never),
     ),
     Step(
         "Large shards",
-        "A matrix product has to rearrange its operands before it can be fast, which pays off only for many rows. So a batch is cut "
-        "into shards of up to 100 samples, whatever the number of threads: surplus threads have nothing to do, and the "
+        "A matrix product has to rearrange its operands before it can be fast, which pays off only for many rows. So a batch is "
+        "cut into shards of up to 100 samples, whatever the number of threads: surplus threads have nothing to do, and the "
         "results are the same bits with any number. With shards of 25 samples in place of 100:",
         lambda: patch.object(runner, "SHARD", 25),
     ),

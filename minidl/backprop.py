@@ -15,7 +15,7 @@ from .tracing import Recorder, Trace
 def forward(
     layers: Sequence[LayerLike], x: Array, *, training: bool = False, rng: RandomKey | None = None
 ) -> tuple[Array, list[Cache]]:
-    """Through the layers in order.  x (N, …) → y (N, …) of the last layer, and the cache of each."""
+    """Run the layers in order.  x (N, …) → y (N, …) of the last layer, and the cache of each."""
     caches = []
     for place, layer in enumerate(layers):
         x, cache = layer.forward(x, training=training, rng=None if rng is None else rng.layer(place))
@@ -24,9 +24,9 @@ def forward(
 
 
 def backward(layers: Sequence[LayerLike], dy: Array, caches: Sequence[Cache]) -> tuple[Array, Gradients]:
-    """And back, from the last layer to the first.  dy = ∂loss/∂y → dx = ∂loss/∂x, and ∂loss/∂parameter by address.
+    """Run them backward, from the last to the first.  dy = ∂loss/∂y → dx = ∂loss/∂x, and ∂loss/∂parameter by address.
 
-    An address is "layer/parameter". What meets at one address adds up, as when a layer stands at two places.
+    An address is "layer/parameter". Gradients with the same address add up, as when a layer is used at two places.
     """
     gradients: Gradients = {}
     for place in reversed(range(len(layers))):
@@ -46,9 +46,9 @@ def trace(
     training: bool = False,
     rng: RandomKey | None = None,
 ) -> Trace:
-    """Both ways, with the loss in between, and nothing thrown away: each layer's x, y, cache, dy, dx and gradients.
+    """Forward, loss and backward, with everything kept: each layer's x, y, cache, dy, dx and gradients.
 
-    x (N, …), y: labels as the loss takes them. The layers inside a layer that has ``layers`` are recorded as well.
+    x (N, …), y: labels in the form that the loss expects. The layers inside a layer that has ``layers`` are recorded as well.
     """
     recorders = [Recorder(layer, name_of(layer, place)) for place, layer in enumerate(layers)]
     y_pred, caches = forward(recorders, x, training=training, rng=rng)
@@ -59,5 +59,5 @@ def trace(
 
 
 def name_of(layer: LayerLike, place: int) -> str:
-    """What a layer is addressed by: its name, or else its place."""
+    """The layer's part of an address: its name, or else its place."""
     return getattr(layer, "name", None) or f"layers[{place}]"

@@ -1,4 +1,4 @@
-"""Checks of arguments: each returns the value in the form that the library uses, or says what was expected and received."""
+"""Checks of arguments: each returns the value in the form that the library uses, or raises ValueError."""
 
 import math
 from typing import TypeGuard
@@ -45,9 +45,9 @@ def check_count(value: object, what: str) -> int:
 
 
 def check_name(name: object) -> str:
-    """The name of a layer: a text without the "/" that addresses its parameters."""
+    """A valid layer name: a string without the "/" that addresses its parameters."""
     if not isinstance(name, str) or not name or "/" in name:
-        raise ValueError(f"a layer's name must be a text without '/', received {name!r}.")
+        raise ValueError(f"a layer's name must be a string without '/', received {name!r}.")
     return name
 
 
@@ -61,7 +61,7 @@ def check_shape(value: object, what: str) -> Shape:
             f"received {value!r}."
         )
     shape = tuple(int(size) for size in value)
-    # the product last: of huge numbers it would take long
+    # the product comes last: it would be slow for huge numbers
     if len(shape) > 63 or max(shape, default=1) >= 2**63 or math.prod(shape) >= 2**63:
         raise ValueError(f"{what} must be one that NumPy can hold: 63 axes, less than 2⁶³ numbers, received {value!r}.")
     return shape
@@ -72,7 +72,7 @@ def check_pair(value: object, what: str) -> Pair:
     pair = tuple(value) if isinstance(value, tuple | list) else (value, value)
     if len(pair) != 2 or not all(is_integer(size) and size > 0 for size in pair):
         raise ValueError(f"{what} must be a positive integer or a pair of them, received {value!r}.")
-    if int(pair[0]) * int(pair[1]) >= 2**31:  # the place in a pool's window is kept as an int32
+    if int(pair[0]) * int(pair[1]) >= 2**31:  # max-pooling stores the place in the window as an int32
         raise ValueError(f"{what} must be less than 2³¹ cells in all, received {value!r}.")
     return int(pair[0]), int(pair[1])
 
@@ -91,7 +91,7 @@ def check_frame(value: object, what: str) -> tuple[Pair, Pair]:
 
 
 def check_choice(value: object, choices: tuple[str, ...], what: str) -> str:
-    """The value in lower case, where it is one of the choices."""
+    """The value in lower case, where that is one of the choices."""
     if not isinstance(value, str) or value.lower() not in choices:
         raise ValueError(f"{what} must be {' or '.join(map(repr, choices))}, received {value!r}.")
     return value.lower()

@@ -1,9 +1,9 @@
 """Objects as JSON, and back: the name of a class and its settings, never code.
 
-An object of the library is {"class_name": …, "config": …} and is found in the library's own tables. One of the user's is
-{"custom_object": …, "config": …}, a function {"custom_object": …}: those are found in the ``custom_objects`` that the user gives,
-and nowhere else. Among the settings of an object, however deep, may be layers, functions, and objects that can be called. A layer
-that is frozen says so beside its settings: "trainable": false.
+An object of the library is {"class_name": …, "config": …} and is looked up in the library's own tables. A user's object is
+{"custom_object": …, "config": …}, a user's function {"custom_object": …}: these are looked up in the user's ``custom_objects``,
+and nowhere else. An object's settings may contain, at any depth, layers, functions and callable objects. A frozen layer has the
+entry "trainable": false beside its settings.
 """
 
 import inspect
@@ -20,24 +20,23 @@ from .layers import Layer, Stack
 from .utils.lookup import by_name
 from .utils.settings import settings
 
-CUSTOM = "custom_object"  # how the JSON calls what is not the library's, and has to be given when it is read
+CUSTOM = "custom_object"  # the key for what is not the library's, and has to be passed when it is read
 LAYERS: dict[str, type[Layer]] = {
     name: getattr(layers, name) for name in layers.__all__ if name not in ("Input", "Layer")
 }
-BUILDS = {layer.build for layer in LAYERS.values()}  # they allocate through their initializers alone
+BUILDS = {layer.build for layer in LAYERS.values()}  # these allocate only through their initializers
 LOSSES = {loss.__name__: loss for loss in losses.LOSSES.values()}
 OPTIMIZERS = {optimizer.__name__: optimizer for optimizer in optimizers.OPTIMIZERS.values()}
-CALLABLES = {
-    "Constant": Constant
-}  # objects of the library that are called: they may stand among the settings of others
-Classes: TypeAlias = Mapping[str, type]  # those of the library that JSON may name
-# Of a stack inside another one: what it has from its layers, or what the outermost decides.
+# The library's callable objects, which may be among the settings of others.
+CALLABLES = {"Constant": Constant}
+Classes: TypeAlias = Mapping[str, type]  # the library's classes that JSON may name
+# Settings of an inner stack that follow from its layers, or that the outermost one decides.
 OF_STACKS = ("layers", "projection", "input_shape", "input_dim", "trainable", "seed", "dtype", "ops", "fuse")
-MOST_LAYERS = 1000  # in a stack; to add a layer takes the longer, the more there are
+MOST_LAYERS = 1000  # in a stack; adding a layer takes longer the more there are
 
 
 def describe(thing: object, table: Classes) -> Config:
-    """The class and the settings of an object: what its get_config says, or its attributes where it has no such method."""
+    """The class and the settings of an object: from its get_config, or from its attributes where it has no such method."""
     if isinstance(thing, Stack) and _makes_its_layers(type(thing)):
         config = settings(thing, without=OF_STACKS)
     else:
@@ -50,7 +49,7 @@ def describe(thing: object, table: Classes) -> Config:
 
 
 def _makes_its_layers(cls: type[Stack]) -> bool:
-    """Whether it is a class of the user's that is made again from arguments of its own, as Block(units=8), not from layers."""
+    """Whether it is a user's class that is recreated from its own arguments, like Block(units=8), not from layers."""
     ours = cls.get_config.__module__.startswith(f"{__package__}.")
     return ours and "layers" not in inspect.signature(cls.__init__).parameters
 
@@ -62,15 +61,15 @@ def _described(value: object, table: Classes) -> object:
 
 
 def describe_metric(name: str, function: Metric) -> str | Metric:
-    """The metric's name where it is ours, otherwise the function, which to_json names."""
+    """The metric's name where it is the library's, otherwise the function, which to_json stores by name."""
     return name if metrics.METRICS.get(name) is function else function
 
 
 def make(entry: object, table: Classes, custom_objects: CustomObjects, what: str) -> Any:
-    """The object that ``describe`` has described. what: what messages call it.
+    """Recreate the object that ``describe`` described. what: what messages call it.
 
-    Raises ValueError where there is no such class, or where it cannot be made with these settings, and TypeError where the
-    name of a class is no text.
+    Raises ValueError where there is no such class, or where it cannot be created with these settings, and TypeError where a
+    class's name is not a string.
     """
     if not isinstance(entry, dict) or not isinstance(entry.get("config"), dict):
         raise ValueError(f"{what} must be given as a class and its config, found {entry!r}.")
@@ -92,7 +91,7 @@ def make(entry: object, table: Classes, custom_objects: CustomObjects, what: str
         raise ValueError(f"the settings of {what} are nested too deep.") from None
     try:
         thing = cls(**config)
-    except Exception as error:  # whatever a class says of settings that it cannot take
+    except Exception as error:  # a class may raise anything for settings that it does not accept
         raise ValueError(f"{what}, {cls.__name__}, cannot be made: {error}") from error
     if not trainable:
         thing.trainable = False
@@ -100,12 +99,12 @@ def make(entry: object, table: Classes, custom_objects: CustomObjects, what: str
 
 
 def without_shape(config: Config) -> Config:
-    """The settings without the shape of the input: a stack would build a layer that knows it, however large."""
+    """The settings without the input shape: a stack would build a layer that has one, however large."""
     return {key: value for key, value in config.items() if key not in ("input_shape", "input_dim")}
 
 
 def check_length(found: object, what: str) -> None:
-    """Raise a ValueError where a stack is to hold too many layers, or something else than a list of them."""
+    """Raise ValueError where a stack would have too many layers, or anything but a list of them."""
     if not isinstance(found, list | tuple):
         raise ValueError(f"{what} must have a list of layers, found {found!r}.")
     if len(found) > MOST_LAYERS:
@@ -113,9 +112,9 @@ def check_length(found: object, what: str) -> None:
 
 
 def decode(value: object, custom_objects: CustomObjects, what: str, table: Classes | None = None) -> Any:
-    """The value with the functions and objects that it names, as ``to_json`` has written them.
+    """The value with its functions and objects recreated, from the form that ``to_json`` writes.
 
-    table: the classes of the library that it may name, beside those of CALLABLES.
+    table: the library's classes that it may name, in addition to CALLABLES.
     """
     table = {**CALLABLES, **(table or {})}
     if isinstance(value, list):
@@ -139,7 +138,7 @@ def _custom(name: object, custom_objects: CustomObjects, what: str) -> Any:
 
 
 def training_arguments(config: object, custom_objects: CustomObjects) -> Config:
-    """The arguments of ``compile`` from what a file says of them."""
+    """The arguments of ``compile``, from a file's description of them."""
     if not isinstance(config, dict) or not isinstance(config.get("metrics"), list):
         raise ValueError(f"the training must be given as an optimizer, a loss and metrics, found {config!r}.")
     return {
@@ -153,12 +152,12 @@ def training_arguments(config: object, custom_objects: CustomObjects) -> Config:
 
 
 def to_json(value: object, **options: Any) -> str:
-    """A JSON text, in which a function is {"custom_object": its name}, and an object that can be called has a "config", too.
+    """A JSON string, in which a function is {"custom_object": its name}, and a callable object has a "config", too.
 
     options: json.dumps's.
 
-    Raises ValueError where JSON cannot hold the value: NaN, infinity, or a key that is no text or number. (JSON keeps a number
-    that is a key as a text.)
+    Raises ValueError where JSON cannot hold the value: NaN, infinity, or a key that is not a string or number. (JSON turns a
+    key that is a number into a string.)
     """
     try:
         return json.dumps(value, allow_nan=False, default=_encode, **options)
@@ -173,7 +172,7 @@ def _encode(value: object) -> object:
         return value.item()
     if not callable(value):
         raise ValueError(
-            f"JSON cannot hold {value!r}: settings must be numbers, texts, lists, dictionaries or functions."
+            f"JSON cannot hold {value!r}: settings must be numbers, strings, lists, dictionaries or functions."
         )
     name = getattr(value, "__name__", None)
     if name is None:
@@ -190,7 +189,7 @@ def _encode(value: object) -> object:
 
 
 def parse(text: str) -> JSON:
-    """The value of a JSON text. Raises ValueError where it is none, names a thing twice, or is nested too deep."""
+    """The value of a JSON string. Raises ValueError where it is not valid, has a duplicate name, or is nested too deep."""
     try:
         value: JSON = json.loads(text, parse_constant=_no_constant, object_pairs_hook=_once)
     except (ValueError, RecursionError) as error:
@@ -199,11 +198,11 @@ def parse(text: str) -> JSON:
 
 
 def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is no number of JSON's")
+    raise ValueError(f"{name} is not a JSON number")
 
 
 def _once(pairs: list[tuple[str, JSON]]) -> dict[str, JSON]:
     value = dict(pairs)
     if len(value) < len(pairs):
-        raise ValueError("it names a thing twice")
+        raise ValueError("it has a duplicate name")
     return value

@@ -1,4 +1,4 @@
-"""The types that all parts share: arrays and shapes, and what one part expects of another, as protocols.
+"""Shared types: arrays and shapes, and, as protocols, what the parts expect of each other.
 
 Axis letters, in every module: N samples, H height, W width, C channels, F filters, D features of a sample, U units of a dense
 layer, KH and KW a window's height and width, SH and SW its strides, OH and OW the output's height and width.
@@ -22,17 +22,17 @@ Shape: TypeAlias = tuple[int, ...]
 Pair: TypeAlias = tuple[int, int]
 Path: TypeAlias = str | os.PathLike[str]
 Gradients: TypeAlias = dict[str, Array]  # by the parameter's name or address
-Logs: TypeAlias = dict[str, Any]  # name → float; a callback may add what it likes
+Logs: TypeAlias = dict[str, Any]  # name → float; a callback may add anything
 Config: TypeAlias = dict[str, Any]  # settings by name: the arguments of a class
 JSON: TypeAlias = "bool | int | float | str | Sequence[JSON] | Mapping[str, JSON] | None"  # what JSON can hold
-Cache: TypeAlias = Any  # what forward keeps for backward: each layer and loss has its own form of it
+Cache: TypeAlias = Any  # what forward keeps for backward: each layer and loss has its own kind
 Initializer: TypeAlias = Callable[[Shape, np.random.Generator, DType], Array]
 Metric: TypeAlias = Callable[[Array, Array], tuple[float, int]]  # (y_true, y_pred) → (total, count)
 CustomObjects: TypeAlias = Mapping[str, Any]  # name → the user's class or function
 
 
 class ArraySource(Protocol):
-    """Samples that need not be in memory, as in a file of h5py or Zarr: an array, as far as the library needs it to be one."""
+    """Samples that need not be in memory, such as an h5py or Zarr dataset: the parts of an array that the library needs."""
 
     @property
     def shape(self) -> Shape:
@@ -40,24 +40,24 @@ class ArraySource(Protocol):
 
     @property
     def dtype(self) -> DType:
-        """Of its numbers."""
+        """The dtype of the entries."""
 
     def __getitem__(self, where: Any, /) -> npt.ArrayLike:
-        """The samples of a slice or, where it can, of an array of rising indices."""
+        """The samples of a slice or, if supported, of an array of increasing indices."""
 
 
-Samples: TypeAlias = ArraySource | npt.ArrayLike  # what a user may give as data: (N, …), also as lists of lists
+Samples: TypeAlias = ArraySource | npt.ArrayLike  # what a user may pass as data: (N, …), also as nested lists
 
 
 class LayerLike(Protocol):
-    """What a layer of your own must have; a subclass of ``layers.Layer``, which explains it all, has it already.
+    """What your own layer must have; a subclass of ``layers.Layer``, which explains it all, has it already.
 
-    What else the library reads of a layer has a default where it is missing: state {}, trainable True.
+    Other attributes that the library reads have defaults where they are missing: state {}, trainable True.
     """
 
     @property
     def params(self) -> dict[str, Array]:
-        """name → array, what gradients change; an attribute, or a property."""
+        """name → array, what gradients change; an attribute or a property."""
 
     def build(self, input_shape: Shape, rng: np.random.Generator, dtype: DType) -> Shape:
         """Allocate the parameters; returns the output's shape."""
@@ -70,15 +70,15 @@ class LayerLike(Protocol):
 
 
 class StackedLayer(LayerLike, Protocol):
-    """A layer that stands in a stack, which gives it all that is here but the last two: those it may lack."""
+    """A layer in a stack, which sets all of these attributes but the last two; those may be missing."""
 
-    params: dict[str, Array]  # to be replaced by views into the vector of the model
+    params: dict[str, Array]  # replaced by views into the model's vector
     name: str | None
-    input_shape: Shape | None  # of one sample, as output_shape; None before it is built
+    input_shape: Shape | None  # of one sample, like output_shape; None before it is built
     output_shape: Shape | None
     home: "Home[StackLike] | None"
-    trainable: bool  # without it, it is trained
-    ops: "Operations"  # without them, it calls none
+    trainable: bool  # a layer without it is trained
+    ops: "Operations"  # a layer without it calls none
 
 
 class StackLike(StackedLayer, Protocol):
@@ -95,16 +95,16 @@ class StackLike(StackedLayer, Protocol):
         """Parameters and state by address."""
 
     def leaves(self) -> Iterator[tuple[str, StackedLayer]]:
-        """(address, layer) of every layer within that is no stack."""
+        """(address, layer) of every layer within that is not a stack."""
 
     def stacks(self) -> "Iterator[StackLike]":
         """This stack, and every one within it."""
 
     def ties(self) -> dict[str, str]:
-        """The address of a parameter → that of the one whose array it shares."""
+        """A parameter's address → the address of the parameter whose array it shares."""
 
     def add_tied(self, gradients: Gradients) -> Gradients:
-        """The gradients by address, with one for each array."""
+        """The gradients by address, one for each array, added up for tied parameters."""
 
     def frozen(self) -> set[int]:
         """The ids of the layers that training does not change."""
@@ -116,7 +116,7 @@ class ModelLike(StackLike, Protocol):
     seed: int
     dtype: DType
     fuse: bool
-    optimizer: "Optimizer | None"  # None before compile, as the loss
+    optimizer: "Optimizer | None"  # None before compile, like the loss
     loss: "LossLike | None"
     metrics: list[tuple[str, Metric]]
     epochs_trained: int
@@ -125,7 +125,7 @@ class ModelLike(StackLike, Protocol):
 
 
 class TrainedModel(ModelLike, Protocol):
-    """A model at work: ``Sequential``, as the loop of ``fit`` and the callbacks see it."""
+    """A model in training: ``Sequential``, as the loop of ``fit`` and the callbacks see it."""
 
     def evaluate(
         self, x: Samples, y: Samples, batch_size: int | None = None, verbose: int | str = "auto"
@@ -142,7 +142,7 @@ class TrainedModel(ModelLike, Protocol):
         """Copy the arrays into the weights."""
 
     def save(self, filepath: Path) -> None:
-        """Write all of the model to a file."""
+        """Write the whole model to a file."""
 
     def save_weights(self, filepath: Path) -> None:
         """Write the weights alone to a file."""
@@ -161,7 +161,7 @@ class LossLike(Protocol):
 
 
 class Operations(Protocol):
-    """A set of operations; ``ops.reference`` shows which there are."""
+    """A set of operations; ``ops.reference`` shows which ones."""
 
     __name__: str
 

@@ -1,4 +1,4 @@
-"""To whom a thing belongs: a reference that neither keeps the owner alive nor is copied with the thing."""
+"""What belongs to whom: a reference to the owner that neither keeps it alive nor is copied."""
 
 import weakref
 from typing import Generic, TypeVar
@@ -7,9 +7,9 @@ Owner = TypeVar("Owner")
 
 
 class Home(Generic[Owner]):
-    """The stack that a layer stands in, or the model that an optimizer works for.
+    """A reference to the stack that a layer is in, or to the model that an optimizer works for.
 
-    A copy of the thing, by copy.deepcopy or pickle, has None in its place: it is free.
+    In a copy made by copy.deepcopy or pickle it becomes None: the copy belongs to nobody.
     """
 
     def __init__(self, owner: Owner) -> None:
@@ -17,7 +17,7 @@ class Home(Generic[Owner]):
 
     @property
     def owner(self) -> Owner | None:
-        """None where it no longer exists."""
+        """The owner; None where it no longer exists."""
         return self._owner()
 
     def __reduce__(self) -> tuple[type[None], tuple[()]]:

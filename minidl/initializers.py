@@ -1,4 +1,4 @@
-"""Where the weights start: random enough to tell the units apart, scaled so that signals neither fade nor explode."""
+"""Initial weights: random, so that units differ, and scaled so that signals neither fade nor explode."""
 
 import math
 
@@ -41,17 +41,17 @@ def he_normal(shape: Shape, rng: np.random.Generator, dtype: DType) -> Array:
 
 
 def random_normal(shape: Shape, rng: np.random.Generator, dtype: DType) -> Array:
-    """Normal with standard deviation 0.05, Keras's "random_normal" (in its older spelling "normal")."""
+    """Normal with standard deviation 0.05, as Keras's "random_normal" (formerly "normal")."""
     return rng.normal(0.0, 0.05, shape).astype(dtype)
 
 
 def zeros(shape: Shape, rng: np.random.Generator, dtype: DType) -> Array:
-    """All 0: right for biases; as a kernel it would keep all units of a layer alike for ever."""
+    """All 0: right for biases; as a kernel it would keep all units of a layer alike forever."""
     return np.zeros(shape, dtype)
 
 
 class Constant:
-    """An initializer that sets every weight to ``value``. A class, so that a file can say the value."""
+    """An initializer that sets every weight to ``value``. A class, so that a file can store the value."""
 
     def __init__(self, value: float) -> None:
         if not is_number(value):
@@ -62,7 +62,7 @@ class Constant:
         return np.full(shape, self.value, dtype)
 
     def get_config(self) -> Config:
-        """The argument that makes it again."""
+        """The argument that recreates it."""
         return {"value": self.value}
 
 
@@ -98,7 +98,7 @@ def name_of(initializer: Initializer) -> str | Initializer:
 
 
 def allocate(initializer: Initializer, shape: Shape, rng: np.random.Generator, dtype: DType) -> Array:
-    """A new array, C-contiguous and of this dtype, whatever the function returns; a ValueError where its shape is another."""
+    """A new array, C-contiguous and of this dtype, whatever the function returns. Raises ValueError for another shape."""
     values = np.array(initializer(shape, rng, dtype), dtype, order="C")
     if values.shape != shape:
         name = getattr(initializer, "__name__", type(initializer).__name__)
@@ -112,7 +112,7 @@ def _uniform(shape: Shape, rng: np.random.Generator, dtype: DType, limit_squared
 
 
 def _truncated_normal(shape: Shape, rng: np.random.Generator, dtype: DType, variance: float) -> Array:
-    """Draw again what falls outside two standard deviations; 0.8796… is what the cut leaves of a standard deviation of 1."""
+    """Draw again what falls outside two standard deviations; 0.8796… is the standard deviation that the cut leaves of 1."""
     values = rng.standard_normal(shape)
     while (outside := np.abs(values) > 2).any():
         values[outside] = rng.standard_normal(int(outside.sum()))

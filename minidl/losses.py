@@ -17,18 +17,18 @@ EPSILON = 1e-7  # Keras's: probabilities are kept this far from 0 and 1 before t
 
 
 class Loss:
-    """The base class: a loss of your own defines ``losses_and_gradients`` or, free of this class, forward and backward."""
+    """The base class. Your own loss defines ``losses_and_gradients``, or, without this class, forward and backward."""
 
     def prepare(self, y_true: Array, output_shape: tuple[int, ...]) -> Array:
         """Check all labels once, before training, and return them in the form that forward takes.
 
-        y_true: (N, …) as the user gave it. output_shape: the shape of one prediction. Raises ValueError where they do not
-        fit each other. What it has returned, it takes again and returns unchanged.
+        y_true: (N, …) as the user gave it. output_shape: the shape of one prediction. Raises ValueError where the two do
+        not fit. Prepared labels may be passed again, and are returned unchanged.
         """
         return y_true
 
     def get_config(self) -> Config:
-        """The arguments that make this loss again, by name."""
+        """The arguments that recreate this loss, by name."""
         return settings(self)
 
     def losses_and_gradients(self, y_true: Array, y_pred: Array) -> tuple[Array, Array]:
@@ -160,7 +160,7 @@ LOSSES: dict[str, type[Loss]] = {
 
 
 def get(loss: str | LossLike) -> LossLike:
-    """The loss of that name, or the object itself where it has forward and backward."""
+    """The loss of that name, or the object itself. Raises TypeError where it has no forward and backward."""
     if isinstance(loss, str):
         return by_name(LOSSES, loss, "loss")()
     if isinstance(loss, type) or not (hasattr(loss, "forward") and hasattr(loss, "backward")):
@@ -169,7 +169,7 @@ def get(loss: str | LossLike) -> LossLike:
 
 
 def on_logits(loss: LossLike | None) -> LossLike | None:
-    """The same crossentropy on the logits of a softmax, one stable computation; None for a loss that has no such form."""
+    """The same crossentropy computed from the softmax's logits, in one stable formula; None for a loss without such a form."""
     if (type(loss) is CategoricalCrossentropy or type(loss) is SparseCategoricalCrossentropy) and not loss.from_logits:
         twin = copy.copy(loss)
         twin.from_logits = True
@@ -197,7 +197,7 @@ def _log_softmax(z: Array) -> Array:
 
 
 def _normalize(y_pred: Array) -> tuple[Array, Array, Array]:
-    """Probabilities divided by their sum and clipped; where the clip did nothing; the sum.  (N, K), (N, K), (N, 1)."""
+    """(p, inside, norm): y_pred / its sum norm (N, 1), clipped, (N, K); inside (N, K): where the clip changed nothing."""
     norm = y_pred.sum(axis=1, keepdims=True)
     q = y_pred / norm
     p = np.clip(q, EPSILON, 1 - EPSILON)

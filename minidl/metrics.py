@@ -1,7 +1,7 @@
-"""Metrics: numbers to watch that are not trained on.
+"""Metrics: values to watch, which training does not use.
 
-A metric is a function ``metric(y_true, y_pred)`` → (total, count), sums over the samples given, so that the parts of an epoch
-add up; what is shown is total / count.
+A metric is a function ``metric(y_true, y_pred)`` → (total, count), sums over the given samples, so that the parts of an epoch
+add up; the value shown is total / count.
 """
 
 import numpy as np
@@ -15,6 +15,7 @@ def accuracy(y_true: Array, y_pred: Array) -> tuple[float, int]:
 
     y_pred (N, K): the largest entry is the predicted class; y_true is one-hot (N, K), or integers (N,) or (N, 1).
     y_pred (N, 1): above 0.5 means class 1, otherwise class 0; y_true (N,) or (N, 1) is 0 or 1.
+    Raises ValueError for other shapes.
     """
     if y_pred.ndim != 2:
         raise ValueError(f"accuracy expects predictions of shape (n, classes), received shape {y_pred.shape}.")
@@ -36,7 +37,7 @@ METRICS: dict[str, Metric] = {"accuracy": accuracy, "acc": accuracy}
 
 
 def get(metric: str | Metric) -> tuple[str, Metric]:
-    """(the name to show, the function) of a metric that is given by name or as a function."""
+    """(name to show, function) of a metric given by name or as a function."""
     if isinstance(metric, str):
         return metric, by_name(METRICS, metric, "metric")
     if not callable(metric):

@@ -1,4 +1,4 @@
-"""A model as settings and as a file: what is written of it, and how it is made again from that."""
+"""A model as settings and as a file: what is stored, and how the model is rebuilt from it."""
 
 import errno
 import os
@@ -20,9 +20,9 @@ Model = TypeVar("Model", bound="Storable")
 
 
 class Storable(Stack):
-    """A model that can be written down: its settings as JSON, all of it or its weights alone as a file.
+    """A model that can be stored: its settings as JSON, the whole model or its weights alone as a file.
 
-    Attributes, set by the class that trains: those of ModelLike.
+    Attributes: those of ModelLike, set by the subclass.
     """
 
     seed: int
@@ -42,13 +42,13 @@ class Storable(Stack):
         raise NotImplementedError
 
     def save(self, filepath: Path, overwrite: bool = True) -> None:
-        """Write all of the model to one file, for ``load_model``: training goes on from it as if it had never stopped.
+        """Write the whole model to one file, for ``load_model``: training continues from it as if it had never stopped.
 
         The file is a safetensors file: weights and the optimizer's state as arrays, everything else as JSON in its metadata.
-        Of a custom layer, loss, metric or function it holds the name, and the settings.
+        Custom layers, losses, metrics and functions are stored by name, with their settings.
 
-        Raises OSError where it cannot be written (the file of that name is then as it was), FileExistsError where it is there
-        and overwrite is False, and ValueError where the model is not built, has more than 1000 layers, or settings that JSON
+        Raises OSError where it cannot be written (an existing file is then unchanged), FileExistsError where it exists and
+        overwrite is False, and ValueError where the model is not built, or has more than 1000 layers, or settings that JSON
         cannot hold.
         """
         _check_target(self, filepath, overwrite)
@@ -65,17 +65,17 @@ class Storable(Stack):
         saving.write(filepath, "weights", _ties(self), self.weights)
 
     def load_weights(self, filepath: Path) -> None:
-        """Take the weights from a file of ``save_weights`` or ``save``, by address, "layer/parameter".
+        """Load the weights from a file written by ``save_weights`` or ``save``, by address, "layer/parameter".
 
-        Raises OSError where it cannot be read, and ValueError where it is no such file, or where its arrays are not this
-        model's: it lists those that are missing, unexpected or of another shape. The model is then as it was.
+        Raises OSError where it cannot be read, and ValueError where it is not such a file, or where its arrays are not this
+        model's: the message lists those that are missing, unexpected or of another shape. The model is then unchanged.
         """
         if not self.built:
             raise ValueError(f"{self} is not built: give its first layer an input_shape, or call build(input_shape).")
         content, arrays = saving.read(filepath, "weights", "model")
         weights = {name: value for name, value in arrays.items() if not name.startswith(state.SLOTS)}
         ties = content.get("ties")
-        if isinstance(ties, dict):  # a model in which they are not tied gets the same numbers in both places
+        if isinstance(ties, dict):  # a model that does not tie them gets the same values in both places
             weights |= {
                 name: weights[first] for name, first in ties.items() if name in self.weights and first in weights
             }
@@ -86,7 +86,7 @@ class Storable(Stack):
             raise saving.refusal(filepath, f"cannot be loaded: {error}") from error
 
     def get_config(self) -> Config:
-        """What ``from_config`` makes this model again from, with new weights: settings, layers and the shape of a sample."""
+        """What ``from_config`` needs to recreate this model with new weights: settings, layers and the shape of a sample."""
         config = {
             "name": self.name,
             "seed": self.seed,
@@ -100,10 +100,10 @@ class Storable(Stack):
 
     @classmethod
     def from_config(cls, config: object, custom_objects: CustomObjects | None = None) -> Self:
-        """A new model from what get_config gave, with the initial weights that follow from its seed.
+        """A new model from the result of get_config, with the initial weights that follow from its seed.
 
         custom_objects: name → class or function, for those that are not the library's. Raises ValueError or TypeError where
-        the config is no such thing.
+        the config is not valid.
         """
         model, input_shape = unbuilt(cls, config, custom_objects or {})
         if input_shape is not None:
@@ -111,18 +111,18 @@ class Storable(Stack):
         return model
 
     def to_json(self, **options: Any) -> str:
-        """get_config as a JSON text, for ``model_from_json``. options: json.dumps's, e.g. indent=2."""
+        """get_config as a JSON string, for ``model_from_json``. options: json.dumps's, e.g. indent=2."""
         return configs.to_json({"class_name": "Sequential", "config": self.get_config()}, **options)
 
 
 def _layers(cls: type[Storable]) -> Config:
-    """The classes of layers that are the library's: the model's own, which stands for a stack inside it, too."""
+    """The library's layer classes, with the model's own, which may also be that of a stack inside it."""
     ours = next(each for each in cls.__mro__ if each.__module__.startswith(f"{__package__}."))
     return LAYERS | {ours.__name__: ours}
 
 
 def unbuilt(cls: type[Model], config: object, custom_objects: CustomObjects) -> tuple[Model, Shape | None]:
-    """The model of a config, without weights, and the shape of a sample, where it says one."""
+    """The model of a config, without weights, and the shape of a sample, or None where the config has none."""
     if not isinstance(config, dict) or not isinstance(config.get("layers"), list | tuple):
         raise ValueError(f"a model's config must be a dictionary with a list of layers, found {config!r}.")
     configs.check_length(config["layers"], "a model's config")
@@ -142,7 +142,7 @@ def unbuilt(cls: type[Model], config: object, custom_objects: CustomObjects) -> 
 def restored(
     cls: type[Model], content: dict[str, JSON], arrays: dict[str, Array], custom_objects: CustomObjects, compile: bool
 ) -> Model:
-    """The model of a file's content. Whatever goes wrong, goes wrong because of what the file says."""
+    """The model of a file's content. Any exception raised here is the fault of the file."""
     model, input_shape = unbuilt(cls, content.get("model"), custom_objects)
     if input_shape is None:
         raise ValueError("it does not say the shape of a sample.")
@@ -160,7 +160,7 @@ def restored(
 
 
 def _training_config(model: Storable) -> Config | None:
-    """What compile was called with; None before it was."""
+    """What compile was called with; None before the first call."""
     if model.optimizer is None:
         return None
     return {
@@ -171,7 +171,7 @@ def _training_config(model: Storable) -> Config | None:
 
 
 def _ties(model: Stack) -> Config:
-    """What a file says of tied parameters, where there are any."""
+    """The file's entry for tied parameters, if there are any."""
     ties = model.ties()
     return {"ties": ties} if ties else {}
 

@@ -1,4 +1,4 @@
-"""Models, and how they come back from files and texts."""
+"""Models, and how they are loaded from files and JSON."""
 
 from . import configs, model_files, saving
 from .contracts import CustomObjects, Path
@@ -8,24 +8,24 @@ __all__ = ["Sequential", "load_model", "model_from_json"]
 
 
 def load_model(filepath: Path, custom_objects: CustomObjects | None = None, compile: bool = True) -> Sequential:
-    """The model of a file that ``model.save`` has written: training goes on from it as if it had never stopped.
+    """The model in a file written by ``model.save``: training continues from it as if it had never stopped.
 
     custom_objects: name → class or function, for each custom layer, loss, metric or function in the file; nothing is ever
     imported because a file says so. compile: False leaves the model uncompiled, to predict with.
 
     Raises OSError where the file cannot be read, and ValueError where it is of another kind, of a newer version or damaged, or
-    where custom_objects is missing something. It takes no more memory than a few times the file's size.
+    where custom_objects is missing something. It needs no more memory than a few times the file's size.
     """
     content, arrays = saving.read(filepath, "model")
     try:
         return model_files.restored(Sequential, content, arrays, custom_objects or {}, compile)
-    except Exception as error:  # whatever goes wrong now, goes wrong because of what the file says
+    except Exception as error:  # any error from here on is the fault of the file
         raise saving.refusal(filepath, f"cannot be loaded: {error}") from error
 
 
 def model_from_json(json_string: str, custom_objects: CustomObjects | None = None) -> Sequential:
-    """A new model from the text of ``model.to_json``, with new weights. Raises what Sequential.from_config does."""
+    """A new model from the JSON of ``model.to_json``, with new weights. Raises what Sequential.from_config does."""
     config = configs.parse(json_string)
     if not isinstance(config, dict) or config.get("class_name") != "Sequential":
-        raise ValueError("a model's text must be that of to_json: {'class_name': 'Sequential', 'config': …}.")
+        raise ValueError("a model's JSON must be that of to_json: {'class_name': 'Sequential', 'config': …}.")
     return Sequential.from_config(config.get("config"), custom_objects)

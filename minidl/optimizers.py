@@ -1,7 +1,7 @@
 """Optimizers: how a gradient becomes a step. Names, defaults and formulas are Keras's.
 
-An optimizer knows parameters by name, as arrays; it knows nothing of layers or models. ``step`` is the whole of it and can be
-used alone; ``prepare`` and ``update`` are its two halves, so that an engine may update pieces of the arrays in parallel.
+An optimizer knows parameters by name, as arrays; it knows nothing of layers or models. ``step`` does everything and can be
+used alone; ``prepare`` and ``update`` are its two halves, so that an engine can update pieces of the arrays in parallel.
 """
 
 import math
@@ -26,7 +26,7 @@ class Optimizer:
     epochs. weight_decay: param ← param − η · weight_decay · param before each step, for all parameters (Loshchilov and
     Hutter 2019). clipnorm: each parameter's gradient is scaled down to at most this Euclidean norm.
 
-    Attributes: iterations: how many steps were made. slots: parameter name → {state's name → array}.
+    Attributes: iterations: the number of steps made. slots: parameter name → {slot name → array}, the state.
     """
 
     slot_names: tuple[str, ...] = ()
@@ -53,16 +53,16 @@ class Optimizer:
         self._learning_rate = value if callable(value) else check_number(value, "learning_rate", 0)
 
     def get_config(self) -> Config:
-        """The arguments that make this optimizer again, by name, without its state."""
+        """The arguments that recreate this optimizer, by name, without its state."""
         return settings(self)
 
     def current_learning_rate(self) -> float:
-        """η of the next step, as a number."""
+        """η of the next step, as a float."""
         rate = self._learning_rate
         return check_number(rate(self.iterations), "learning_rate(step)", 0) if callable(rate) else float(rate)
 
     def build(self, params: dict[str, Array]) -> None:
-        """Make the state for these parameters, all zeros; what is there already stays."""
+        """Create the state for these parameters, all zeros; existing state stays."""
         for name, param in params.items():
             kept = self.slots.get(name)
             if kept is None or any(kept[slot].shape != param.shape for slot in self.slot_names):
@@ -90,7 +90,7 @@ class Optimizer:
         return rate
 
     def update(self, param: Array, grad: Array, slots: dict[str, Array], learning_rate: float, ops: Operations) -> None:
-        """Change a parameter and its state in place; or the same piece of each, because every rule is elementwise."""
+        """Change a parameter and its state in place, or the same piece of each, since every rule is elementwise."""
         if self.weight_decay:
             param *= 1 - learning_rate * self.weight_decay
         self.apply_gradient(param, grad, slots, learning_rate, ops)
@@ -213,13 +213,13 @@ def get(optimizer: str | Optimizer) -> Optimizer:
     return optimizer
 
 
-BLOCK = 2**16  # numbers
+BLOCK = 2**16  # entries
 
 
 def _sum_of_squares(vector: Array) -> float:
-    """Σ vector², in float64, because the squares may be beyond float32; over blocks of fixed size, added in one fixed tree.
+    """Σ vector² in float64, because the squares may overflow float32; over blocks of fixed size, added in a fixed binary tree.
 
-    So it does not depend on who computes which blocks. The tree: the left half has the larger half of the blocks.
+    So its bits do not depend on who computes which blocks. An odd block goes to the left half.
     """
     blocks = -(-vector.size // BLOCK)
     if blocks > 1:

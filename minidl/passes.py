@@ -1,4 +1,4 @@
-"""Passes over samples that change nothing in a model: evaluate, predict, a gradient, a trace."""
+"""Passes over samples that leave the model unchanged: evaluate, predict, a gradient, a trace."""
 
 import contextlib
 import math
@@ -72,7 +72,7 @@ def trace(model: ModelLike, data: Data, key: int | None) -> Trace:
 def watched(
     model: TrainedModel, verbose: int | str, callbacks: Sequence[Callback] | Callback | None, n: int, batch_size: int
 ) -> Iterator[CallbackList]:
-    """The hooks of one evaluate or predict, the progress among them; BLAS is kept single-threaded meanwhile."""
+    """The hooks of one evaluate or predict, including the progress bar; BLAS is kept single-threaded meanwhile."""
     verbose, steps = check_verbose(verbose), -(-n // batch_size)
     progress = Progress(verbose, steps)
     shown = [progress] if verbose else []
@@ -85,7 +85,7 @@ def watched(
 
 
 def means(metrics: Metrics, sums: Sums | None) -> Logs:
-    """What the sums are on the mean, names in alphabetical order. A metric of no samples is NaN."""
+    """The means that the sums give, names in alphabetical order. A metric of no samples is NaN."""
     if sums is None:
         return {}
     logs = {
@@ -96,6 +96,6 @@ def means(metrics: Metrics, sums: Sums | None) -> Logs:
 
 
 def slices(n: int, size: int) -> Iterator[slice]:
-    """n samples, cut into runs of this size, the last of them perhaps smaller."""
+    """n samples, cut into slices of this size; the last one may be smaller."""
     for start in range(0, n, size):
         yield slice(start, min(start + size, n))

@@ -1,7 +1,7 @@
-"""The state of a training that is at work: everything that the rest of it depends on, to go on from in another process.
+"""The state of a running training: everything that the rest of it depends on, so that another process can resume it.
 
-In a file it is the arrays and counters of the model, as ``model.save`` has them; the settings, which have to be the same again;
-and a JSON text with the place in the training and what the callbacks remember.
+A file of it holds the model's arrays and counters, as ``model.save`` writes them; the settings, which have to be the same on
+resuming; and a JSON string with the place in the training and the callbacks' states.
 """
 
 import json
@@ -23,20 +23,25 @@ if TYPE_CHECKING:
     from .optimizers import Optimizer
     from .training import Training
 
-Content: TypeAlias = Mapping[str, JSON]  # of a file, beside its arrays
+Content: TypeAlias = Mapping[str, JSON]  # of a file, without its arrays
 Backup: TypeAlias = tuple[Content, Mapping[str, Array]]
-Place: TypeAlias = dict[str, Any]  # in a training, as JSON has it; of what a file says, _check looks at each value
+Place: TypeAlias = dict[str, Any]  # in a training, as JSON holds it; _check checks each value that comes from a file
 
-CALLBACKS = "/callbacks/"  # before the names of their arrays: no layer has an empty name
+CALLBACKS = "/callbacks/"  # the prefix of their arrays' names: no layer has an empty name
 PLACE = ("seed", "learning_rate", "stop_training", "began", "epoch", "batch", "sums", "logs", "callbacks")
 
 
 def get_state(training: "Training") -> Backup:
-    """(content, arrays) of a training, to be written down. The arrays are the model's own, not copies."""
+    """(content, arrays) of a training, for a file. The arrays are the model's own, not copies.
+
+    Raises TypeError where a callback's state or the logs cannot be stored.
+    """
     model = training.model
     counters, arrays = state.get_state(model)
-    over = bool(model.stop_training)  # then the other batches of the epoch will not be trained
-    states: list[object] = [callback.get_state() for callback in training.stateful]  # of a user's callback, anything
+    over = bool(model.stop_training)  # then the remaining batches of the epoch will not be trained
+    states: list[object] = [
+        callback.get_state() for callback in training.stateful
+    ]  # a user's callback may return anything
     for i, found in enumerate(states):
         if not isinstance(found, dict):
             name = type(training.stateful[i]).__name__
@@ -55,27 +60,27 @@ def get_state(training: "Training") -> Backup:
         "logs": training.logs,
         "callbacks": states,
     }
-    try:  # a text of its own, because NaN and infinity, which JSON does not know, are quite usual in these
+    try:  # a JSON string of its own, because NaN and infinity, which strict JSON forbids, are common in it
         text = json.dumps(place, default=_plain)
     except (TypeError, ValueError, RecursionError) as error:
         raise TypeError(
             f"a backup cannot hold what a callback has put into its state or into the logs: {error}. These may hold arrays, "
-            "and what JSON can hold, with texts or numbers as keys."
+            "and what JSON can hold, with strings or numbers as keys."
         ) from error
     fit = _settings(training) | {"frozen": _frozen(training), "shards": _cuts(training)}
     return {"state": counters, "fit": fit, "training": text}, arrays
 
 
 def set_state(training: "Training", content: Content, arrays: Mapping[str, Array]) -> None:
-    """Go on from what get_state gave.
+    """Resume from the result of get_state.
 
-    Raises ValueError, and leaves the model as it was, where that is of another training, or no such thing at all.
+    Raises ValueError, and leaves the model unchanged, where it belongs to another training or is not valid.
     """
     theirs = content.get("fit")
     theirs = theirs if isinstance(theirs, dict) else {}
     for name, value in _settings(training).items():
         _check_same(name, value, theirs.get(name))
-    # what the first version did not write down: it knew neither, and cut every batch by its size alone
+    # 0.1.0 stored neither: it could not freeze layers, and cut every batch by its size alone
     _check_same("the frozen layers", _frozen(training), theirs.get("frozen", []))
     _check_cuts(_cuts(training), theirs.get("shards", _cuts_of_first_version(training)))
     _check(training, _parsed(content.get("training")))
@@ -84,7 +89,7 @@ def set_state(training: "Training", content: Content, arrays: Mapping[str, Array
 
 
 def put_back(training: "Training", content: Content, arrays: Mapping[str, Array]) -> None:
-    """Put everything where a state says that has been checked. The callbacks first: they may find fault with theirs."""
+    """Apply a state that has been checked. The callbacks come first, because they may reject theirs."""
     model, place = training.model, _parsed(content["training"])
     for i, callback in enumerate(training.stateful):
         prefix = f"{CALLBACKS}{i}/"
@@ -97,7 +102,7 @@ def put_back(training: "Training", content: Content, arrays: Mapping[str, Array]
         if place["learning_rate"] is not None:
             _optimizer(model).learning_rate = place["learning_rate"]
         training.epoch, training.batch = place["epoch"], place["batch"]
-        # a callback has ended it, and more epochs do not change that
+        # a callback ended the training, and more epochs do not change that
         if place["stop_training"] and training.batch == 0:
             training.epoch = training.epochs
         training.sums, training.logs = _sums(place["sums"], len(model.metrics)), place["logs"]
@@ -110,10 +115,10 @@ def save(training: "Training", path: Path) -> None:
 
 
 def restore(training: "Training", path: Path) -> None:
-    """Let the training go on from the backup in this file. Raises ValueError, and leaves the model as it was, where it cannot."""
+    """Resume the training from the backup in this file. Raises ValueError, and leaves the model unchanged, where it cannot."""
     try:
         if os.path.islink(path) or not os.path.isfile(path):
-            raise ValueError("it is no ordinary file.")
+            raise ValueError("it is not an ordinary file.")
         set_state(training, *saving.read(path, "backup"))
     except ValueError as error:
         raise ValueError(
@@ -123,37 +128,37 @@ def restore(training: "Training", path: Path) -> None:
 
 
 def beginning(model: ModelLike) -> Place:
-    """How the model stands when a fit begins."""
+    """The model's counters and learning rate when a fit begins."""
     return {**{name: getattr(model, name) for name in state.COUNTERS}, "learning_rate": _learning_rate(model)}
 
 
 def undo_rate(training: "Training") -> None:
-    """Where no step was made, give back the learning rate of the beginning: the same fit must be able to go on."""
+    """If no step was made, restore the learning rate from the beginning, so that the same fit can be resumed."""
     model, began = training.model, training.began
     if began["learning_rate"] is not None and all(getattr(model, name) == began[name] for name in state.COUNTERS):
         _optimizer(model).learning_rate = began["learning_rate"]
 
 
 def _optimizer(model: ModelLike) -> "Optimizer":
-    assert model.optimizer is not None  # what trains is compiled
+    assert model.optimizer is not None  # a model that trains is compiled
     return model.optimizer
 
 
 def _learning_rate(model: ModelLike) -> float | None:
-    """The number; None where it is a function of the step, which needs no keeping."""
+    """As a float; None where it is a function of the step, which need not be stored."""
     rate = _optimizer(model).learning_rate
     return None if callable(rate) else float(rate)
 
 
-DECIDED_ABOVE = ("seed", "dtype", "ops", "fuse")  # of a model inside another one: settings that change nothing there
+DECIDED_ABOVE = ("seed", "dtype", "ops", "fuse")  # settings without effect in a model inside another one
 
 
 def _settings(training: "Training") -> dict[str, JSON]:
-    """What has to be the same where a training goes on, as JSON gives it back."""
+    """What has to be the same when a training is resumed, in the form that JSON returns."""
     model = training.model
     optimizer = _described(model.optimizer)
     if isinstance(optimizer, dict):
-        optimizer.pop("learning_rate", None)  # callbacks change it
+        optimizer.pop("learning_rate", None)  # callbacks may change it
     return {
         "layers": [_described(layer) for layer in model.layers],
         "input_shape": list(model.input_shape or ()),
@@ -179,13 +184,13 @@ def _frozen(training: "Training") -> list[str]:
 
 
 def _cuts(training: "Training") -> list[list[int]]:
-    """[samples, shards] of a batch, and of the last one of an epoch: how gradients are summed decides their last bits."""
+    """[samples, shards] of a batch, and of an epoch's last one: the order of the sums decides the gradients' last bits."""
     work = training.stepper.runner.work
     return [[n, len(shards(n, work))] for n in _sizes(training)]
 
 
 def _cuts_of_first_version(training: "Training") -> list[list[int]]:
-    """The same as version 0.1.0 cut them; what it cut into more than three it summed in another order."""
+    """The same for version 0.1.0; negative counts mark more than three shards, which it summed in another order."""
     counts = [(n, max(-(-n // 100), 2 if n >= 16 else 1)) for n in _sizes(training)]
     return [[n, count if count <= 3 else -count] for n, count in counts]
 
@@ -209,7 +214,7 @@ def _check_cuts(ours: list[list[int]], theirs: JSON) -> None:
 
 
 def _described(thing: object) -> JSON:
-    """The class and the settings; the class alone, where JSON cannot hold these."""
+    """The class and the settings; the class alone where JSON cannot hold the settings."""
     name = type(thing).__name__
     try:
         described: JSON = json.loads(configs.to_json({"class": name, **configs.describe(thing, {})["config"]}))
@@ -219,24 +224,24 @@ def _described(thing: object) -> JSON:
 
 
 def _without_decided_above(found: JSON) -> JSON:
-    """What was described of a stack, without the settings of models inside it that the outermost one decides."""
+    """A description without those settings of inner models that the outermost one decides."""
     if isinstance(found, list):
         return [_without_decided_above(item) for item in found]
     if not isinstance(found, dict):
         return found
-    without = DECIDED_ABOVE if isinstance(found.get("layers"), list) else ()  # then it is a stack
+    without = DECIDED_ABOVE if isinstance(found.get("layers"), list) else ()  # it describes a stack
     return {key: _without_decided_above(value) for key, value in found.items() if key not in without}
 
 
 def _plain(value: object) -> JSON:
-    """NumPy's numbers as Python's, for JSON."""
+    """NumPy scalars and arrays as Python's numbers and lists, for JSON."""
     if isinstance(value, np.generic | np.ndarray):
         numbers: JSON = value.tolist()
         return numbers
     raise TypeError(f"received {value!r:.200}")
 
 
-# ----------------------------------------------------------------------- checks of what a file says, which may be anything
+# ----------------------------------------------------------------------- checks of a file's content, which may be anything
 
 
 def _parsed(text: Any) -> Place:
@@ -250,7 +255,7 @@ def _parsed(text: Any) -> Place:
 
 
 def _check(training: "Training", place: Place) -> None:
-    """Raise a ValueError where this cannot be a state of this training."""
+    """Raise ValueError where this cannot be a state of this training."""
     missing = [name for name in PLACE if name not in place]
     if missing:
         raise ValueError(f"it is damaged: {missing[0]} is missing.")
@@ -285,7 +290,7 @@ def _check(training: "Training", place: Place) -> None:
 
 
 def _check_same(name: str, ours: JSON, theirs: JSON) -> None:
-    """Raise a ValueError that names the first difference, however deep it is."""
+    """Raise ValueError, naming the first difference, however deep it is."""
     if isinstance(ours, dict) and isinstance(theirs, dict) and ours.keys() == theirs.keys():
         for key, value in ours.items():
             _check_same(f"{name}'s {key}", value, theirs[key])
@@ -297,7 +302,7 @@ def _check_same(name: str, ours: JSON, theirs: JSON) -> None:
 
 
 def _sums(found: Any, metrics: int) -> Sums | None:
-    """The sums of an epoch from JSON's lists."""
+    """The sums of an epoch, from lists."""
     if found is None:
         return None
     try:

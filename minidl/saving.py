@@ -1,7 +1,7 @@
-"""Files: arrays, and JSON beside them, in one safetensors file, which can run no code; written whole or not at all.
+"""Files: arrays, with JSON, in one safetensors file, which cannot run code; written completely or not at all.
 
-``write`` and ``read`` are for all that the library keeps on disk. What comes out of ``read`` is sound as a file; what its content
-claims is for the caller to check.
+``write`` and ``read`` serve everything that the library keeps on disk. What ``read`` returns comes from a sound file; the caller
+has to check the content.
 """
 
 import contextlib
@@ -20,11 +20,11 @@ from .checks import is_integer
 from .configs import parse, to_json
 from .contracts import JSON, Array, Path
 
-VERSION = 1  # of the files; a reader refuses what is newer than itself
+VERSION = 1  # of the file format; a reader refuses newer ones
 KEY = "minidl"  # the only entry of the metadata, so that the same content is always the same bytes
 DTYPES = ("F16", "F32", "F64", "I8", "I16", "I32", "I64", "U8", "U16", "U32", "U64")
 LONGEST = 2000  # characters of a message
-# How the files begin that are most often taken for ours.
+# The first bytes of the files that are most often mistaken for ours.
 OTHERS = {
     b"\x89HDF": "an HDF5 file (.h5)",
     b"PK\x03\x04": "a zip archive (.keras, .npz, .pt)",
@@ -34,13 +34,13 @@ OTHERS = {
 
 
 def write(path: Path, kind: str, content: Mapping[str, object], arrays: Mapping[str, Array]) -> None:
-    """Write one file, in place of the one of that name: a temporary beside it, flushed to disk, then renamed over it.
+    """Write one file, replacing one of that name: a temporary file beside it, flushed to disk, then renamed over it.
 
     kind: what the file is, e.g. "model". content: whatever JSON can hold. arrays: name → array of floats or integers.
 
-    Raises OSError where it cannot be written; the file of that name is then as it was, and the temporary is removed. (A process
-    that is killed leaves its temporary, ".minidl-….tmp".) Raises ValueError where JSON cannot hold the content, or an array
-    holds something else.
+    Raises OSError where it cannot be written; an existing file is then unchanged, and the temporary one removed. (A process
+    that is killed leaves its temporary file, ".minidl-….tmp".) Raises ValueError where JSON cannot hold the content, or an array
+    holds anything but floats or integers.
     """
     for name, value in arrays.items():
         if value.dtype.kind not in "fiu":
@@ -51,14 +51,14 @@ def write(path: Path, kind: str, content: Mapping[str, object], arrays: Mapping[
 
 
 def check_suffix(path: Path, owner: str) -> None:
-    """Raise a ValueError where the name is one for Keras's files, which ours are not."""
+    """Raise ValueError for a name that has the suffix of Keras's files: ours have another format."""
     suffix = os.path.splitext(os.fsdecode(path))[1].lower()
     if suffix in (".keras", ".h5", ".hdf5"):
         raise ValueError(f"{owner} is saved as a safetensors file, received the name of a {suffix} file: {path!r}.")
 
 
 def replace(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all, see ``write``."""
+    """Write a file completely or not at all; see ``write``."""
     target = os.path.realpath(os.fsdecode(path))  # a link stays a link
     folder = os.path.dirname(target)
     temporary = os.path.join(folder, f".minidl-{secrets.token_hex(8)}.tmp")
@@ -81,7 +81,7 @@ def replace(path: Path, data: bytes) -> None:
         old = "The file of that name is as it was." if os.path.isfile(target) else "No file was left behind."
         raise OSError(error.errno, f"cannot write '{os.fsdecode(path)}': {error.strerror or error}. {old}") from error
     if os.name == "posix":
-        with contextlib.suppress(OSError):  # not every file system can; the file is whole either way
+        with contextlib.suppress(OSError):  # not every file system supports it; the file is complete either way
             descriptor = os.open(folder, os.O_RDONLY)
             try:
                 os.fsync(descriptor)  # the new name is on disk, too
@@ -90,7 +90,7 @@ def replace(path: Path, data: bytes) -> None:
 
 
 def remove_temporaries(folder: Path) -> None:
-    """Remove what processes that were killed in the middle of a ``write`` have left behind in this folder."""
+    """Remove from this folder the temporary files of processes that were killed during ``write``."""
     for name in os.listdir(folder):
         path = os.path.join(folder, name)
         if re.fullmatch(r"\.minidl-[0-9a-f]{16}\.tmp", name) and not os.path.isdir(path):
@@ -98,9 +98,9 @@ def remove_temporaries(folder: Path) -> None:
 
 
 def read(path: Path, *kinds: str) -> tuple[dict[str, JSON], dict[str, Array]]:
-    """(content, arrays) of a file that ``write`` has written; content["kind"] is one of kinds.
+    """(content, arrays) of a file written by ``write``; content["kind"] is one of kinds.
 
-    The arrays are new, writable and together no larger than the file.
+    The arrays are new and writable, and together no larger than the file.
 
     Raises FileNotFoundError or another OSError where it cannot be read, and ValueError where it is of another kind, of a newer
     version, or damaged.
@@ -114,13 +114,13 @@ def read(path: Path, *kinds: str) -> tuple[dict[str, JSON], dict[str, Array]]:
         with safe_open(os.fsdecode(path), framework="numpy") as opened:
             content = _content((opened.metadata() or {}).get(KEY), kinds, path)
             arrays = {}
-            for key in opened.keys():  # noqa: SIM118 (it is no dictionary)
+            for key in opened.keys():  # noqa: SIM118 (it is not a dictionary)
                 dtype = opened.get_slice(key).get_dtype()
                 if dtype not in DTYPES:
                     raise refusal(path, f"is not minidl's: the array {key!r} is of type {dtype}.")
                 try:
                     arrays[key] = opened.get_tensor(key)
-                except ValueError as error:  # no bytes, but a rank or a size that NumPy cannot hold
+                except ValueError as error:  # an empty array whose rank or shape NumPy cannot hold
                     raise refusal(path, f"is damaged: the array {key!r} cannot be read ({error}).") from error
     except SafetensorError as error:
         raise refusal(path, f"is damaged, or no safetensors file: {error}. Get a whole copy of the file.") from error
@@ -128,7 +128,7 @@ def read(path: Path, *kinds: str) -> tuple[dict[str, JSON], dict[str, Array]]:
 
 
 def _content(text: str | None, kinds: tuple[str, ...], path: Path) -> dict[str, JSON]:
-    """The JSON of the metadata, where it is of one of the kinds and of a version that is known."""
+    """The JSON of the metadata. Raises ValueError where it is of another kind or of an unknown version."""
     if text is None:
         raise refusal(path, f"is a safetensors file, but not one of minidl's: its metadata has no {KEY!r}.")
     try:
@@ -150,5 +150,5 @@ def _content(text: str | None, kinds: tuple[str, ...], path: Path) -> dict[str, 
 
 
 def refusal(path: Path, reason: str) -> ValueError:
-    """The error that says why a file is refused: cut, because the reason may quote the file, which may go on for ever."""
+    """The error that says why a file is refused; shortened, because the reason may quote the file at any length."""
     return ValueError(f"'{os.fsdecode(path)}' {reason if len(reason) <= LONGEST else reason[:LONGEST] + ' …'}")

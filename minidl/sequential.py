@@ -28,7 +28,7 @@ from .engine.data import Data, check_array, check_input, collect, unpacked
 from .engine.engine import Engine, is_view
 from .engine.interrupts import Uninterrupted
 from .home import Home
-from .layers.stack import build_layer, home, settle
+from .layers.inside import build_layer, home, settle
 from .model_files import Storable
 from .ops import OPERATIONS
 from .ops.random import FORWARD, INITIALIZE, derive_key, generator
@@ -39,27 +39,28 @@ from .training import Stepper, Training
 from .utils.forks import fork_safe
 from .utils.lookup import by_name
 
-EVALUATION_BATCH = 500  # samples; but for rounding, the result does not depend on it
+EVALUATION_BATCH = 500  # samples; apart from rounding, the result does not depend on it
 
-_building = fork_safe()  # not the model's own, which could then not be copied; a layer's build may build a model
+# One for all models, because a model that holds a lock cannot be copied; a layer's build may build a model in turn.
+_building = fork_safe()
 
 
 class Sequential(Storable):
-    """A stack of layers: what one gives, the next one takes.
+    """A stack of layers: the output of each is the input of the next.
 
-    Arguments: layers: to add at once. name: shown in messages and in the summary. seed: an integer ≥ 0; from it follow the
-    initial weights, the shuffling and the dropout; None draws one, kept in ``model.seed``. dtype: "float32", or "float64" for
-    proofs. ops: "kernels" (fast) or "reference" (NumPy, to read and to step through). fuse: False runs every layer as a step
-    of its own, also where neighbours have one fused kernel. trainable: False freezes all layers.
+    Arguments: layers: the layers to add at once. name: shown in messages and in the summary. seed: an integer ≥ 0 that
+    determines the initial weights, the shuffling and the dropout; None draws one, kept in ``model.seed``. dtype: "float32", or
+    "float64" for proofs. ops: "kernels" (fast) or "reference" (NumPy, to read and to step through). fuse: False runs every layer
+    as its own step, even where a fused kernel could run several. trainable: False freezes all layers.
 
     A model is built, its weights allocated, as soon as it knows the shape of a sample: from Input(shape) or the first layer's
     ``input_shape``; otherwise from the first data that it sees.
 
-    A Sequential may stand in another one, as a layer; then seed, dtype, ops, fuse and optimizer are those of the outermost. (One
-    that knows the shape of its samples by itself is built by then, from a seed of its own, and keeps its weights.)
-    Layers that are built keep their weights. They belong to the model that was compiled last with them among others of its
-    own: that one trains them, and the one before can still predict. A model that has nothing but layers of another one, as
-    Sequential(model.layers[:3]), is a view: it predicts.
+    A Sequential may be a layer of another one; then seed, dtype, ops, fuse and optimizer are those of the outermost. (If it
+    knows the shape of its samples, it is already built, from its own seed, and keeps its weights.)
+    Built layers keep their weights. They belong to the model that was compiled last with them and at least one layer of its
+    own: that one trains them, and the one before can only predict. A model that consists of another model's layers alone, like
+    Sequential(model.layers[:3]), is a view: it can only predict.
     """
 
     def __init__(
@@ -74,7 +75,7 @@ class Sequential(Storable):
         trainable: bool = True,
     ) -> None:
         if name is not None and not isinstance(name, str):
-            raise ValueError(f"a model's name must be a text or None, received {name!r}.")
+            raise ValueError(f"a model's name must be a string or None, received {name!r}.")
         if seed is None:
             seed = int(np.random.SeedSequence().generate_state(1)[0])
         if dtype not in ("float32", "float64"):
@@ -88,7 +89,7 @@ class Sequential(Storable):
         self.loss: LossLike | None = None
         self.metrics: list[tuple[str, Metric]] = []
         self.stop_training = False
-        self.history: History | None = None  # of the last fit, or of the one that runs
+        self.history: History | None = None  # of the last fit, or of the running one
         # In the model's life: a second fit, or compile, repeats neither the shuffles nor the dropout of the first.
         self.epochs_trained = 0
         self.steps_trained = 0
@@ -113,28 +114,25 @@ class Sequential(Storable):
     def given_name(self) -> str | None:
         return self._given_name
 
-    # ------------------------------------------------------------------------------------------------------ building
-
     def add(self, layer: LayerLike) -> None:
         """Put a layer on top: one of ours, a stack, or any object with params, build, forward and backward.
 
-        A layer that is built keeps its weights. Raises TypeError for something else, ValueError where it does not fit the
-        layers below or its name is taken; the model is then as it was.
+        A layer that is built keeps its weights. Raises TypeError for anything else, ValueError where it does not fit the
+        layers below or its name is in use; the model is then unchanged.
         """
         self._notice_changes()
         super().add(layer)
         self._engine.forget()
         if self.optimizer is not None:
-            self._engine.gather(
-                self
-            )  # here, and not when fit begins: who holds an array then would be left with a copy
+            # here and not when fit begins: code that then holds one of the arrays would be left with a copy
+            self._engine.gather(self)
         self._known = self._inside()
 
     def _inside(self) -> list[StackedLayer]:
         return [layer for stack in self.stacks() for layer in stack.layers]
 
     def _notice_changes(self) -> None:
-        """Where a list of layers was changed by hand, look whether they fit each other, and build what is new."""
+        """Where a list of layers was changed by hand, check that they fit together, and build the new ones."""
         now = self._inside()
         if len(now) == len(self._known) and all(map(operator.is_, now, self._known)):
             return
@@ -145,10 +143,10 @@ class Sequential(Storable):
     def build(
         self, input_shape: Sequence[int | None], rng: np.random.Generator | None = None, dtype: DType | None = None
     ) -> Shape:
-        """Allocate the weights for samples of this shape, and return the output's. Data does the same when it first comes.
+        """Allocate the weights for samples of this shape, and return the output's shape. The first data does the same.
 
-        input_shape: without the batch axis; a None in front, which stands for it in Keras, is left out. rng, dtype: those of
-        the model around it; without them, what follows from its own seed, and its own dtype.
+        input_shape: without the batch axis; a leading None, Keras's batch axis, is dropped. rng, dtype: those of
+        the enclosing model; without them, the model's own seed and dtype are used. Raises ValueError where it is built already.
         """
         if self.built and rng is None:
             raise ValueError(f"{self} is already built, for input_shape={self.input_shape}.")
@@ -171,8 +169,6 @@ class Sequential(Storable):
             raise ValueError(f"{self} is not built: give its first layer an input_shape, or call build(input_shape).")
         summary.show(self)
 
-    # ------------------------------------------------------------------------------------------------------- training
-
     def compile(
         self,
         optimizer: str | Optimizer = "rmsprop",
@@ -182,7 +178,7 @@ class Sequential(Storable):
         """Choose how to train.
 
         optimizer: a name or an Optimizer. loss: a name, or an object with forward and backward. metrics: names, or
-        functions (y_true, y_pred) → (total, count). Raises ValueError for an unknown name, with the nearest ones.
+        functions (y_true, y_pred) → (total, count). Raises ValueError for an unknown name, suggesting the nearest ones.
         """
         if loss is None:
             raise ValueError("compile needs a loss, e.g. loss='categorical_crossentropy'.")
@@ -195,7 +191,7 @@ class Sequential(Storable):
         names = ["loss", *(name for name, _ in new_metrics)]
         if len(set(names)) < len(names):
             raise ValueError(f"every metric needs a name of its own, and not 'loss', received {names[1:]}.")
-        if not is_view(self):  # what it has taken over from other models is its own from now on
+        if not is_view(self):  # layers taken from other models are its own from now on
             for layer in self.layers:
                 if home(layer) is not self:
                     settle(layer, self)
@@ -221,15 +217,15 @@ class Sequential(Storable):
     ) -> History:
         """Train for epochs − initial_epoch passes over the samples.
 
-        x: (N, *input_shape). y: (N, …), as the loss wants it. batch_size: None means 32. validation_split: the share of the
+        x: (N, *input_shape). y: (N, …), as the loss expects it. batch_size: None means 32. validation_split: the share of the
         samples, the last ones before any shuffling, to validate on instead of training. validation_data: (x, y) or
-        (x, y, sample_weight). verbose: 0 silent, 1 or "auto" a bar on a terminal and a line an epoch elsewhere, 2 a line an
-        epoch. class_weight: class → weight. sample_weight: (N,).
+        (x, y, sample_weight). verbose: 0 silent, 1 or "auto" a bar on a terminal and one line per epoch elsewhere, 2 one line
+        per epoch. class_weight: class → weight. sample_weight: (N,).
 
-        Returns the History, which is ``model.history`` from the beginning on. Raises RuntimeError before compile, ValueError
+        Returns the History, which is ``model.history`` as soon as fit begins. Raises RuntimeError before compile, ValueError
         or TypeError for data that does not fit, and FloatingPointError, naming epoch, batch and layer, when the loss is not
-        finite; the weights are then those before that batch. A KeyboardInterrupt says where it stopped, after a whole step. A
-        Ctrl-C waits for the work in hand: a part of a batch, but at first also the compilation of kernels that no cache holds.
+        finite; the weights are then those from before that batch. A KeyboardInterrupt says where it stopped, after a whole step.
+        Ctrl-C waits for the current work: a part of a batch, and at first also the compilation of kernels that are not cached.
         """
         batch_size = check_positive(32 if batch_size is None else batch_size, "batch_size")
         epochs = check_positive(epochs, "epochs")
@@ -261,8 +257,8 @@ class Sequential(Storable):
     ) -> Any:
         """The loss, or [loss, metric, …] where there are metrics, or all by name with return_dict=True.
 
-        batch_size: how many samples are worked on at once; None leaves it to the library. But for rounding, the
-        result is the same.
+        batch_size: how many samples are processed at once; None leaves it to the library. Apart from rounding, the
+        result does not depend on it.
         """
         batch_size = check_positive(EVALUATION_BATCH if batch_size is None else batch_size, "batch_size")
         data, _ = self._data(x, y, sample_weight)
@@ -295,7 +291,7 @@ class Sequential(Storable):
         class_weight: Mapping[int, float] | None = None,
         return_dict: bool = False,
     ) -> Any:
-        """One step on these samples as one batch. Returns what evaluate does, of this batch before the step."""
+        """One step on these samples as one batch. Returns what evaluate does, for this batch before the step."""
         data, _ = self._data(x, y, sample_weight, class_weight)
         stepper = Stepper(self, self._engine)
         with SingleThreadedBlas():
@@ -303,15 +299,13 @@ class Sequential(Storable):
             stepper.step(gradients)
         return self._result(means(self.metrics, sums), return_dict)
 
-    # ----------------------------------------------------------------------------------------------------- inspecting
-
     def loss_and_gradients(
         self, x: Samples, y: Samples, sample_weight: Samples | None = None, *, training: bool = False
     ) -> tuple[float, dict[str, Array]]:
         """The loss of these samples as one batch, and its gradient for every parameter by address, "layer/parameter".
 
-        Changes nothing in the model; frozen layers have gradients, too. training: as in a training step, with dropout on (the
-        masks of the next step).
+        Does not change the model; frozen layers get gradients, too. training: True computes as in a training step, with dropout
+        (and the masks of the next step).
         """
         data, _ = self._data(x, y, sample_weight)
         key = derive_key(self.seed, FORWARD, self.steps_trained) if training else None
@@ -319,10 +313,10 @@ class Sequential(Storable):
             return whole_gradient(self._engine.runner(self), data, key)
 
     def trace(self, x: Samples, y: Samples, *, training: bool = False) -> Trace:
-        """One forward and backward pass over these samples, layer by layer, with all that passes through: see ``Trace``.
+        """One forward and backward pass over these samples, layer by layer, with everything that passes through: see ``Trace``.
 
-        Changes nothing in the model. A softmax at the end that meets a crossentropy is one computation with it, as in
-        training: the last layer's y are then the logits. training: as for loss_and_gradients.
+        Does not change the model. A softmax at the end is computed together with a crossentropy, as in training: the last
+        layer's y are then the logits. training: as for loss_and_gradients.
         """
         data, _ = self._data(x, y)
         key = derive_key(self.seed, FORWARD, self.steps_trained) if training else None
@@ -330,17 +324,18 @@ class Sequential(Storable):
             return trace(self, data, key)
 
     def set_weights(self, weights: Sequence[npt.ArrayLike]) -> None:
-        """Copy the arrays into the weights, in the order of get_weights. ValueError, and no change, where they do not fit."""
+        """Copy the arrays into the weights, in the order of get_weights.
+
+        Raises ValueError, and changes nothing, where they do not fit.
+        """
         with Uninterrupted():
             super().set_weights(weights)
 
-    # ------------------------------------------------------------------------------------------------------- internals
-
     def _inputs(self, x: Samples | None, what: str = "x") -> ArraySource:
-        """x, checked against the model; the first data builds a model that does not know its input yet."""
+        """x, checked against the model; the first data builds a model that does not yet know its input shape."""
         if not self.layers:
             raise ValueError(f"{self} has no layers: add some first.")
-        # or another thread, too, would find it unbuilt, and allocate other weights in the middle of our work
+        # or another thread would find it unbuilt, too, and replace the weights while we work
         with _building:
             self._notice_changes()
             if not self.built:
@@ -357,7 +352,7 @@ class Sequential(Storable):
         what: str = "x",
         validation_split: object = 0.0,
     ) -> tuple[Data, Data | None]:
-        """x, y and weights, checked and together; and the part to validate on."""
+        """x, y and weights, checked and combined; and the part to validate on, or None."""
         if self.loss is None:
             raise RuntimeError(f"{self} must be compiled first: call compile(loss=…, optimizer=…).")
         return collect(

@@ -1,4 +1,4 @@
-"""The state of a model as arrays and counters: all that training changes, to be written down and put back."""
+"""The state of a model as arrays and counters: everything that training changes, to be saved and restored."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
@@ -13,13 +13,13 @@ from .layers import Stack
 from .utils.arrays import copy_each
 
 COUNTERS = ("epochs_trained", "steps_trained")  # of a model
-SLOTS = "/optimizer/"  # before the address of a parameter: the state that the optimizer keeps for it
+SLOTS = "/optimizer/"  # prefix of a parameter's address: the state that the optimizer keeps for it
 
 
 def get_state(model: ModelLike) -> tuple[dict[str, int], dict[str, Array]]:
     """(counters, arrays). The arrays are the model's own, not copies.
 
-    A weight is called "layer/parameter", the optimizer's state "/optimizer/layer/parameter/slot": no layer has an empty name.
+    A weight's name is "layer/parameter", the optimizer's state is "/optimizer/layer/parameter/slot": no layer has an empty name.
     """
     counters = {name: getattr(model, name) for name in COUNTERS}
     arrays = dict(model.weights)
@@ -32,7 +32,7 @@ def get_state(model: ModelLike) -> tuple[dict[str, int], dict[str, Array]]:
 
 
 def set_state(model: ModelLike, counters: object, arrays: Mapping[str, Array]) -> None:
-    """Copy what ``get_state`` gave into a model of the same layers and optimizer.
+    """Copy the result of ``get_state`` into a model with the same layers and optimizer.
 
     Raises ValueError, and changes nothing, where anything is missing, unexpected, or not what this model needs.
     """
@@ -57,14 +57,14 @@ def set_state(model: ModelLike, counters: object, arrays: Mapping[str, Array]) -
 
 
 def is_count(value: object) -> TypeGuard[int]:
-    """Whether it can have counted epochs or steps: an integer from 0, within 64 bits."""
+    """Whether it can be a count of epochs or steps: an integer ≥ 0 within 64 bits."""
     return is_integer(value) and 0 <= value < 2**63
 
 
 def copy_by_name(targets: Mapping[str, Array], arrays: Mapping[str, Array], owner: str) -> None:
     """Copy each array into the target of its name.
 
-    Raises ValueError, and changes nothing, where they do not fit: it lists what is missing, unexpected or of another shape.
+    Raises ValueError, and changes nothing, where they do not fit: lists what is missing, unexpected, or of another shape or type.
     """
     faults = [f"missing {name!r}, {value.shape}" for name, value in targets.items() if name not in arrays]
     faults += [f"unexpected {name!r}, {value.shape}" for name, value in arrays.items() if name not in targets]
@@ -81,9 +81,9 @@ def copy_by_name(targets: Mapping[str, Array], arrays: Mapping[str, Array], owne
 
 @contextlib.contextmanager
 def initialized_with(stack: Stack, arrays: Mapping[str, Array], ties: object) -> Iterator[None]:
-    """Meanwhile, ``kernel_initializer`` gives "layer/kernel" and so on: build allocates nothing that the file does not hold.
+    """Inside this block, ``kernel_initializer`` returns the array "layer/kernel", etc.: build allocates only what the file holds.
 
-    A file may claim a layer of 2⁴⁰ units. Its initializer is asked for an array of that shape, and raises a ValueError.
+    A file may claim a layer of 2⁴⁰ units. Then its initializer is asked for an array of that shape, and raises ValueError.
     """
     before = [
         (address, layer, key, value)
@@ -94,7 +94,7 @@ def initialized_with(stack: Stack, arrays: Mapping[str, Array], ties: object) ->
     ]
 
     def stored(address: str) -> Callable[..., Array]:
-        def give(shape: Shape, *_: object) -> Array:
+        def initializer(shape: Shape, *_: object) -> Array:
             if address not in arrays or arrays[address].shape != shape:
                 found = f"one of {arrays[address].shape}" if address in arrays else "none"
                 raise ValueError(
@@ -102,7 +102,7 @@ def initialized_with(stack: Stack, arrays: Mapping[str, Array], ties: object) ->
                 )
             return arrays[address]
 
-        return give
+        return initializer
 
     tied = ties if isinstance(ties, dict) else {}
     for address, layer, key, _ in before:

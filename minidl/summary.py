@@ -1,10 +1,10 @@
-"""The table of a model: its layers, the shapes of their outputs, and how many numbers they hold."""
+"""The summary of a model: a table of its layers, their output shapes and their numbers of parameters."""
 
 import numpy as np
 
 from .contracts import DType
 from .layers import Stack
-from .layers.stack import memory, state_of
+from .layers.inside import memory, state_of
 
 
 def show(model: Stack) -> None:

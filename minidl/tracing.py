@@ -1,4 +1,4 @@
-"""What passes through the layers of a network, recorded: values by layer, and a table of them."""
+"""A record of what passes through the layers of a network: values by layer, and a table of them."""
 
 import copy
 from collections.abc import Iterator
@@ -14,8 +14,8 @@ from .contracts import Array, Cache, Gradients, LayerLike
 class Record:
     """One layer's part in a forward and a backward pass.
 
-    name: its address, "stack/layer" inside a stack. kind: its class. x, y (N, …): what went in and came out. cache: what it
-    kept in between. dy, dx: ∂loss/∂y and ∂loss/∂x. gradients: ∂loss/∂parameter, by the parameter's name.
+    name: its address, "stack/layer" inside a stack. kind: its class. x, y (N, …): what went in and came out. cache: what
+    forward kept for backward. dy, dx: ∂loss/∂y and ∂loss/∂x. gradients: ∂loss/∂parameter, by the parameter's name.
     """
 
     name: str
@@ -32,8 +32,8 @@ class Record:
 class Trace:
     """A whole forward and backward pass. ``print(trace)`` shows it as a table; ``trace["conv2d"]`` is a layer's Record.
 
-    loss: its value. y_pred (N, …): what the loss was given, and dy its gradient with respect to that. layers: a Record each,
-    in order; a stack stands before the layers inside it. gradients: ∂loss/∂parameter by address, "layer/parameter".
+    loss: its value. y_pred (N, …): what the loss was given. dy (N, …): the loss's gradient with respect to it. layers: one Record
+    per layer, in order; a stack comes before the layers inside it. gradients: ∂loss/∂parameter by address, "layer/parameter".
     """
 
     loss: float
@@ -63,7 +63,9 @@ class Trace:
         for title in ("layer", "array", "shape", "mean", "norm", "zeros"):
             table.add_column(title, justify="left" if title in ("layer", "array") else "right", no_wrap=True)
         for record in self.layers:
-            own = {f"d{name}": value for name, value in record.gradients.items() if "/" not in name}  # not its layers'
+            own = {
+                f"d{name}": value for name, value in record.gradients.items() if "/" not in name
+            }  # not those of its layers
             arrays = {"y": record.y, "dy": record.dy, **own}
             for i, (name, array) in enumerate(arrays.items()):
                 head = f"{record.name} ({record.kind})" if i == 0 else ""
@@ -85,17 +87,17 @@ def _described(array: Array) -> tuple[str, str, str, str]:
 
 
 class Recorder:
-    """In the place of a layer: it passes everything on, and keeps what went through.
+    """Stands in for a layer: it passes every call on, and keeps what went in and came out.
 
-    A layer that has ``layers`` is copied, and the copy given recorders in their place, so that they are recorded as well;
-    nothing of the model is changed.
+    A layer that has ``layers`` is copied, and the copy gets recorders in their place, so that they are recorded as well;
+    the model is not changed.
     """
 
     params: dict[str, Array]
 
     def __init__(self, layer: LayerLike, name: str) -> None:
         self._inner: list[Recorder] = []
-        self._layer: Any = layer  # which may have more than a layer must
+        self._layer: Any = layer  # it may have more than a LayerLike
         self._kind = type(layer).__name__
         self._name = name
         self.name: str | None = name.rpartition("/")[2]
@@ -122,14 +124,14 @@ class Recorder:
         return dx, gradients
 
     def outputs(self) -> Iterator[tuple[str, Array]]:
-        """(name, y) of what was run forward, in that order: a stack after the layers inside it."""
+        """(name, y) of every layer that was run forward, in that order: a stack after the layers inside it."""
         for recorder in self._inner:
             yield from recorder.outputs()
         if "_y" in vars(self):
             yield self._name, self._y
 
     def records(self) -> Iterator[Record]:
-        """What was kept, of this layer and of those inside it; of those that were not run, nothing."""
+        """The records of this layer and of those inside it; none of those that were not run."""
         if "_gradients" in vars(self):
             yield Record(self._name, self._kind, self._x, self._y, self._cache, self._dy, self._dx, self._gradients)
         for recorder in self._inner:

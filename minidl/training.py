@@ -21,9 +21,9 @@ from .passes import evaluate, means
 
 
 class Stepper:
-    """Makes the training steps of a model. What is frozen when it is made stays so in all of its steps.
+    """Makes a model's training steps. What is frozen when the Stepper is made stays frozen in all of its steps.
 
-    Raises ValueError where another model trains the layers.
+    Raises ValueError where another model owns the layers.
     """
 
     def __init__(self, model: TrainedModel, engine: Engine) -> None:
@@ -36,16 +36,16 @@ class Stepper:
 
     def gradients(self, data: Data, where: Where) -> tuple[Sums, list[Gradient]]:
         """The sums of one batch in training, and the gradient of its loss, for ``step``."""
-        self._hold()  # a callback may have set some anew
-        # to derive a key takes as long as a small product
+        self._hold()  # a callback may have replaced parameters
+        # deriving a key takes as long as a small matrix product
         key = derive_key(self.model.seed, FORWARD, self.model.steps_trained) if self.runner.plan.draws else 0
         return self.runner.gradients(data, where, key, self.lowest, self.ranges)
 
     def step(self, gradients: list[Gradient]) -> None:
-        """Let the optimizer step; all of it, and its count in the model's life, or nothing."""
+        """Make the optimizer's step and count it in the model's life: both, or neither."""
         model = self.model
         assert model.optimizer is not None
-        self._hold()  # as may a layer's forward
+        self._hold()  # a layer's forward may have, too
         with Uninterrupted():
             slots = self.engine.slots(model)
             update(self.parameters, gradients, self.ranges, model.optimizer, slots, model.ops)
@@ -53,7 +53,7 @@ class Stepper:
         self.runner.release(gradients)
 
     def _hold(self) -> None:
-        """Take over what layers have set anew. Raises RuntimeError where these are no longer the model's parameters."""
+        """Adopt parameters that layers have replaced. Raises RuntimeError where these are no longer the model's parameters."""
         if self.engine.parameters is not self.parameters or not self.parameters.hold():
             raise RuntimeError(
                 f"{self.model} was compiled, or its layers were changed, while it was trained: let fit return first."
@@ -61,10 +61,10 @@ class Stepper:
 
 
 class Training:
-    """One ``fit``.
+    """One call of ``fit``.
 
-    Attributes: epoch: the one at work, from 0. batch: how many of its batches are done. sums: what these add up to, None before
-    the first. logs: those of the last epoch that is done. stateful: the callbacks whose state belongs into a backup.
+    Attributes: epoch: the current one, from 0. batch: how many of its batches are done. sums: the sums of these, None before
+    the first. logs: those of the last finished epoch. stateful: the callbacks whose state belongs in a backup.
     """
 
     def __init__(
@@ -96,18 +96,18 @@ class Training:
         self.sums: Sums | None = None
         self.logs: Logs = {}
         self.began = resuming.beginning(self.model)
-        self.backup: resuming.Backup | None = None  # what the training goes on from
+        self.backup: resuming.Backup | None = None  # what the training is resumed from
 
     def save(self, path: Path) -> None:
         """Write the state of the training to a file."""
         resuming.save(self, path)
 
     def restore(self, path: Path) -> None:
-        """Go on from the state in a file. Raises ValueError, and leaves the model as it was, where it does not fit."""
+        """Resume from the state in a file. Raises ValueError, and leaves the model unchanged, where it does not fit."""
         resuming.restore(self, path)
 
     def run(self) -> None:
-        """Train to the end. A Ctrl-C is told where it stopped the training."""
+        """Train to the end. A KeyboardInterrupt gets a note of where it stopped the training."""
         self.model.stop_training = False
         for callback in self.backups:
             callback.training = self
@@ -127,7 +127,7 @@ class Training:
         finally:
             self.progress.close()
             for callback in self.backups:
-                callback.training = None  # it would keep the samples
+                callback.training = None  # which would keep the samples alive
 
     def _epoch(self) -> None:
         """One pass over the samples, and the validation."""
@@ -135,7 +135,7 @@ class Training:
         self.hooks.on_epoch_begin(epoch)
         backup, self.backup = self.backup, None
         if backup is not None and self.batch > 0:
-            resuming.put_back(self, *backup)  # once more: what is in it has seen this epoch begin already
+            resuming.put_back(self, *backup)  # once more: the saved state has already seen this epoch begin
         order = np.arange(len(self.data))
         if self.shuffle:
             order = generator(model.seed, SHUFFLE, model.epochs_trained).permutation(len(self.data))
@@ -155,7 +155,7 @@ class Training:
         self.hooks.on_epoch_end(epoch, self.logs)
 
     def _batch(self, where: Array) -> None:
-        """One batch: its step, and its part in the epoch's sums."""
+        """One batch: its step, and its contribution to the epoch's sums."""
         model = self.model
         gradients: list[Gradient] | None = None
         try:

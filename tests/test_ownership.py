@@ -264,7 +264,7 @@ def test_a_residual_keeps_the_layers_that_it_was_made_of(change):
         inner.pop()
     else:
         inner[0] = Dense(4)
-    text = "Residual 'residual' cannot take or lose layers once it is made: make a new one."
+    text = "Residual 'residual' cannot gain or lose layers once it is made: make a new one."
     with pytest.raises(ValueError, match="Residual 'residual'") as caught:
         fit(model)
     assert str(caught.value) == text

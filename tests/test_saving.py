@@ -355,8 +355,8 @@ def test_a_config_of_a_model_that_is_not_built():
     ("text", "message"),
     [
         ("{", "its JSON cannot be read (Expecting property name"),
-        ("[]", "a model's text must be that of to_json: {'class_name': 'Sequential', 'config': …}."),
-        ('{"class_name": "Model", "config": {}}', "a model's text must be that of to_json"),
+        ("[]", "a model's JSON must be that of to_json: {'class_name': 'Sequential', 'config': …}."),
+        ('{"class_name": "Model", "config": {}}', "a model's JSON must be that of to_json"),
         ('{"class_name": "Sequential"}', "a model's config must be a dictionary with a list of layers, found None."),
         (
             '{"class_name": "Sequential", "config": {"layers": 3}}',
@@ -626,7 +626,7 @@ class Arrays(Bare):
         ),
         (
             lambda: Sequential([Dense(1, input_dim=2), Arrays(np.zeros(2))]),
-            "JSON cannot hold array([0., 0.]): settings must be numbers, texts, lists, dictionaries or functions.",
+            "JSON cannot hold array([0., 0.]): settings must be numbers, strings, lists, dictionaries or functions.",
         ),
         (
             lambda: Sequential([Dense(1, input_dim=2), Arrays(np.nan)]),
@@ -723,8 +723,8 @@ def test_a_file_cut_short_anywhere(saved):
             "{",
             "is damaged: its JSON cannot be read (Expecting property name enclosed in double quotes: line 1 column 2 (char 1)).",
         ),
-        ('{"a": NaN}', "is damaged: its JSON cannot be read (NaN is no number of JSON's)."),
-        ('{"a": 1, "a": 2}', "is damaged: its JSON cannot be read (it names a thing twice)."),
+        ('{"a": NaN}', "is damaged: its JSON cannot be read (NaN is not a JSON number)."),
+        ('{"a": 1, "a": 2}', "is damaged: its JSON cannot be read (it has a duplicate name)."),
         ('{"kind": "model"}', "is damaged: expected a version, an integer from 1, found None."),
         ('{"kind": "model", "version": true}', "is damaged: expected a version, an integer from 1, found True."),
         ('{"kind": "model", "version": 0}', "is damaged: expected a version, an integer from 1, found 0."),
@@ -828,7 +828,7 @@ SETTINGS = {
     ),
     "a name that is a number": (
         lambda content: content["model"].update(name=3),
-        "a model's name must be a text or None, received 3.",
+        "a model's name must be a string or None, received 3.",
     ),
     "no state": (lambda content: content.pop("state"), "the counters must be given by name, found None."),
     "negative steps": (

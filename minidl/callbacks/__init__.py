@@ -1,4 +1,4 @@
-"""Callbacks: code of yours that runs at certain moments of a training, with Keras's names for the moments; and ready ones."""
+"""Callbacks: your code, called at certain moments of a training, with Keras's names for them; and ready-made ones."""
 
 from ..contracts import Logs
 from .backup import BackupAndRestore

@@ -1,4 +1,4 @@
-"""BackupAndRestore: a training that is killed goes on where it was, when the same program runs again."""
+"""BackupAndRestore: a training that was killed continues where it stopped when the same program runs again."""
 
 import contextlib
 import os
@@ -13,22 +13,22 @@ FILE = "backup.safetensors"
 
 
 class BackupAndRestore(TrainingCallback):
-    """Keep the whole state of the training in a folder; where ``fit`` finds one there, it goes on from it.
+    """Keep the whole state of the training in a folder; where ``fit`` finds a backup there, it resumes from it.
 
-    Run the same program again after a kill, a power cut or a Ctrl-C: the weights and the history become the same bits as if it
-    had never been stopped. A backup holds the weights, the optimizer's state and learning rate, the seed and the counters
-    from which shuffles and dropout follow, the place in the epoch and its sums, the history, and what the other callbacks
-    remember (for your own ones: Callback.get_state).
+    Run the same program again after a kill, a power cut or a Ctrl-C: the weights and the history end up the same, bit for bit, as
+    if it had never been stopped. A backup holds the weights, the optimizer's state and learning rate, the seed and the counters
+    from which shuffles and dropout follow, the place in the epoch and its sums, the history, and the state of the other
+    callbacks (for your own, see Callback.get_state).
 
-    Arguments: backup_dir: a folder for this fit alone; it is made where it is missing. save_freq: "epoch", or after how many
-    batches; a first backup is made before the first batch. delete_checkpoint: whether the backup is removed when the training
-    has ended.
+    Arguments: backup_dir: a folder for this fit alone; it is created if missing. save_freq: "epoch", or a number of batches;
+    the first backup is made before the first batch. delete_checkpoint: whether the backup is removed when the training has
+    ended.
 
-    The program has to build the same model and to call ``fit`` in the same way, with the same samples; only ``epochs`` may be
-    others than then, though not fewer than have begun. A training that a callback has stopped stays ended. What is in the
-    folder takes the place of the new model's weights, seed and learning rate. Where the settings are others, or the file is
-    damaged, fit raises ValueError and leaves the model as it was. Where a training goes on in the middle of an epoch, the
-    callbacks' on_train_begin and on_epoch_begin are called once more, and then each gets its state back.
+    The program has to build the same model and to call ``fit`` in the same way, with the same samples; only ``epochs`` may
+    differ, though not be fewer than have begun. A training that a callback stopped stays ended. The backup replaces the new
+    model's weights, seed and learning rate. Where the settings differ, or the file is damaged, fit raises ValueError and leaves
+    the model unchanged. Where a training resumes in the middle of an epoch, the callbacks' on_train_begin and on_epoch_begin are
+    called once more, and then each gets its state back.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class BackupAndRestore(TrainingCallback):
         if self.delete_checkpoint:
             with contextlib.suppress(FileNotFoundError):
                 os.remove(self.path)
-            with contextlib.suppress(OSError):  # somebody keeps other things there
+            with contextlib.suppress(OSError):  # the folder holds other files
                 os.rmdir(self.backup_dir)
 
     def _save(self) -> None:

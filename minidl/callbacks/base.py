@@ -1,4 +1,4 @@
-"""What a callback is: hooks with Keras's names, and a state that a backup can keep."""
+"""What a callback is: hooks with Keras's names, and a state that a backup can store."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeAlias, TypeVar
@@ -18,22 +18,22 @@ class Callback:
     hooks still run.
     """
 
-    model: TrainedModel = None  # type: ignore[assignment]  # no hook is called before it is set
+    model: TrainedModel = None  # type: ignore[assignment]  # set before any hook is called
     params: dict[str, int]
-    accepts_nan = False  # whether a training with this callback goes on where a loss is not finite, to let it decide
+    accepts_nan = False  # whether this callback decides what to do about a loss that is not finite, instead of an error
 
     def get_state(self) -> State:
-        """What this callback remembers of the training, for BackupAndRestore: name → array, or whatever JSON can hold.
+        """What this callback remembers of the training, for BackupAndRestore: name → array, or anything that JSON can hold.
 
-        A callback that decides by what it has seen needs this method and set_state, or it begins anew where a training
-        goes on after a kill. The arrays may hold floats or integers; of what JSON holds, a tuple comes back as a list, and a
-        number that is a key as a text. ``fit`` raises TypeError where JSON cannot hold it.
+        A callback whose decisions depend on what it has seen needs this method and set_state, or it starts afresh when a
+        training is resumed. Arrays may hold floats or integers. Through JSON, a tuple comes back as a list, and a number used
+        as a key as a string. ``fit`` raises TypeError where JSON cannot hold it.
         """
         return {}
 
     def set_state(self, state: State) -> None:
-        """Take back what get_state returned: after on_train_begin, and where a training goes on in the middle of an epoch once
-        more, after on_epoch_begin. The state comes from a file: raise ValueError, and change nothing, where it is not as
+        """Restore what get_state returned. Called after on_train_begin, and, where a training resumes in the middle of an epoch,
+        again after on_epoch_begin. The state comes from a file: raise ValueError, and change nothing, where it is not as
         expected."""
 
     def set_model(self, model: TrainedModel) -> None:
@@ -65,10 +65,10 @@ class Callback:
         self.on_batch_end(batch, logs)
 
     def on_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
-        """Another name of on_train_batch_begin, as in Keras."""
+        """An alias of on_train_batch_begin, as in Keras."""
 
     def on_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        """Another name of on_train_batch_end, as in Keras."""
+        """An alias of on_train_batch_end, as in Keras."""
 
     def on_test_begin(self, logs: Logs | None = None) -> None:
         """``evaluate`` begins, or the validation within ``fit``."""
@@ -96,18 +96,18 @@ class Callback:
 
 
 class Resumable(Protocol):
-    """A training, as a callback sees it that keeps all of it."""
+    """A training, as seen by a callback that saves all of it."""
 
     def save(self, path: Path) -> None:
-        """Write the state of the training, of which it can go on, to this file."""
+        """Write the state of the training to this file, so that it can be resumed."""
 
     def restore(self, path: Path) -> None:
-        """Go on from the state in this file."""
+        """Resume from the state in this file."""
 
 
 class TrainingCallback(Callback):
-    """A callback that is given the training itself. Its hooks come after those of all others, so that it finds what they have
-    made of the moment."""
+    """A callback that is given the training itself. Its hooks run after those of all other callbacks, so that it sees their
+    final state."""
 
     training: Resumable | None = None  # set by fit
 
@@ -129,7 +129,7 @@ def _pass_on(hook: str) -> Callable[..., None]:
 
     def call(self: CallbackList, *arguments: object) -> None:
         if len(arguments) == counted:
-            arguments = (*arguments, {})  # logs are always given, so that a function may do without a default
+            arguments = (*arguments, {})  # logs are always passed, so that a hook needs no default for them
         for callback in self.callbacks:
             getattr(callback, hook)(*arguments)
 
@@ -142,7 +142,7 @@ for _hook in HOOKS:
 
 
 def one_by_one(callbacks: Sequence[Callback] | Callback | None) -> list[Callback]:
-    """A list of them, those of a CallbackList among them: each may have a state to keep."""
+    """A flat list of them, with each CallbackList replaced by its callbacks: each may have a state."""
     given = [callbacks] if isinstance(callbacks, Callback) else list(callbacks or [])
     return [each for one in given for each in (one_by_one(one.callbacks) if type(one) is CallbackList else [one])]
 
@@ -150,7 +150,7 @@ def one_by_one(callbacks: Sequence[Callback] | Callback | None) -> list[Callback
 class LambdaCallback(Callback):
     """A callback from functions: LambdaCallback(on_epoch_end=lambda epoch, logs: print(epoch, logs)).
 
-    Takes any of Callback's hooks by name. Raises TypeError for another name.
+    Accepts any of Callback's hooks by name. Raises TypeError for another name.
     """
 
     def __init__(self, **hooks: Callable[..., None]) -> None:
@@ -160,8 +160,8 @@ class LambdaCallback(Callback):
             setattr(self, name, function)
 
 
-def taken(state: State, name: str, *kinds: type[Kind]) -> Kind:
-    """state[name], where it is of that kind; the state comes from a file, which may hold anything."""
+def checked_entry(state: State, name: str, *kinds: type[Kind]) -> Kind:
+    """state[name], checked to be of one of these types, because a file may hold anything. Raises ValueError where it is not."""
     value = state.get(name)
     if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
         expected = " or ".join(kind.__name__ for kind in kinds)

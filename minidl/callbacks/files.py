@@ -1,4 +1,4 @@
-"""Callbacks that write files: the model at its best or at every epoch, and a line an epoch."""
+"""Callbacks that write files: the model, at its best or after every epoch, and one line of logs per epoch."""
 
 import csv
 import io
@@ -8,12 +8,12 @@ from typing import Literal
 from .. import saving
 from ..checks import is_integer
 from ..contracts import Logs, Path
-from .base import Callback, State, taken
+from .base import Callback, State, checked_entry
 from .monitor import Monitor
 
 
 def check_save_freq(value: object, owner: str) -> int | Literal["epoch"]:
-    """ "epoch", or after how many batches."""
+    """The value, where it is "epoch" or a positive number of batches."""
     if value == "epoch" and isinstance(value, str):
         return "epoch"
     if not is_integer(value) or value < 1:
@@ -25,13 +25,13 @@ class ModelCheckpoint(Monitor):
     """Save the model at the end of every epoch, or only when ``monitor`` has become better.
 
     Arguments: filepath: may hold {epoch}, which counts from 1, {batch} where save_freq is a number, and any name in the logs,
-    as in "{epoch:02d}-{val_loss:.2f}.safetensors"; folders that are missing are made. monitor, mode: what "better" means.
-    verbose: 1 says what it does. save_best_only: leave out what is not better than all before. save_weights_only: write with
-    model.save_weights instead of model.save. save_freq: "epoch", or every so many batches. initial_value_threshold: what the
-    first one must be better than.
+    as in "{epoch:02d}-{val_loss:.2f}.safetensors"; missing folders are created. monitor, mode: what "better" means. verbose: 1
+    prints what it does. save_best_only: skip models that are not better than all before. save_weights_only: write with
+    model.save_weights instead of model.save. save_freq: "epoch", or a number of batches. initial_value_threshold: what the first
+    model must be better than.
 
-    A file is replaced whole or not at all; a process that is killed while it writes leaves a ".minidl-….tmp" beside it, which may
-    be removed when no training writes there. The best value stays from one ``fit`` to the next.
+    A file is replaced completely or not at all; a process that is killed while it writes leaves a ".minidl-….tmp" beside it,
+    which may be removed when no training writes there. The best value is kept from one ``fit`` to the next.
     """
 
     def __init__(
@@ -45,9 +45,9 @@ class ModelCheckpoint(Monitor):
         save_freq: int | Literal["epoch"] = "epoch",
         initial_value_threshold: float | None = None,
     ) -> None:
-        # what is better need not be known where everything is saved
+        # where everything is saved, "better" need not be defined
         super().__init__(monitor, mode if save_best_only or mode != "auto" else "min")
-        saving.check_suffix(filepath, "the model")  # now, and not after the first epoch
+        saving.check_suffix(filepath, "the model")  # now, not after the first epoch
         self.filepath = os.fspath(filepath)
         self.verbose = verbose
         self.save_best_only = save_best_only
@@ -103,29 +103,29 @@ class ModelCheckpoint(Monitor):
         return {"best": self.best, "batches_since": self.batches_since, "epoch": self.epoch}
 
     def set_state(self, state: State) -> None:
-        best = taken(state, "best", float, int, type(None))
-        batches, epoch = taken(state, "batches_since", int), taken(state, "epoch", int)
+        best = checked_entry(state, "best", float, int, type(None))
+        batches, epoch = checked_entry(state, "batches_since", int), checked_entry(state, "epoch", int)
         self.best, self.batches_since, self.epoch = best, batches, epoch
 
 
 class CSVLogger(Callback):
-    """Write a line an epoch: its number, from 0, and its logs, their names in alphabetical order in the first line.
+    """Write one line per epoch: its number, from 0, and its logs; the first line has the names, in alphabetical order.
 
-    Arguments: filename: the file. separator: between two entries. append: True goes on in a file that is there, False replaces
-    it. What an epoch does not have becomes NA; an epoch without validation gets the columns for it all the same, as in Keras.
+    Arguments: filename: the file. separator: between two entries. append: True appends to an existing file, False replaces it.
+    Missing values become NA; without validation the columns for it are there all the same, as in Keras.
 
-    Every line is on the disk when its epoch has ended. Raises OSError where the file cannot be written.
+    Every line is on disk when its epoch has ended. Raises OSError where the file cannot be written.
     """
 
     def __init__(self, filename: Path, separator: str = ",", append: bool = False) -> None:
         self.filename = os.fspath(filename)
         self.separator = separator
         self.append = append
-        self.length = 0  # bytes of the file that count; what may follow them is of epochs that are trained once more
+        self.length = 0  # valid bytes of the file; any that follow belong to epochs that are trained again
         self.names: list[str] | None = None
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
-        with open(self.filename, "ab"):  # where the file cannot be written, the time to say so is now
+        with open(self.filename, "ab"):  # raises now if the file cannot be written
             pass
         self.length = os.path.getsize(self.filename) if self.append else 0
         self.names = None
@@ -147,7 +147,7 @@ class CSVLogger(Callback):
         self._write(text.getvalue())
 
     def _write(self, text: str) -> None:
-        """Put the text behind what counts."""
+        """Write the text after the valid bytes."""
         try:
             with open(self.filename, "r+b") as file:
                 file.truncate(self.length)
@@ -156,7 +156,7 @@ class CSVLogger(Callback):
                 file.flush()
                 os.fsync(file.fileno())
                 length = file.tell()
-        except OSError as error:  # of a full disk, for one, it does not name the file
+        except OSError as error:  # that of a full disk, for one, does not name the file
             what = f"CSVLogger cannot write: {error.strerror or error}"
             raise OSError(error.errno, what, self.filename) from error
         self.length = length
@@ -165,7 +165,7 @@ class CSVLogger(Callback):
         return {"length": self.length, "names": self.names}
 
     def set_state(self, state: State) -> None:
-        length, names = taken(state, "length", int), taken(state, "names", list, type(None))
+        length, names = checked_entry(state, "length", int), checked_entry(state, "names", list, type(None))
         size = os.path.getsize(self.filename)
         if not 0 <= length <= size:
             raise ValueError(
@@ -173,5 +173,5 @@ class CSVLogger(Callback):
                 "interrupted. Put the old file back."
             )
         if names is not None and not all(isinstance(name, str) for name in names):
-            raise ValueError(f"CSVLogger: the names of the columns must be texts, received {names!r:.200}.")
+            raise ValueError(f"CSVLogger: the names of the columns must be strings, received {names!r:.200}.")
         self.length, self.names = length, names

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from ..contracts import Logs, Path
-from .base import Callback, State, taken
+from .base import Callback, State, checked_entry
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 class History(Callback):
     """What ``fit`` returns: the loss and metrics of every epoch.
 
-    Attributes: history: name → list, one number an epoch, names in alphabetical order. epoch: the epochs' numbers. params:
+    Attributes: history: name → list with one number per epoch, names in alphabetical order. epoch: the epochs' numbers. params:
     the training's settings.
     """
 
@@ -32,7 +32,7 @@ class History(Callback):
         return {"epoch": self.epoch, "history": self.history}
 
     def set_state(self, state: State) -> None:
-        epoch, history = taken(state, "epoch", list), taken(state, "history", dict)
+        epoch, history = checked_entry(state, "epoch", list), checked_entry(state, "history", dict)
         if not all(isinstance(number, int) for number in epoch) or not all(
             isinstance(values, list) for values in history.values()
         ):
@@ -40,7 +40,7 @@ class History(Callback):
         self.epoch, self.history = epoch, history
 
     def plot(self, path: Path | None = None) -> "Figure":
-        """Draw a panel for the loss and each metric, training and validation in one; write it to ``path`` where given.
+        """Draw a panel for the loss and for each metric, with training and validation; write it to ``path`` if given.
 
         Returns matplotlib's Figure. Raises ImportError where matplotlib is missing, ValueError before the first epoch.
         """
@@ -65,5 +65,5 @@ class History(Callback):
             axis.legend()
         if path is not None:
             figure.savefig(path, dpi=120)
-            plt.close(figure)  # pyplot would keep it, and warn when there are many
+            plt.close(figure)  # pyplot would keep it open, and warn when there are many
         return figure

@@ -1,4 +1,4 @@
-"""What callbacks share that watch one number of an epoch and ask whether it has become better."""
+"""What callbacks share that watch one value of each epoch and ask whether it has improved."""
 
 import warnings
 
@@ -11,8 +11,8 @@ DIRECTIONS = {"loss": "min", "accuracy": "max", "acc": "max"}
 class Monitor(Callback):
     """A callback that watches ``monitor``, a name in an epoch's logs.
 
-    mode: "min", "max", or "auto", which knows the loss and the accuracy. min_delta: what is not better by more than this, is not
-    better. Raises ValueError for another mode, or where "auto" does not know the name.
+    mode: "min", "max", or "auto", which knows the loss and the accuracy. min_delta: only a change by more than this is an
+    improvement. Raises ValueError for another mode, or where "auto" does not know the name.
     """
 
     def __init__(self, monitor: str, mode: str, min_delta: float = 0.0) -> None:
@@ -35,7 +35,7 @@ class Monitor(Callback):
         return type(self).__name__
 
     def improved(self, value: float, reference: float | None) -> bool:
-        """Whether the value is better than the reference; without one, it is."""
+        """Whether the value is better than the reference; True where that is None."""
         if reference is None:
             return True
         if self.mode == "max":
@@ -43,7 +43,7 @@ class Monitor(Callback):
         return value + self.min_delta < reference
 
     def watched(self, logs: Logs | None) -> float | None:
-        """The number that is watched; a warning, and None, where the logs do not have it."""
+        """The watched value; where the logs do not have it, None, with a warning."""
         logs = logs or {}
         if self.monitor not in logs:
             warnings.warn(

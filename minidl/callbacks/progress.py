@@ -28,7 +28,7 @@ def format_logs(logs: Logs) -> str:
 
 
 def format_time(seconds: float) -> str:
-    """A step's length in the unit that suits it: 29ms, 3s, 250us."""
+    """A step's duration in a suitable unit: 29ms, 3s, 250us."""
     if seconds >= 1:
         return f"{seconds:.0f}s"
     return f"{seconds * 1e3:.0f}ms" if seconds >= 1e-3 else f"{seconds * 1e6:.0f}us"
@@ -37,9 +37,9 @@ def format_time(seconds: float) -> str:
 class Progress(Callback):
     """Shows the progress of one call.
 
-    verbose 1 on a terminal: a bar with ETA, loss and metrics, which becomes Keras's line when the epoch is over. verbose 2:
-    that line alone. In both, "Epoch 1/10" stands in the line above; verbose 1 elsewhere puts it in front, so that a log
-    gets one line an epoch. total, the number of epochs, is None outside ``fit``.
+    Arguments: verbose: 1 on a terminal: a bar with ETA, loss and metrics, which becomes Keras's line when the epoch is over. 2:
+    that line alone. In both, "Epoch 1/10" is in the line above; 1 elsewhere puts it in front, so that a log file gets one
+    line per epoch. steps: how many batches an epoch has. total: the number of epochs, None outside ``fit``.
     """
 
     def __init__(self, verbose: int, steps: int, total: int | None = None) -> None:
@@ -93,7 +93,7 @@ class Progress(Callback):
         self.close()
 
     def close(self) -> None:
-        """Give the terminal back, whatever has happened."""
+        """Release the terminal, whatever has happened."""
         if self.bar is not None:
             self.bar.stop()
             self.bar = None
@@ -108,7 +108,7 @@ class Progress(Callback):
             self.task = self.bar.add_task("", total=self.steps, logs="")
             try:
                 self.bar.start()
-            except LiveError:  # another bar is running, e.g. that of a fit whose callback called us: it keeps the line
+            except LiveError:  # another bar is running, e.g. that of a fit whose callback called us: show none
                 self.bar = None
 
     def _advance(self, batch: int, logs: Logs | None) -> None:
@@ -125,7 +125,7 @@ class Progress(Callback):
 
 
 def _make_bar() -> "Bar":
-    # imported here: rich takes longer to load than a small model to train
+    # imported here: loading rich takes longer than training a small model
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     return Progress(

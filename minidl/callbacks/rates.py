@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ..contracts import Logs
-from .base import Callback, State, taken
+from .base import Callback, State, checked_entry
 from .monitor import Monitor
 
 if TYPE_CHECKING:
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 class LearningRateScheduler(Callback):
     """Set the learning rate at the beginning of every epoch, to schedule(epoch, learning rate so far).
 
-    schedule: epoch counts from 0; a function of the epoch alone will do. verbose: 1 says what it does. The history gets each
-    epoch's "learning_rate".
+    Arguments: schedule: a function of the epoch, which counts from 0, and the current rate, or of the epoch alone. verbose: 1
+    prints what it does. The history gets each epoch's "learning_rate".
     """
 
     def __init__(self, schedule: Callable[..., float], verbose: int = 0) -> None:
@@ -43,11 +43,11 @@ class LearningRateScheduler(Callback):
 class ReduceLROnPlateau(Monitor):
     """Multiply the learning rate by ``factor`` when ``monitor`` has not improved for ``patience`` epochs.
 
-    Arguments: monitor: a name in the epoch's logs. factor: below 1. patience: how many epochs without an improvement are borne.
-    verbose: 1 says what it does. mode: "min", "max" or "auto". min_delta: the least change that counts as an improvement.
-    cooldown: for how many epochs after a reduction no others are counted. min_lr: the rate never goes below this.
+    Arguments: monitor: a name in the epoch's logs. factor: below 1. patience: how many epochs without an improvement lead
+    to a reduction. verbose: 1 prints what it does. mode: "min", "max" or "auto". min_delta: only a change by more than this is
+    an improvement. cooldown: how many epochs after a reduction are not counted. min_lr: the rate never goes below this.
 
-    The history gets each epoch's "learning_rate". A name that the logs do not have is a warning, as in Keras.
+    The history gets each epoch's "learning_rate". A name that the logs do not have gives a warning, as in Keras.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class ReduceLROnPlateau(Monitor):
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         self._begin()
-        _rate(self)  # or else an optimizer that it cannot set would be found out after an epoch
+        _rate(self)  # raises now, not after an epoch, if the rate cannot be set
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         rate = _rate(self)
@@ -106,19 +106,19 @@ class ReduceLROnPlateau(Monitor):
         return {name: getattr(self, name) for name in ("best", "wait", "cooldown_counter")}
 
     def set_state(self, state: State) -> None:
-        numbers = {name: taken(state, name, int) for name in ("wait", "cooldown_counter")}
-        self.best = taken(state, "best", float, type(None))
+        numbers = {name: checked_entry(state, name, int) for name in ("wait", "cooldown_counter")}
+        self.best = checked_entry(state, "best", float, type(None))
         for name, number in numbers.items():
             setattr(self, name, number)
 
 
 def _optimizer(callback: Callback) -> "Optimizer":
-    assert callback.model.optimizer is not None  # what trains is compiled
+    assert callback.model.optimizer is not None  # a model that trains is compiled
     return callback.model.optimizer
 
 
 def _rate(callback: Callback) -> float:
-    """The learning rate, where it is a number, which can be set."""
+    """The learning rate. Raises TypeError where it is a function of the step, and so cannot be set."""
     rate = _optimizer(callback).learning_rate
     if callable(rate):
         raise TypeError(
@@ -129,7 +129,7 @@ def _rate(callback: Callback) -> float:
 
 
 def _takes_two(schedule: Callable[..., float]) -> bool:
-    """Whether schedule(epoch, rate) can be called; without a signature to read, it is believed."""
+    """Whether schedule(epoch, rate) can be called; assumed where there is no signature to read."""
     try:
         inspect.signature(schedule).bind(0, 0.0)
     except TypeError:

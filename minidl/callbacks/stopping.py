@@ -1,23 +1,23 @@
-"""Callbacks that end a training: when it no longer improves, and when its loss is no number any more."""
+"""Callbacks that end a training: when it no longer improves, and when its loss is not finite."""
 
 import math
 
 import numpy as np
 
 from ..contracts import Array, Logs
-from .base import Callback, State, taken
+from .base import Callback, State, checked_entry
 from .monitor import Monitor
 
 
 class EarlyStopping(Monitor):
     """End the training when ``monitor`` has not improved for ``patience`` epochs.
 
-    Arguments: monitor: a name in the epoch's logs. min_delta: the least change that counts as an improvement. patience: how
-    many epochs without one are borne. verbose: 1 says what it does. mode: "min", "max" or "auto". baseline: where given, only
-    epochs better than this begin the waiting anew. restore_best_weights: whether the model gets back, at the end of the
-    training, the weights of its best epoch. start_from_epoch: epochs before this one are not looked at.
+    Arguments: monitor: a name in the epoch's logs. min_delta: only a change by more than this is an improvement. patience:
+    how many epochs without one end the training. verbose: 1 prints what it does. mode: "min", "max" or "auto". baseline: if
+    given, only values better than this restart the count. restore_best_weights: whether the model gets the weights of its best
+    epoch back at the end of the training. start_from_epoch: epochs before this one are ignored.
 
-    As in Keras the training never ends with its first epoch, and a name that the logs do not have is a warning.
+    As in Keras, the training never ends with its first epoch, and a name that the logs do not have gives a warning.
     """
 
     def __init__(
@@ -83,8 +83,8 @@ class EarlyStopping(Monitor):
         return state | {f"best_weights/{i}": value for i, value in enumerate(self.best_weights or [])}
 
     def set_state(self, state: State) -> None:
-        numbers = {name: taken(state, name, int) for name in ("wait", "stopped_epoch", "best_epoch")}
-        best = taken(state, "best", float, type(None))
+        numbers = {name: checked_entry(state, name, int) for name in ("wait", "stopped_epoch", "best_epoch")}
+        best = checked_entry(state, "best", float, type(None))
         kept = [state[f"best_weights/{i}"] for i in range(len(state)) if f"best_weights/{i}" in state]
         expected = [value.shape for value in self.model.params.values()]
         if kept and (not self.restore_best_weights or [np.shape(value) for value in kept] != expected):
@@ -97,8 +97,8 @@ class EarlyStopping(Monitor):
 class TerminateOnNaN(Callback):
     """End the training quietly when a loss is NaN or infinite, where ``fit`` would raise FloatingPointError without it.
 
-    The batch makes no step, so the model keeps the weights from before it; the epoch's loss in the history is NaN. The epoch's
-    validation and the remaining hooks still run. raise_error: True raises RuntimeError instead.
+    Arguments: raise_error: True raises RuntimeError instead. The batch makes no step, so the model keeps the weights from before
+    it; the epoch's loss in the history is NaN. The epoch's validation and the remaining hooks still run.
     """
 
     accepts_nan = True

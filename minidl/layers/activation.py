@@ -1,4 +1,4 @@
-"""Activations: the nonlinear functions, as layers of their own and as the ``activation=`` of other layers."""
+"""Activations: the nonlinear functions, as layers and as the ``activation=`` of other layers."""
 
 from typing import Unpack
 
@@ -36,7 +36,7 @@ def activate_backward(ops: Operations, activation: str, dy: Array, y: Array) -> 
 class Activation(Layer):
     """y = activation(x), entry by entry; softmax over the last axis.
 
-    Forward:  y = activation(x), see the operation of that name.
+    Forward:  y = activation(x); see the operation of that name.
     Backward: dx = dy · activation′(x), written in terms of y.
 
     Input shape: any. Output shape: the same.

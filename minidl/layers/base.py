@@ -1,7 +1,7 @@
-"""The contract that every layer keeps: nothing is hidden between forward and backward."""
+"""The contract of every layer: nothing is hidden between forward and backward."""
 
 from collections.abc import Sequence
-from typing import Any, TypedDict
+from typing import Any, ClassVar, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,7 @@ from ..utils.settings import settings
 
 
 class LayerSettings(TypedDict, total=False):
-    """The arguments that every layer takes by keyword."""
+    """The keyword arguments that every layer accepts."""
 
     name: str | None
     input_shape: Shape | None
@@ -27,8 +27,8 @@ class LayerSettings(TypedDict, total=False):
 class Layer:
     """A layer: its settings, its parameters, a forward and a backward.
 
-    A layer remembers no activations. What backward will need, forward returns as ``cache``, so a learner can look at it, many
-    threads can use one layer at once, and a backward without its forward cannot be written. Write your own like this::
+    A layer remembers no activations. Forward returns what backward will need as ``cache``, so a learner can look at it, many
+    threads can use one layer at once, and backward cannot run without its forward. Write your own like this::
 
         class Scale(Layer):
             def build(self, input_shape, rng, dtype):
@@ -44,20 +44,21 @@ class Layer:
 
     and add it to a model like any other layer.
 
-    Arguments: name: how the model addresses it (given by the model where omitted). input_shape: the shape of one sample,
+    Arguments: name: how the model addresses it (chosen by the model if omitted). input_shape: the shape of one sample,
     without the batch axis; only a model's first layer needs it, and only to be built before it sees data. trainable: False
-    freezes it: no training step changes its parameters. It may be set at any time, and counts from the model's next call on.
+    freezes it: no training step changes its parameters. It may be set at any time, and takes effect at the model's next call.
 
     Attributes: params: name → array, allocated by build; what gradients change. state: name → array, what training changes
     and gradients do not. ops: the set of operations to call, set by the model. output_shape: the shape of one sample of the
-    output, set by the model. home: the stack that it
-    stands in, None outside of models.
+    output, set by the model. home: a reference to the stack that it is in, None outside of models.
     """
+
+    no_settings: ClassVar[tuple[str, ...]] = ("input_shape", "trainable")  # arguments that get_config leaves out
 
     def __init__(
         self, *, name: str | None = None, input_shape: Shape | None = None, trainable: bool = True, **unknown: object
     ) -> None:
-        if unknown:  # in the words of Python, but with the name of the class that the user has called
+        if unknown:  # Python's message, but naming the class that the user called
             raise TypeError(f"{type(self).__name__}.__init__() got an unexpected keyword argument {min(unknown)!r}")
         self.name = None if name is None else check_name(name)
         self.input_shape = None if input_shape is None else check_shape(input_shape, f"{self} input_shape")
@@ -74,8 +75,8 @@ class Layer:
     def build(self, input_shape: Shape, rng: np.random.Generator, dtype: DType) -> Shape:
         """Allocate the parameters for samples of this shape, and return the output's shape, both without the batch axis.
 
-        Raises ValueError where the layer cannot work on such samples. A layer without parameters that keeps the shape need
-        not have its own.
+        Raises ValueError where the layer cannot work on such samples. A layer that has no parameters and keeps the shape need
+        not define it.
         """
         return input_shape
 
@@ -93,18 +94,18 @@ class Layer:
         raise NotImplementedError(f"{type(self).__name__} must define backward(dy, cache) → (dx, gradients by name)")
 
     def get_config(self) -> Config:
-        """The arguments that make this layer again, by name, as its attributes hold them; without the shape of its input.
+        """The arguments that recreate this layer, by name, as its attributes hold them; without the shape of its input.
 
-        A layer that keeps an argument under another name, or as something that JSON cannot hold, needs its own. Whether the
-        layer is trainable is no part of it: files say that of every layer, whatever its arguments are.
+        A layer that keeps an argument under another name, or as something that JSON cannot hold, must override this. Whether the
+        layer is trainable is not included: files record that for every layer, whatever its arguments are.
         """
-        found = settings(self, without=("input_shape", "input_dim", "trainable"))
+        found = settings(self, without=self.no_settings)
         return {key: name_of(value) for key, value in found.items()}
 
     def __getstate__(self) -> dict[str, object]:
-        """What copy and pickle take of a layer: all but the module of its operations, of which they get the name.
+        """What copy and pickle store: all attributes, but the name of the operations instead of their module.
 
-        Which attributes are parameters or state by another name they are told, because joblib does not know one array twice.
+        Attributes that are another name of a parameter or of state are listed, because joblib would make two arrays of one.
         """
         names = {id(value): name for name, value in (*self.params.items(), *self.state.items())}
         aliases = {key: names[id(value)] for key, value in vars(self).items() if id(value) in names}
@@ -118,7 +119,7 @@ class Layer:
             setattr(self, key, self.params[name] if name in self.params else self.state[name])
 
     def get_weights(self) -> list[Array]:
-        """Copies of the parameters, in the order of ``params``, and then of the state."""
+        """Copies of the parameters, in the order of ``params``, then of the state."""
         return [value.copy() for value in {**self.params, **self.state}.values()]
 
     def set_weights(self, weights: Sequence[npt.ArrayLike]) -> None:
@@ -129,12 +130,15 @@ class Layer:
         copy_weights([*self.params.items(), *self.state.items()], weights, str(self))
 
     def count_params(self) -> int:
-        """How many numbers the layer holds in its parameters and its state."""
+        """The number of entries in the layer's parameters and state."""
         return sum(value.size for value in {**self.params, **self.state}.values())
 
 
 def copy_weights(targets: list[tuple[str, Array]], weights: Sequence[npt.ArrayLike], owner: str) -> None:
-    """Copy the arrays into the targets (address, array), in order; where anything does not fit, change nothing."""
+    """Copy the arrays into the targets (address, array), in order.
+
+    Raises ValueError, and changes nothing, where one does not fit.
+    """
     sources = [np.asarray(weight) for weight in weights]
     if len(sources) != len(targets):
         names = ", ".join(name for name, _ in targets)

@@ -29,7 +29,7 @@ def _check_images(layer: Layer, input_shape: Shape, window: Pair, padding: str) 
         raise ValueError(f"{expects}, received {input_shape}.")
     if input_shape[0] < height or input_shape[1] < width:
         message = f"{expects} at least {height}×{width}, received {input_shape}."
-        channels, rows, columns = input_shape  # if it is channels-first
+        channels, rows, columns = input_shape  # if the data is channels-first
         if channels <= 4 and rows >= height and columns >= width:
             message += f" This looks channels-first: use input_shape={(rows, columns, channels)}."
         else:
@@ -38,11 +38,11 @@ def _check_images(layer: Layer, input_shape: Shape, window: Pair, padding: str) 
 
 
 class Conv2D(Layer):
-    """Filters that look at one small window after another, everywhere with the same weights.
+    """Filters that look at one small window after another, with the same weights everywhere.
 
     Forward:  z[n, i, j, f] = Σ_{a, b, c} x[n, i·SH + a, j·SW + b, c] · kernel[a, b, c, f] + bias[f], y = activation(z).
     Backward: dz = dy · activation′(z); dkernel[a, b, c, f] = Σ_{n, i, j} x[n, i·SH + a, j·SW + b, c] · dz[n, i, j, f];
-              dx gathers dz · kernel over every window that a pixel took part in; dbias[f] = Σ_{n, i, j} dz[n, i, j, f].
+              dx sums dz · kernel over every window that contains the pixel; dbias[f] = Σ_{n, i, j} dz[n, i, j, f].
 
     Arguments: kernel_size, strides: a pair (height, width), or an integer for both. padding: "valid" (windows inside the
     image only) or "same" (zeros around it, so that stride 1 keeps the size).
@@ -100,8 +100,8 @@ class Conv2D(Layer):
 class MaxPooling2D(Layer):
     """Keep the largest value of each window, channel by channel.
 
-    Forward:  y[n, i, j, c] = max_{a, b} x[n, i·SH + a, j·SW + b, c]; index = where the maximum stands.
-    Backward: dy goes to that place and to no other; of equal values the first one in the window counts. Overlaps add up.
+    Forward:  y[n, i, j, c] = max_{a, b} x[n, i·SH + a, j·SW + b, c]; index = where the maximum is.
+    Backward: dy goes to that place alone; of equal values the first in the window wins. Overlaps add up.
 
     Arguments: pool_size, strides: a pair (height, width), or an integer for both; strides=None means pool_size. padding:
     "valid" or "same"; padded cells never win.
@@ -150,7 +150,7 @@ class ZeroPadding2D(Layer):
     Backward: dx[n, i, j, c] = dy[n, top + i, left + j, c].
 
     Arguments: padding: how many rows above and below, and how many columns left and right: ((top, bottom), (left, right)), or a
-    pair (height, width) for both sides alike, or an integer for all four.
+    pair (height, width) for equal sides, or an integer for all four.
 
     Input shape: (H, W, C). Output shape: (top + H + bottom, left + W + right, C).
     """

@@ -33,6 +33,8 @@ class Dense(Layer):
     Input shape: (D,). Output shape: (units,). Parameters: kernel (D, units), bias (units,).
     """
 
+    no_settings = (*Layer.no_settings, "input_dim")
+
     def __init__(
         self,
         units: int,
@@ -83,7 +85,7 @@ class Dense(Layer):
 
 
 class Flatten(Layer):
-    """Lay each sample out as one row of numbers.
+    """Lay out each sample as one row.
 
     Forward:  y[n] = the entries of x[n], row by row. Backward: dx = dy in the shape of x.
 
@@ -103,7 +105,7 @@ class Flatten(Layer):
 
 
 class Rescaling(Layer):
-    """Bring the inputs to another range, e.g. Rescaling(1 / 255) for uint8 images, fed as they are.
+    """Bring the inputs to another range, e.g. Rescaling(1 / 255) for uint8 images.
 
     Forward:  y = x · scale + offset. Backward: dx = dy · scale.
 

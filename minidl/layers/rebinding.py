@@ -1,7 +1,7 @@
-"""Another array in the place of a parameter, under every name by which the layer knows it.
+"""Replacing a parameter's array, under every name by which the layer knows it.
 
-A model keeps its parameters in one vector, of which its layers hold views. A layer that kept the array that it has made itself,
-as ``self.w`` beside ``self.params``, would go on computing with that, and never learn.
+A model keeps its parameters in one vector, of which its layers hold views. A layer that went on using the array that it made
+itself, such as ``self.w`` beside ``self.params``, would never learn.
 """
 
 from typing import Any
@@ -11,10 +11,10 @@ from .base import Layer
 
 
 def rebind(layer: StackedLayer, name: str, array: Array) -> None:
-    """Let the layer have this array as its parameter of that name.
+    """Make this array the layer's parameter of that name.
 
-    It is replaced where the layer holds it: in ``params``, as an attribute, in lists and dictionaries, and in the layers that
-    it has inside. Raises TypeError where ``params`` gives another one all the same.
+    The old one is replaced wherever the layer holds it: in ``params``, as an attribute, in lists and dictionaries, and in layers
+    inside it. Raises TypeError where ``params`` still returns another array.
     """
     old = layer.params[name]
     if old is array:
@@ -30,7 +30,7 @@ def rebind(layer: StackedLayer, name: str, array: Array) -> None:
 
 
 def _settable(layer: LayerLike) -> bool:
-    """Whether params may be assigned to: it is no property, or one with a setter."""
+    """Whether params can be assigned to: it is not a property, or one with a setter."""
     found = getattr(type(layer), "params", None)
     return not isinstance(found, property) or found.fset is not None
 

@@ -1,4 +1,4 @@
-"""Residual: layers whose input is added to their output, so that they have to learn the difference alone."""
+"""Residual: layers whose input is added to their output, so that they only have to learn the difference."""
 
 from collections.abc import Sequence
 from typing import Unpack
@@ -9,25 +9,26 @@ from .. import backprop
 from ..contracts import Array, Cache, Config, DType, Gradients, LayerLike, Shape, StackedLayer
 from ..ops.random import RandomKey
 from .base import LayerSettings
-from .stack import Stack, build_layer, owner
+from .inside import build_layer, owner
+from .stack import Stack
 
 
 class Residual(Stack):
-    """y = x + f(x), where f is the layers in order; or y = projection(x) + f(x), where f changes the shape (He et al. 2016).
+    """y = x + f(x), where f is the layers in order, or y = projection(x) + f(x), if f changes the shape (He et al. 2016).
 
     Forward:  y = projection(x) + f(x); without a projection, y = x + f(x).
     Backward: dy goes into both branches, and what comes out of them adds up to dx; without a projection, dx = dy + df.
 
-    Arguments: layers: those of f. projection: a layer that brings x to the shape of f(x), e.g. Conv2D(64, 1, strides=2).
+    Arguments: layers: the layers of f. projection: a layer that brings x to the shape of f(x), e.g. Conv2D(64, 1, strides=2).
 
-    Input shape: what f takes. Output shape: what f gives. ``layers`` holds those of f, and then the projection.
+    Input shape: that of f. Output shape: that of f. The attribute ``layers`` holds the layers of f, and then the projection.
     """
 
     def __init__(
         self, layers: Sequence[LayerLike], projection: LayerLike | None = None, **common: Unpack[LayerSettings]
     ) -> None:
         self.projected = False
-        self._count: int | None = None  # of all layers, once it is made
+        self._count: int | None = None  # the number of layers; None while they are being added
         super().__init__(layers, **common)
         if not self.layers:
             raise ValueError(f"{self} needs layers, e.g. Residual([Dense(64, activation='relu'), Dense(64)]).")
@@ -39,11 +40,11 @@ class Residual(Stack):
     def branches(self) -> tuple[list[StackedLayer], StackedLayer | None]:
         """The layers of f, and the projection or None."""
         if len(self.layers) != self._count:
-            raise self._made()
+            raise self._fixed()
         return (self.layers[:-1], self.layers[-1]) if self.projected else (self.layers, None)
 
-    def _made(self) -> ValueError:
-        return ValueError(f"{self} cannot take or lose layers once it is made: make a new one.")
+    def _fixed(self) -> ValueError:
+        return ValueError(f"{self} cannot gain or lose layers once it is made: make a new one.")
 
     def forward(self, x: Array, *, training: bool = False, rng: RandomKey | None = None) -> tuple[Array, Cache]:
         layers, projection = self.branches()
@@ -68,13 +69,13 @@ class Residual(Stack):
 
     def add(self, layer: LayerLike) -> None:
         if self._count is not None:
-            raise self._made()
+            raise self._fixed()
         super().add(layer)
 
     def add_again(self) -> None:
         layers, projection = self.branches()
         if any(owner(layer) is not self for layer in self.layers):
-            raise self._made()
+            raise self._fixed()
         for layer in (*layers, projection):
             if isinstance(layer, Stack):
                 layer.add_again()
@@ -96,7 +97,7 @@ class Residual(Stack):
 
 
 def _projection(shape: Shape, output: Shape) -> str:
-    """What to write where x and f(x) differ in shape."""
+    """The advice for an x and f(x) that differ in shape."""
     if len(shape) == len(output) == 1:
         return f"use projection=Dense({output[0]})"
     if len(shape) == len(output) == 3:

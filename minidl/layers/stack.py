@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any, TypeGuard, Unpack
+from typing import Any, Unpack
 
 import numpy as np
 import numpy.typing as npt
@@ -16,16 +16,24 @@ from ..ops.random import RandomKey
 from ..utils.lookup import by_name
 from .base import Layer, LayerSettings, copy_weights
 from .core import Input
+from .inside import (
+    PARTS,
+    build_layer,
+    home,
+    is_built,
+    is_layer,
+    memory,
+    owner,
+    settle,
+)
 from .rebinding import rebind
-
-PARTS = ("params", "build", "forward", "backward")  # of a layer; all else a stack can do without, or gives it
 
 
 class Stack(Layer):
-    """Layers in order: what one gives, the next one takes.
+    """Layers in order: the output of each is the input of the next.
 
-    Its parameters and its state are those of its layers, by address, "layer/parameter"; what is set on it, ``trainable`` or
-    ``ops``, is set on all layers within.
+    Its parameters and its state are those of its layers, by address, "layer/parameter"; setting ``trainable`` or ``ops`` sets
+    it on all layers within.
     """
 
     def __init__(self, layers: Sequence[LayerLike] = (), **common: Unpack[LayerSettings]) -> None:
@@ -38,19 +46,17 @@ class Stack(Layer):
         if not self.trainable:
             self.trainable = False  # on all layers within
 
-    # ------------------------------------------------------------------------------------------------------ the layer
-
     def forward(self, x: Array, *, training: bool = False, rng: RandomKey | None = None) -> tuple[Array, Cache]:
-        """x (N, *input_shape) → y (N, *output_shape), and the caches of the layers."""
+        """x (N, *input_shape) → y (N, *output_shape), and the layers' caches."""
         return backprop.forward(self.layers, x, training=training, rng=rng)
 
     def backward(self, dy: Array, cache: Cache) -> tuple[Array, Gradients]:
-        """dy (N, *output_shape) → dx (N, *input_shape), and the gradients by address; those of tied parameters added up."""
+        """dy (N, *output_shape) → dx (N, *input_shape), and the gradients by address, added up for tied parameters."""
         dx, gradients = backprop.backward(self.layers, dy, cache)
         return dx, self.add_tied(gradients)
 
     def add_tied(self, gradients: Gradients) -> Gradients:
-        """The same in the order of ``params``, with one gradient for each array, however many layers have it."""
+        """The same gradients in the order of ``params``, with one for each array, however many layers share it."""
         for address, first in self.ties().items():
             if address in gradients:  # a stack inside has not added it already
                 gradients[first] = gradients[first] + gradients.pop(address)
@@ -61,9 +67,9 @@ class Stack(Layer):
     ) -> Shape:
         """Allocate the weights of all layers that have none yet, for samples of this shape; returns the output's shape.
 
-        input_shape: without the batch axis; a None in front, which stands for it in Keras, is left out. rng: each layer gets
-        a generator of its own from it. dtype: None means float32. Raises ValueError where a layer does not fit; the stack is
-        then as it was.
+        input_shape: without the batch axis; a leading None, Keras's batch axis, is dropped. rng: each layer gets
+        its own generator from it. dtype: None means float32. Raises ValueError where a layer does not fit; the stack is
+        then unchanged.
         """
         given = tuple(input_shape) if isinstance(input_shape, Sequence) else input_shape
         first = check_shape(given[1:] if given and given[0] is None else given, f"{self} input_shape")
@@ -88,7 +94,7 @@ class Stack(Layer):
         return shape
 
     def _generators(self, rng: np.random.Generator | None) -> Sequence[np.random.Generator]:
-        """One for each layer, which depends on its place and not on how much others draw."""
+        """One for each layer; it depends on the layer's place, not on how much others draw."""
         return (np.random.default_rng() if rng is None else rng).spawn(len(self.layers))
 
     @property
@@ -103,15 +109,13 @@ class Stack(Layer):
 
     @output_shape.setter
     def output_shape(self, shape: Shape | None) -> None:
-        """It follows from the layers."""
-
-    # --------------------------------------------------------------------------------------------------------- adding
+        """Ignored: the shape follows from the layers."""
 
     def add(self, layer: LayerLike) -> None:
         """Put a layer on top: one of ours, a stack, or any object with params, build, forward and backward.
 
-        A layer that is built keeps its weights. Raises TypeError for something else, ValueError where it does not fit the
-        layers below or its name is taken; the stack is then as it was.
+        A layer that is built keeps its weights. Raises TypeError for anything else, ValueError where it does not fit the
+        layers below or its name is in use; the stack is then unchanged.
         """
         new = self._checked(layer)
         if isinstance(new, Input):
@@ -172,9 +176,9 @@ class Stack(Layer):
         self.layers.append(layer)
 
     def add_again(self) -> None:
-        """Look whether all layers fit each other, and take in what is new, where a list of layers was changed by hand.
+        """After a list of layers was changed by hand: check that all layers fit together, and add the new ones.
 
-        Raises what ``add`` does; the list is then as it was.
+        Raises what ``add`` does; the list is then unchanged.
         """
         layers, shape = list(self.layers), self.input_shape
         self.layers.clear()
@@ -189,15 +193,15 @@ class Stack(Layer):
             raise
 
     def _next_input_shape(self) -> Shape | None:
-        """Of one sample, as the layer that is added next will see it; None where that is not known yet."""
+        """The shape of one sample, as the next layer to be added will see it; None where that is not known yet."""
         return self.output_shape
 
     def _build_next(self, layer: StackedLayer, shape: Shape) -> None:
-        """Build the layer that is about to be added, or see whether one that is built fits; here, both wait for ``build``."""
+        """Build the layer that is about to be added, or check that a built one fits; a plain stack leaves both to ``build``."""
 
     @property
     def given_name(self) -> str | None:
-        """The name, where the user gave one, and not the library."""
+        """The name to keep when added to a stack: the user's; None where the library would choose one."""
         return self.name
 
     def _numbered(self, layer: LayerLike) -> str:
@@ -209,10 +213,8 @@ class Stack(Layer):
             count += 1
         return name
 
-    # ----------------------------------------------------------------------------------------------- what stands in it
-
     def leaves(self, above: str = "") -> Iterator[tuple[str, StackedLayer]]:
-        """(address, layer) of every layer within, however deep, but for the stacks themselves."""
+        """(address, layer) of every layer within, however deep, except the stacks themselves."""
         for layer in self.layers:
             if isinstance(layer, Stack):
                 yield from layer.leaves(f"{above}{layer.name}/")
@@ -238,7 +240,7 @@ class Stack(Layer):
 
     @property
     def params(self) -> dict[str, Array]:
-        """All parameters by address, "layer/parameter": the arrays themselves, not copies. One that is tied comes once."""
+        """All parameters by address, "layer/parameter": the arrays themselves, not copies. A tied one comes once."""
         ties = self.ties()
         return {address: value for address, value in self._every("params") if address not in ties}
 
@@ -249,7 +251,7 @@ class Stack(Layer):
 
     @property
     def state(self) -> dict[str, Array]:
-        """All that training changes and gradients do not, by address: the arrays themselves."""
+        """Everything that training changes and gradients do not, by address: the arrays themselves."""
         return dict(self._every("state"))
 
     @state.setter
@@ -264,21 +266,21 @@ class Stack(Layer):
                 setattr(layer, kind, {**getattr(layer, kind), **own})
 
     def _every(self, *kinds: str) -> Iterator[tuple[str, Array]]:
-        """(address, array) layer by layer, of a layer those of each kind in turn."""
+        """(address, array), layer by layer, and for each layer kind by kind."""
         for address, layer in self.leaves():
             for kind in kinds:
                 for name, value in (getattr(layer, kind, None) or {}).items():
                     yield f"{address}/{name}", value
 
     def ties(self) -> dict[str, str]:
-        """Tied parameters: the address of every one but the first of those that are the same memory → the first's."""
+        """Tied parameters, which are the same memory: the address of each but the first → the first's address."""
         first: dict[object, str] = {}
         found = {address: first.setdefault(memory(value), address) for address, value in self._every("params")}
         return {address: one for address, one in found.items() if address != one}
 
     @property
     def weights(self) -> dict[str, Array]:
-        """Parameters and state by address, layer by layer: a layer's parameters, and then its state. One that is tied comes
+        """Parameters and state by address, layer by layer: a layer's parameters, and then its state. A tied one comes
         once."""
         ties = self.ties()
         return {address: value for address, value in self._every("params", "state") if address not in ties}
@@ -288,11 +290,14 @@ class Stack(Layer):
         return [value.copy() for value in self.weights.values()]
 
     def set_weights(self, weights: Sequence[npt.ArrayLike]) -> None:
-        """Copy the arrays into the weights, in the order of get_weights. ValueError, and no change, where they do not fit."""
+        """Copy the arrays into the weights, in the order of get_weights.
+
+        Raises ValueError, and changes nothing, where they do not fit.
+        """
         copy_weights(list(self.weights.items()), list(weights), str(self))
 
     def count_params(self) -> int:
-        """How many numbers its weights hold."""
+        """The number of entries in its weights."""
         return sum(value.size for value in self.weights.values())
 
     @property
@@ -307,14 +312,14 @@ class Stack(Layer):
             layer.trainable = self._trainable
 
     def frozen(self) -> set[int]:
-        """The ids of the layers within that no training step changes: they, or a stack that they stand in, are frozen."""
+        """The ids of the layers within that no training step changes: they, or a stack that they are in, are frozen."""
         if not self.trainable:
             return {id(layer) for _, layer in self.leaves()}
         found = set()
         for layer in self.layers:
             if isinstance(layer, Stack):
                 found |= layer.frozen()
-            elif not getattr(layer, "trainable", True):  # a layer without the switch is trained
+            elif not getattr(layer, "trainable", True):  # a layer without the attribute is trained
                 found.add(id(layer))
         return found
 
@@ -327,13 +332,13 @@ class Stack(Layer):
     def ops(self, ops: Operations) -> None:
         self._ops = ops
         for layer in self.layers:
-            if hasattr(layer, "ops"):  # another one does not call any
+            if hasattr(layer, "ops"):  # others do not call any
                 layer.ops = ops
 
     def tie(self, ties: object) -> None:
-        """Tie parameters to others: address → that of the one whose array it shares, as ``ties`` gives them.
+        """Tie parameters. ties: address → the address of the parameter whose array it is to share, as ``ties()`` returns it.
 
-        Raises ValueError where there are no such parameters, or where they differ in shape.
+        Raises ValueError where there are no such parameters, or where their shapes differ.
         """
         holders = {f"{address}/{name}": (layer, name) for address, layer in self.leaves() for name in layer.params}
         if not isinstance(ties, dict) or not all(one in holders and first in holders for one, first in ties.items()):
@@ -345,11 +350,11 @@ class Stack(Layer):
             rebind(layer, name, other.params[its])
 
     def __getstate__(self) -> dict[str, object]:
-        # the ties, because not every pickler knows two references to one array
+        # the ties, because not every pickler recognises two references to one array
         return {**vars(self), "_ops": set_name(self._ops), "_tied": self.ties()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """What copy and pickle call. The layers of a deep copy are its own; those of a shallow one stay where they are."""
+        """Called by copy and pickle. A deep copy owns its layers; a shallow one leaves them to the original."""
         ties = state.pop("_tied")
         vars(self).update(state, _ops=OPERATIONS[state["_ops"]])
         if all(owner(layer) is None for layer in self.layers):
@@ -358,105 +363,6 @@ class Stack(Layer):
                 layer.home = Home(self)
 
 
-def is_layer(thing: object) -> TypeGuard[StackedLayer]:
-    """Whether it can stand in a stack: an object, and no class, that has all parts of a layer."""
-    return not isinstance(thing, type) and all(hasattr(thing, part) for part in PARTS)
-
-
-def build_layer(layer: StackedLayer, shape: Shape, rng: np.random.Generator, dtype: DType) -> Shape:
-    """Build a layer for samples of this shape, where it is not built yet; returns the shape of its output.
-
-    Parameters that it has already, because the user has built it or set them, keep their values.
-    """
-    if isinstance(layer, Stack):
-        return layer.build(shape, rng, dtype)
-    if is_built(layer):
-        if tuple(layer.input_shape or ()) != tuple(shape):
-            raise ValueError(
-                f"layer {layer.name!r} is built for input_shape={layer.input_shape}, and what comes before it gives {shape}."
-            )
-        others = {value.dtype for value in layer.params.values()} - {dtype}
-        if others:
-            raise ValueError(
-                f"layer {layer.name!r} is built in {others.pop()}, and its model computes in {dtype}: make the model with "
-                f"dtype='{layer_dtype(layer)}', or a new layer, and copy the weights with set_weights(layer.get_weights())."
-            )
-        return layer.output_shape or ()
-    before = dict(layer.params)
-    output = check_shape(layer.build(shape, rng, dtype), f"layer {layer.name!r}: what build returns")
-    params = {name: conforming(value, dtype) for name, value in layer.params.items()}
-    for name, value in params.items():
-        if name in before and before[name] is not layer.params[name] and np.shape(before[name]) == value.shape:
-            value[...] = before[name]
-    both = params.keys() & state_of(layer).keys()
-    if both:
-        raise ValueError(
-            f"layer {layer.name!r}: {both.pop()!r} is the name of a parameter and of an array of its state."
-        )
-    for name, value in params.items():
-        rebind(layer, name, value)
-    layer.input_shape, layer.output_shape = shape, output
-    return output
-
-
-def conforming(value: npt.ArrayLike, dtype: DType) -> Array:
-    """The array as the engine changes it in place: floats of the model's, contiguous, writable.
-
-    A view that is none of these is left as it is: whether it is a part of another parameter, the model has to find out.
-    """
-    if isinstance(value, np.ndarray) and value.base is not None and value.dtype == dtype:
-        return value
-    return np.require(value, dtype, ["C", "W"])
-
-
-def is_built(layer: LayerLike) -> bool:
-    """Whether a stack has built the layer, and so knows both of its shapes; in a stack, all layers."""
-    if isinstance(layer, Stack):
-        return layer.built
-    return None not in (getattr(layer, "input_shape", None), getattr(layer, "output_shape", None))
-
-
-def state_of(layer: LayerLike) -> dict[str, Array]:
-    """The layer's state; a layer need not have any."""
-    return getattr(layer, "state", None) or {}
-
-
-def memory(array: Array) -> object:
-    """Equal for two arrays that are the same memory, read in the same way."""
-    return (array.__array_interface__["data"][0], array.shape, array.strides) if array.size else id(array)
-
-
-def home(layer: LayerLike) -> StackLike | None:
-    """The stack that the layer stands in."""
-    above = owner(layer)
-    return above if above is not None and any(layer is each for each in above.layers) else None
-
-
-def owner(layer: LayerLike) -> StackLike | None:
-    """The stack that took the layer in last; it may have left that one's list of layers since."""
-    place = getattr(layer, "home", None)
-    return None if place is None else place.owner
-
-
-def settle(layer: StackedLayer, stack: StackLike) -> None:
-    """Let the stack be the layer's home, which decides on its operations."""
-    layer.home = Home(stack)
-    if hasattr(layer, "ops"):  # another one does not call any
-        layer.ops = stack.ops
-
-
 def runs_in_order(stack: StackLike) -> bool:
-    """Whether it does nothing but run its layers: a Residual does more, as may a class of the user's."""
+    """Whether it only runs its layers in order: a Residual does more, and a user's class may."""
     return all(getattr(type(stack), method) is getattr(Stack, method) for method in ("forward", "backward"))
-
-
-def outermost(layer: StackedLayer) -> StackedLayer:
-    """The stack that holds all stacks that the layer stands in; the layer itself where it stands in none."""
-    while (above := home(layer)) is not None:
-        layer = above
-    return layer
-
-
-def layer_dtype(layer: LayerLike) -> DType | None:
-    """Of the layer's parameters; None where it has none."""
-    return next((value.dtype for value in layer.params.values()), None)

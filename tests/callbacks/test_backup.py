@@ -404,7 +404,7 @@ def test_a_state_that_cannot_be_kept_is_an_error_before_the_first_batch(tmp_path
     for state, error, match in (
         (None, TypeError, "Wrong: get_state must return a dictionary, received None"),
         ({"model": model}, TypeError, "hold what a callback has put into its state or into the logs: received <"),
-        ({"pairs": {(1, 2): 3}}, TypeError, "with texts or numbers as keys"),
+        ({"pairs": {(1, 2): 3}}, TypeError, "with strings or numbers as keys"),
         ({"mask": np.ones(3, bool)}, ValueError, "a file holds arrays of floats and integers"),
     ):
         wrong.state = state
@@ -547,7 +547,7 @@ def test_a_link_is_not_followed(folder, tmp_path_factory):
     path.rename(other)
     before = other.read_bytes()
     path.symlink_to(other)
-    refused(folder, "it is no ordinary file")
+    refused(folder, "it is not an ordinary file")
     assert other.read_bytes() == before
 
 
@@ -556,7 +556,7 @@ def test_a_pipe_is_not_waited_for(folder):
     path = folder / "backup" / FILE
     path.unlink()
     os.mkfifo(path)
-    refused(folder, "it is no ordinary file")
+    refused(folder, "it is not an ordinary file")
 
 
 NO_COUNTS = [None, -1, True, 1.0, "1", [], {}, 2**63, 10**30]
@@ -585,7 +585,7 @@ STATES = {  # the callback's place in the list, what its state becomes, and what
     "stopping": (1, {"best": "good"}, "state 'best' must be float or NoneType, received 'good'"),
     "log": (2, {"length": 10**9}, "holds .* bytes, but 1000000000 were written"),
     "negative log": (2, {"length": -1}, "holds .* bytes, but -1 were written"),
-    "columns": (2, {"names": [1]}, "the names of the columns must be texts"),
+    "columns": (2, {"names": [1]}, "the names of the columns must be strings"),
     "history": (
         4,
         {"history": {"loss": 1}},

@@ -222,7 +222,7 @@ def test_a_sample_may_be_a_single_number():
 
 @pytest.mark.parametrize("name", ["", "a/b", "/", 3, b"dense"], ids=repr)
 def test_name_of_a_layer(name):
-    text = f"a layer's name must be a text without '/', received {name!r}."
+    text = f"a layer's name must be a string without '/', received {name!r}."
     for create in (
         lambda: Dense(2, name=name),
         lambda: Conv2D(2, 3, name=name),

@@ -181,7 +181,7 @@ def test_errors(call, error, text):
 
 def test_adding_to_it_is_refused():
     layer = Residual([Dense(3)])
-    with pytest.raises(ValueError, match="cannot take or lose layers once it is made: make a new one"):
+    with pytest.raises(ValueError, match="cannot gain or lose layers once it is made: make a new one"):
         layer.add(Dense(3))
     assert len(layer.layers) == 1
     assert layer.build((3,)) == (3,)
