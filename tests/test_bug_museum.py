@@ -187,6 +187,7 @@ def run(monkeypatch, capsys, threads_as_before):
             patch.setenv("MPLBACKEND", "Agg")
             patch.setattr(sys, "argv", [str(SCRIPT), *map(str, arguments)])
             patch.setattr(museum, "verdicts", lambda shown: verdicts(shown.name))
+            museum.train.cache_clear()  # what it has trained in another call, it is to train again
             museum.main()
         printed = capsys.readouterr()
         assert printed.err == ""
@@ -230,15 +231,27 @@ def test_the_tour_without_training(run):
     assert "accuracy" not in output
 
 
-def test_the_tour_with_training(tmp_path):
+def test_the_tour_with_training(run, tmp_path, monkeypatch):
+    """On a few of the digits that it tests on: some of the exhibits are slow."""
+    train, (x_test, y_test) = museum.digits()
+    monkeypatch.setattr(museum, "digits", lambda: (train, (x_test[:300], y_test[:300])))
     picture = tmp_path / "museum.png"
-    output = as_a_reader("--samples", 100, "--epochs", 1, "--threads", 2, "--plot", picture)
+    output = run("--samples", 100, "--epochs", 1, "--threads", 2, "--plot", picture)
     assert output.startswith("Trained on 100 digits (epochs: 1, seed: 0), tested on 10,000 others.")
     table = rows(output)
     assert list(table) == list(museum.EXHIBITS)
     for name, (_, _, accuracy, *_) in table.items():
         assert re.match(r"(stopped|\d+\.\d %) \(\d+\.\d %\) ", accuracy)
         assert accuracy.startswith("stopped") == (name in {"softmax-overflows", "adam-starts-at-zero"})
+    assert picture.read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+
+
+def test_in_a_process_of_its_own(tmp_path):
+    picture = tmp_path / "museum.png"
+    short = ("--exhibit", "adam-multiplies", "--samples", 100, "--epochs", 1, "--plot", picture)
+    output = as_a_reader(*short)
+    assert output.startswith("Trained on 100 digits (epochs: 1, seed: 0), tested on 10,000 others.")
+    assert "reference steps: the faulty one fails\n" in output
     assert picture.read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
 
 
