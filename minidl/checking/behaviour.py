@@ -19,11 +19,11 @@ from .upstream import draw_upstreams, upstream_for_small
 CHANGES_DY = "backward changes its argument dy: it must work on a copy."
 CHANGES_CACHE = "backward changes its cache: it may be called twice, so it must work on copies."
 STALE = (
-    "backward gives another answer when the layer has seen other data in between: all that it uses must be in its cache, "
+    "backward gives a different result when the layer has seen other data in between: all that it uses must be in its cache, "
     "and nothing that forward leaves in self."
 )
 RANDOM = (
-    "forward gives another answer when it is called twice with the same x and rng: all its random numbers must "
+    "forward gives a different result when called twice with the same x and rng: all its random numbers must "
     "follow from rng. (What differs by rounding alone passes with nondet_tol=1e-12.)"
 )
 # Powers of two: multiplying by them is exact in floating point. The large one reveals clipping above a threshold, the
@@ -226,7 +226,7 @@ def again_or_error(call: Callable[[], Any]) -> Any:
 def not_twice(again: Any, what: str) -> str:
     if isinstance(again, str):
         return f"backward fails when it is called twice with the same {what}: {again}"
-    return f"backward gives another answer when it is called twice with the same {what}."
+    return f"backward gives a different result when called twice with the same {what}."
 
 
 def show_elsewhere(call: Callable[[], Any]) -> None:
@@ -255,7 +255,9 @@ def computed_in_float32(function: Callable[[dict[str, Array]], Array], inputs: d
 
 def compare_names(gradients: dict[str, Any], arrays: dict[str, Array]) -> list[str]:
     problems = [f"{name}: the gradient is missing." for name in arrays if name not in gradients]
-    problems += [f"{name}: a gradient of something that is no parameter." for name in gradients if name not in arrays]
+    problems += [
+        f"{name}: a gradient of something that is not a parameter." for name in gradients if name not in arrays
+    ]
     return problems
 
 

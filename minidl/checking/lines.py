@@ -85,7 +85,7 @@ class Line:
         return abs(float(self.array[self.where])) if self.direction is None else 0.0
 
     def moved(self, step: float) -> tuple[float, Array]:
-        """How far the array was moved, as it was rounded, and the outputs there; the array is put back to the bit."""
+        """How far the array was moved, as it was rounded, and the outputs there; the array is restored bit for bit."""
         index = self.where if self.direction is None else ...
         kept = self.array[index].copy()
         self.array[index] = kept + step * (1.0 if self.direction is None else self.direction)

@@ -203,7 +203,7 @@ def _keep_state(
     operator.forward = fresh
     if not state:
         report.notes.append(
-            "forward changes the layer, and gives another answer next time: its state was put back before each call."
+            "forward changes the layer, and gives a different result next time: its state was put back before each call."
         )
 
 

@@ -189,7 +189,7 @@ class Report:
         """A line for every fault: what it is, and the likely mistake."""
         lines = list(self.problems)
         if not lines and not any(record.entries for record in self.records):
-            lines.append("There is no number to be checked.")
+            lines.append("There is nothing to check.")
         nothing = not (self.flat or self._any_proof or self.problems or any(record.failed for record in self.records))
         for r in self.records:
             words = WORDS[r.tries]
@@ -225,7 +225,7 @@ def _way_out(r: Record) -> str:
     """What to do where too little could be proved."""
     if r.kink >= r.small:
         return (
-            "At a kink, as a ReLU at 0 or a tie in a pool, there is no slope: choose inputs that are not 0 or equal, or biases "
+            "At a kink, like ReLU at 0 or a tie in a pool, there is no slope: choose inputs that are not 0 or equal, or biases "
             'that are not 0; or mode="ties", which moves equal entries together.'
         )
     if r.zero >= r.small / 2:

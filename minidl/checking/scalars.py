@@ -123,7 +123,7 @@ def _of_params(
     for name in arrays.keys() & found.keys():
         report.problems += compare_form(name, found[name], arrays[name])
     if not same(found, selected(call()[1]), settings.nondet_tol):
-        report.problems.append(f"{what} gives another answer when it is called twice.")
+        report.problems.append(f"{what} gives a different result when called twice.")
     value, samples = call()[0], count_samples(x, "x", report)
     check_value(value, "the loss", settings.per_sample)
     ones = np.ones(np.size(value))
@@ -200,12 +200,12 @@ def _of_values(
     arrays = {name: array for name, array in arrays.items() if name in chosen}
     found = {name: one for name, one in found.items() if name in arrays or name not in inputs}
     if not arrays:
-        raise Fault("there is no array to be moved: give the arguments as arrays of floats.")
+        raise Fault("there is no array to move: give the arguments as arrays of floats.")
     if computed_in_float32(lambda moved: in_a_row(call(value, copy.deepcopy({**inputs, **moved}))), arrays):
         report.problems.append("value computes in float32: it must keep the dtype of x.")
     again = {name: one for name, one in gradients(copy.deepcopy(inputs)).items() if name in found}
     if not same(found, again, settings.nondet_tol):
-        report.problems.append("gradient gives another answer when it is called twice with the same x.")
+        report.problems.append("gradient gives a different result when called twice with the same x.")
     report.problems += compare_names(found, arrays)
     for name in arrays.keys() & found.keys():
         report.problems += compare_form(name, found[name], arrays[name])
