@@ -185,7 +185,7 @@ def reference_steps(count=5000):
 
     A step is η · m / √v, where m is a weighted mean of all gradients so far, and v one of their squares; each step back in time
     counts beta times less. An optimizer keeps running sums, and its bias correction makes the weights add up to 1. Here, both
-    means are taken anew at each step, just as they are defined.
+    means are computed from their definition at each step.
     """
     gradients = np.random.default_rng(0).uniform(0.5, 1.5, count)
 
@@ -915,7 +915,7 @@ class ShuffleSameOrder(Shuffler):
 
 
 class Outcome(NamedTuple):
-    """accuracy: on the test digits, 0 … 1. stopped: why training could not go on; empty where it could."""
+    """accuracy: on the test digits, 0 … 1. stopped: why training could not continue; empty if it could."""
 
     accuracy: float
     stopped: str = ""
