@@ -61,13 +61,16 @@ def test_changes_are_those_that_are_meant():
         "dkernel = x @ dy",
         "dbias = dy.mean(axis=0)",
     } <= lines
-    kinds = {mutant.kind for name, (one, *_) in zoo.LAYERS.items() for mutant in mutants.mutants_of(name, one)}
-    assert {
+    missing = {
         "= for +=",
         "a sign",
         "another array",
         "a transpose dropped",
         "operands swapped",
         "an axis left out",
-    } <= kinds
+    }
+    for name, (one, *_) in zoo.LAYERS.items():
+        if missing:  # the first few layers have them all; to make every mutant of the zoo takes half a minute
+            missing -= {mutant.kind for mutant in mutants.mutants_of(name, one)}
+    assert not missing
     assert not mutants.changes_a_value(mutants.gradients("Dense", cls), mutants.gradients("Dense", cls))
