@@ -28,7 +28,7 @@ from .engine.data import Data, check_array, check_input, collect, unpacked
 from .engine.engine import Engine, is_view
 from .engine.interrupts import Uninterrupted
 from .home import Home
-from .layers.stack import build_layer, home, settle
+from .layers.inside import build_layer, home, settle
 from .model_files import Storable
 from .ops import OPERATIONS
 from .ops.random import FORWARD, INITIALIZE, derive_key, generator
@@ -114,8 +114,6 @@ class Sequential(Storable):
     def given_name(self) -> str | None:
         return self._given_name
 
-    # ------------------------------------------------------------------------------------------------------ building
-
     def add(self, layer: LayerLike) -> None:
         """Put a layer on top: one of the library's, a stack, or any object with params, build, forward and backward.
 
@@ -170,8 +168,6 @@ class Sequential(Storable):
         if not self.built:
             raise ValueError(f"{self} is not built: give its first layer an input_shape, or call build(input_shape).")
         summary.show(self)
-
-    # ------------------------------------------------------------------------------------------------------- training
 
     def compile(
         self,
@@ -247,7 +243,7 @@ class Sequential(Storable):
         )
         self.history = training.history
         training.run()
-        return self.history
+        return training.history  # self.history may be that of a fit that a callback has made meanwhile
 
     def evaluate(
         self,
@@ -303,8 +299,6 @@ class Sequential(Storable):
             stepper.step(gradients)
         return self._result(means(self.metrics, sums), return_dict)
 
-    # ----------------------------------------------------------------------------------------------------- inspecting
-
     def loss_and_gradients(
         self, x: Samples, y: Samples, sample_weight: Samples | None = None, *, training: bool = False
     ) -> tuple[float, dict[str, Array]]:
@@ -336,8 +330,6 @@ class Sequential(Storable):
         """
         with Uninterrupted():
             super().set_weights(weights)
-
-    # ------------------------------------------------------------------------------------------------------- internals
 
     def _inputs(self, x: Samples | None, what: str = "x") -> ArraySource:
         """x, checked against the model; the first data builds a model that does not yet know its input shape."""

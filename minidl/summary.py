@@ -4,7 +4,7 @@ import numpy as np
 
 from .contracts import DType
 from .layers import Stack
-from .layers.stack import memory, state_of
+from .layers.inside import memory, state_of
 
 
 def show(model: Stack) -> None:

@@ -1,5 +1,6 @@
 """Every bug in the museum is found by its check, which says what is wrong, and the correct part beside it is not accused."""
 
+import functools
 import importlib.util
 import inspect
 import math
@@ -28,6 +29,7 @@ def load_museum():
 
 
 museum = load_museum()
+ask = museum.verdicts
 every_exhibit = pytest.mark.parametrize("name", museum.EXHIBITS)
 
 MASK_MISSING = "x: it lets through what should be 0: is a mask (of a ReLU, a pool or a dropout) not applied?"
@@ -81,9 +83,15 @@ def make(name, which):
     return getattr(shown, which)(**shown.settings)
 
 
+@functools.cache
+def verdicts(name):
+    """What the checks say of an exhibit, asked once: of its faulty part, its correct one, and what a blind check says."""
+    return ask(museum.EXHIBITS[name])
+
+
 @every_exhibit
 def test_the_bug_is_found(name):
-    found = museum.EXHIBITS[name].check.run(make(name, "faulty"))
+    found, _, _ = verdicts(name)
     assert not found.passed
     for words in SAYS[name]:
         assert words in found.says
@@ -92,20 +100,20 @@ def test_the_bug_is_found(name):
 
 @every_exhibit
 def test_the_correct_part_is_not_accused(name):
-    found = museum.EXHIBITS[name].check.run(make(name, "correct"))
+    _, found, _ = verdicts(name)
     assert found.passed, found.report
 
 
 def test_the_correct_arrays_are_not_accused_with_the_wrong_ones():
     """Only dx of the convolution is wrong, not the gradients of its parameters."""
-    says = museum.EXHIBITS["conv-swaps-rows"].check.run(make("conv-swaps-rows", "faulty")).says
+    says = verdicts("conv-swaps-rows")[0].says
     assert "kernel" not in says
     assert "bias" not in says
 
 
 @pytest.mark.parametrize("name", [name for name, shown in museum.EXHIBITS.items() if shown.blind])
 def test_what_is_said_not_to_find_it_does_not(name):
-    found = museum.EXHIBITS[name].blind.run(make(name, "faulty"))
+    _, _, found = verdicts(name)
     assert found.passed, found.report
 
 
@@ -170,8 +178,26 @@ def test_what_a_learner_sees():
 # ------------------------------------------------------------------------------------------------------------- the script
 
 
-def run(*arguments):
-    """What the script prints. A warning is an error, as in all tests."""
+@pytest.fixture
+def run(monkeypatch, capsys, threads_as_before):
+    """run(arguments…): what the script prints; in this process, and with what the checks have said already."""
+
+    def call(*arguments):
+        with monkeypatch.context() as patch:
+            patch.setenv("MPLBACKEND", "Agg")
+            patch.setattr(sys, "argv", [str(SCRIPT), *map(str, arguments)])
+            patch.setattr(museum, "verdicts", lambda shown: verdicts(shown.name))
+            museum.train.cache_clear()  # what it has trained in another call, it is to train again
+            museum.main()
+        printed = capsys.readouterr()
+        assert printed.err == ""
+        return printed.out
+
+    return call
+
+
+def as_a_reader(*arguments):
+    """What the script prints in a process of its own. A warning is an error, as in all tests."""
     environment = {**os.environ, "MPLBACKEND": "Agg", "PYTHONIOENCODING": "utf-8"}
     environment.pop("NUMBA_DISABLE_JIT", None)  # readers have the kernels compiled
     command = [sys.executable, "-W", "error", str(SCRIPT), *map(str, arguments)]
@@ -191,7 +217,7 @@ def rows(output):
     return table
 
 
-def test_the_tour_without_training():
+def test_the_tour_without_training(run):
     output = run("--no-training")
     table = rows(output)
     assert list(table) == list(museum.EXHIBITS)
@@ -205,7 +231,10 @@ def test_the_tour_without_training():
     assert "accuracy" not in output
 
 
-def test_the_tour_with_training(tmp_path):
+def test_the_tour_with_training(run, tmp_path, monkeypatch):
+    """On a few of the digits that it tests on: some of the exhibits are slow."""
+    train, (x_test, y_test) = museum.digits()
+    monkeypatch.setattr(museum, "digits", lambda: (train, (x_test[:300], y_test[:300])))
     picture = tmp_path / "museum.png"
     output = run("--samples", 100, "--epochs", 1, "--threads", 2, "--plot", picture)
     assert output.startswith("Trained on 100 digits (epochs: 1, seed: 0), tested on 10,000 others.")
@@ -217,7 +246,16 @@ def test_the_tour_with_training(tmp_path):
     assert picture.read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
 
 
-def test_one_exhibit_trained():
+def test_in_a_process_of_its_own(tmp_path):
+    picture = tmp_path / "museum.png"
+    short = ("--exhibit", "adam-multiplies", "--samples", 100, "--epochs", 1, "--plot", picture)
+    output = as_a_reader(*short)
+    assert output.startswith("Trained on 100 digits (epochs: 1, seed: 0), tested on 10,000 others.")
+    assert "reference steps: the faulty one fails\n" in output
+    assert picture.read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+
+
+def test_one_exhibit_trained(run):
     """The same numbers again, with another number of threads; others with another seed."""
     short = ("--exhibit", "adam-multiplies", "--samples", 100, "--epochs", 2)
     first, again, other = run(*short, "--threads", 1), run(*short, "--threads", 2), run(*short, "--seed", 1)
@@ -230,7 +268,7 @@ def test_one_exhibit_trained():
     assert "reference steps: the correct one passes\n" in first
 
 
-def test_one_exhibit_with_the_report_of_gradcheck():
+def test_one_exhibit_with_the_report_of_gradcheck(run):
     output = run("--exhibit", "dropout-without-mask", "--no-training")
     assert "class DropoutWithoutMask(Dropout):" in output
     assert "def backward(self, dy: Array, cache: RandomKey | None)" in output  # the library's, beside it

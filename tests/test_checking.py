@@ -1116,7 +1116,7 @@ def test_progress_does_not_flood_the_terminal(monkeypatch):
 def test_right_layers_are_never_accused():
     """Whatever they are given: ties, constants, zeros, large and small numbers, in any memory layout, with biases of 0 or not."""
 
-    @settings(max_examples=400)
+    @settings(max_examples=150)
     @given(
         layer_configurations(), st.data(), st.sampled_from(["entries", "direction"]), st.booleans(), st.integers(0, 99)
     )

@@ -193,7 +193,7 @@ def test_your_own_layer(tmp_path, run):
     assert_is_png(tmp_path / "shapes.png")
 
 
-def test_transfer_learning():
+def test_transfer_learning(run):
     short = ("--samples", 1000, "--few", 60, "--epochs", 1, "--few-epochs", 4)
     output = run("transfer_learning", *short)
     assert "learns 0 to 4 from 1,000 digits" in output

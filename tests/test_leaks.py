@@ -11,7 +11,7 @@ import pytest
 from minidl import Sequential, load_model, set_num_threads
 from minidl.layers import Conv2D, Dense, Dropout, Flatten, MaxPooling2D
 
-CALLS = 20
+CALLS = 12
 LOST = 200  # bytes a call: a dictionary, a History; a batch's arrays are many times that
 
 

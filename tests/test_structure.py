@@ -1,6 +1,7 @@
 """The house rules for imports: contracts → ops → layers → engine → training → sequential → models, and never in a circle."""
 
 import ast
+import functools
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from importlib.util import resolve_name
@@ -80,6 +81,7 @@ def imports(name: str, path: Path, known: dict[str, Path]) -> Iterator[str]:
         yield from (module for module in found if module in known)
 
 
+@functools.cache
 def graph() -> dict[str, set[str]]:
     known = modules()
     return {name: set(imports(name, path, known)) for name, path in known.items()}

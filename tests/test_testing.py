@@ -34,7 +34,7 @@ class Scale(Layer):
 # ----------------------------------------------------------------------------------------------------------- right layers
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(layer_configurations())
 def test_every_layer_of_the_library_is_right(configuration):
     factory, shape = configuration

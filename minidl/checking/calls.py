@@ -1,7 +1,6 @@
 """A layer, or the two functions of one, called in whichever form it is written: one input or more, with or without keywords."""
 
 import contextlib
-import copy
 import inspect
 from collections.abc import Callable, Iterator
 from types import CodeType
@@ -150,10 +149,6 @@ def _explained() -> Iterator[None]:
         if isinstance(error.obj, RandomKey):
             raise Fault(f"forward fails: {error}. {NO_GENERATOR}.") from error
         raise
-
-
-def copied(inputs: dict[str, Any]) -> dict[str, Any]:
-    return copy.deepcopy(inputs)
 
 
 def is_integers(value: Any) -> bool:

@@ -43,6 +43,8 @@ def likely_mistake(subject: Subject, record: Record) -> str:
         return ""
     if case.scale <= 1e-9 * np.abs(case.a).max(initial=0.0):
         return "moving it does not change the output, so its gradient is 0: does forward use it, and read it from self.params?"
+    if case.alike(case.a, case.n):
+        return ""  # what is wrong is too little, or too local, to be seen like this
     for look in (_of_factor, _of_order, _of_coupling, _of_support, _of_parts):
         if hint := look(case):
             return hint

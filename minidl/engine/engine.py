@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 
 from ..contracts import ModelLike, StackedLayer, StackLike
-from ..layers.stack import home, outermost, owner, runs_in_order, settle
+from ..layers.inside import home, outermost, owner, settle
+from ..layers.stack import runs_in_order
 from .plan import Plan
 from .runner import Runner
 from .vector import Parameters, Slots

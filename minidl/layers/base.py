@@ -1,7 +1,7 @@
 """The contract of every layer: nothing is hidden between forward and backward."""
 
 from collections.abc import Sequence
-from typing import Any, TypedDict
+from typing import Any, ClassVar, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -53,6 +53,8 @@ class Layer:
     output, set by the model. home: a reference to the stack that it is in, None outside of models.
     """
 
+    no_settings: ClassVar[tuple[str, ...]] = ("input_shape", "trainable")  # arguments that get_config leaves out
+
     def __init__(
         self, *, name: str | None = None, input_shape: Shape | None = None, trainable: bool = True, **unknown: object
     ) -> None:
@@ -97,7 +99,7 @@ class Layer:
         A layer that keeps an argument under another name, or as something that JSON cannot hold, must override this. Whether the
         layer is trainable is not included: files record that for every layer, whatever its arguments are.
         """
-        found = settings(self, without=("input_shape", "input_dim", "trainable"))
+        found = settings(self, without=self.no_settings)
         return {key: name_of(value) for key, value in found.items()}
 
     def __getstate__(self) -> dict[str, object]:

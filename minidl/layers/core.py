@@ -33,6 +33,8 @@ class Dense(Layer):
     Input shape: (D,). Output shape: (units,). Parameters: kernel (D, units), bias (units,).
     """
 
+    no_settings = (*Layer.no_settings, "input_dim")
+
     def __init__(
         self,
         units: int,

@@ -9,7 +9,8 @@ from .. import backprop
 from ..contracts import Array, Cache, Config, DType, Gradients, LayerLike, Shape, StackedLayer
 from ..ops.random import RandomKey
 from .base import LayerSettings
-from .stack import Stack, build_layer, owner
+from .inside import build_layer, owner
+from .stack import Stack
 
 
 class Residual(Stack):

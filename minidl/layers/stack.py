@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any, TypeGuard, Unpack
+from typing import Any, Unpack
 
 import numpy as np
 import numpy.typing as npt
@@ -16,9 +16,17 @@ from ..ops.random import RandomKey
 from ..utils.lookup import by_name
 from .base import Layer, LayerSettings, copy_weights
 from .core import Input
+from .inside import (
+    PARTS,
+    build_layer,
+    home,
+    is_built,
+    is_layer,
+    memory,
+    owner,
+    settle,
+)
 from .rebinding import rebind
-
-PARTS = ("params", "build", "forward", "backward")  # of a layer; everything else is optional, or set by the stack
 
 
 class Stack(Layer):
@@ -37,8 +45,6 @@ class Stack(Layer):
             self.add(layer)
         if not self.trainable:
             self.trainable = False  # on all layers within
-
-    # ------------------------------------------------------------------------------------------------------ the layer
 
     def forward(self, x: Array, *, training: bool = False, rng: RandomKey | None = None) -> tuple[Array, Cache]:
         """x (N, *input_shape) → y (N, *output_shape), and the layers' caches."""
@@ -105,14 +111,20 @@ class Stack(Layer):
     def output_shape(self, shape: Shape | None) -> None:
         """Ignored: the shape follows from the layers."""
 
-    # --------------------------------------------------------------------------------------------------------- adding
-
     def add(self, layer: LayerLike) -> None:
         """Put a layer on top: one of the library's, a stack, or any object with params, build, forward and backward.
 
         A layer that is built keeps its weights. Raises TypeError for anything else, ValueError where it does not fit the
         layers below or its name is in use; the stack is then unchanged.
         """
+        new = self._checked(layer)
+        if isinstance(new, Input):
+            self.input_shape = new.input_shape
+            return
+        self._place(new)
+
+    def _checked(self, layer: LayerLike) -> StackedLayer:
+        """The layer, where it can stand in this stack; what is said of its name and its shape comes later."""
         if not is_layer(layer):
             missing = [part for part in PARTS if not hasattr(layer, part)]
             raise TypeError(
@@ -124,19 +136,18 @@ class Stack(Layer):
                 f"{self} add expects a layer that it can give a name, a home and more, received {layer!r}, whose class has "
                 "__slots__: leave them out."
             )
-        if isinstance(layer, Input):
-            if self.layers or self.input_shape:
-                raise ValueError(
-                    f"{self}: Input must come first and once, received it after {len(self.layers)} layers."
-                )
-            self.input_shape = layer.input_shape
-            return
+        if isinstance(layer, Input) and (self.layers or self.input_shape):
+            raise ValueError(f"{self}: Input must come first and once, received it after {len(self.layers)} layers.")
         if layer is self or (isinstance(layer, Stack) and any(inner is self for inner in layer.stacks())):
             raise ValueError(f"{self} cannot hold itself.")
         if any(layer is other for other in self.layers):
             raise ValueError(f"{self} already holds the layer {layer.name!r}: create a new one to add it twice.")
         if not is_built(layer) and home(layer) not in (None, self):
             raise ValueError(f"the layer {layer.name!r} belongs to another model: create a new one for {self}.")
+        return layer
+
+    def _place(self, layer: StackedLayer) -> None:
+        """Give the layer its name and its home, and build it where that can be done."""
         free = home(layer) is None and owner(layer) is not self
         given = layer.given_name if isinstance(layer, Stack) and free else getattr(layer, "name", None)
         name = check_name(given) if given else self._numbered(layer)
@@ -201,8 +212,6 @@ class Stack(Layer):
         while (name := f"{base}_{count}" if count else base) in names:
             count += 1
         return name
-
-    # ----------------------------------------------------------------------------------------------- what is in it
 
     def leaves(self, above: str = "") -> Iterator[tuple[str, StackedLayer]]:
         """(address, layer) of every layer within, however deep, except the stacks themselves."""
@@ -354,104 +363,6 @@ class Stack(Layer):
                 layer.home = Home(self)
 
 
-def is_layer(thing: object) -> TypeGuard[StackedLayer]:
-    """Whether it can be in a stack: an object, not a class, that has all parts of a layer."""
-    return not isinstance(thing, type) and all(hasattr(thing, part) for part in PARTS)
-
-
-def build_layer(layer: StackedLayer, shape: Shape, rng: np.random.Generator, dtype: DType) -> Shape:
-    """Build a layer for samples of this shape, unless it is built already; returns the shape of its output.
-
-    Parameters that it already has, because the user built it or set them, keep their values. Raises ValueError where a built
-    layer has another input shape or dtype.
-    """
-    if isinstance(layer, Stack):
-        return layer.build(shape, rng, dtype)
-    if is_built(layer):
-        if tuple(layer.input_shape or ()) != tuple(shape):
-            raise ValueError(
-                f"layer {layer.name!r} is built for input_shape={layer.input_shape}, and what comes before it gives {shape}."
-            )
-        others = {value.dtype for value in layer.params.values()} - {dtype}
-        if others:
-            raise ValueError(
-                f"layer {layer.name!r} is built in {others.pop()}, and its model computes in {dtype}: make the model with "
-                f"dtype='{layer_dtype(layer)}', or a new layer, and copy the weights with set_weights(layer.get_weights())."
-            )
-        return layer.output_shape or ()
-    before = dict(layer.params)
-    output = check_shape(layer.build(shape, rng, dtype), f"layer {layer.name!r}: what build returns")
-    params = {name: conforming(value, dtype) for name, value in layer.params.items()}
-    for name, value in params.items():
-        if name in before and before[name] is not layer.params[name] and np.shape(before[name]) == value.shape:
-            value[...] = before[name]
-    both = params.keys() & state_of(layer).keys()
-    if both:
-        raise ValueError(
-            f"layer {layer.name!r}: {both.pop()!r} is the name of a parameter and of an array of its state."
-        )
-    for name, value in params.items():
-        rebind(layer, name, value)
-    layer.input_shape, layer.output_shape = shape, output
-    return output
-
-
-def conforming(value: npt.ArrayLike, dtype: DType) -> Array:
-    """The array as the engine needs it, to change it in place: of the model's dtype, contiguous, writable.
-
-    A view of the right dtype is left as it is: the model has to find out whether it is a part of another parameter.
-    """
-    if isinstance(value, np.ndarray) and value.base is not None and value.dtype == dtype:
-        return value
-    return np.require(value, dtype, ["C", "W"])
-
-
-def is_built(layer: LayerLike) -> bool:
-    """Whether a stack has built the layer; of a stack, whether all its layers are built."""
-    return layer.built if isinstance(layer, Stack) else getattr(layer, "output_shape", None) is not None
-
-
-def state_of(layer: LayerLike) -> dict[str, Array]:
-    """The layer's state; {} where it has none."""
-    return getattr(layer, "state", None) or {}
-
-
-def memory(array: Array) -> object:
-    """A key that is equal for two arrays with the same memory, shape and strides."""
-    return (array.__array_interface__["data"][0], array.shape, array.strides) if array.size else id(array)
-
-
-def home(layer: LayerLike) -> StackLike | None:
-    """The stack that the layer is in; None where it is in none."""
-    above = owner(layer)
-    return above if above is not None and any(layer is each for each in above.layers) else None
-
-
-def owner(layer: LayerLike) -> StackLike | None:
-    """The stack that the layer was last added to; it may have left that stack's list of layers since."""
-    place = getattr(layer, "home", None)
-    return None if place is None else place.owner
-
-
-def settle(layer: StackedLayer, stack: StackLike) -> None:
-    """Make the stack the layer's home, which decides on its operations."""
-    layer.home = Home(stack)
-    if hasattr(layer, "ops"):  # others do not call any
-        layer.ops = stack.ops
-
-
 def runs_in_order(stack: StackLike) -> bool:
     """Whether it only runs its layers in order: a Residual does more, and a user's class may."""
     return all(getattr(type(stack), method) is getattr(Stack, method) for method in ("forward", "backward"))
-
-
-def outermost(layer: StackedLayer) -> StackedLayer:
-    """The outermost of the stacks that the layer is in; the layer itself where it is in none."""
-    while (above := home(layer)) is not None:
-        layer = above
-    return layer
-
-
-def layer_dtype(layer: LayerLike) -> DType | None:
-    """The dtype of the layer's parameters; None where it has none."""
-    return next((value.dtype for value in layer.params.values()), None)

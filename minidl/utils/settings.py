@@ -14,7 +14,7 @@ def settings(thing: object, without: tuple[str, ...] = ()) -> dict[str, Any]:
     """
     found: dict[str, Any] = {}
     for cls in type(thing).__mro__:
-        if "__init__" not in vars(cls):
+        if "__init__" not in vars(cls) or cls is object:
             continue
         arguments = list(inspect.signature(vars(cls)["__init__"]).parameters.values())[1:]
         for argument in arguments:

@@ -137,9 +137,9 @@ def until_it_ends(folder, save_freq, counts):
 # ------------------------------------------------------------------------------------------------------ going on
 
 
-@pytest.mark.parametrize("save_freq", ["epoch", 1, 2, 3])
-def test_a_training_may_die_at_any_moment(tmp_path, save_freq):
-    """Every hook of the training once, batches and validation included."""
+@pytest.mark.parametrize(("save_freq", "first", "step"), [(2, 1, 1), ("epoch", 1, 3), (1, 2, 3), (3, 3, 3)])
+def test_a_training_may_die_at_any_moment(tmp_path, save_freq, first, step):
+    """Every hook of the training once, batches and validation included; of each further frequency one in three."""
     (tmp_path / "whole").mkdir()
     expected = fit(build(), tmp_path / "whole", save_freq=save_freq)
     assert 3 <= len(expected["epochs"]) < 6  # EarlyStopping has stopped it
@@ -148,7 +148,7 @@ def test_a_training_may_die_at_any_moment(tmp_path, save_freq):
     hooks = DiesAt(0)
     (tmp_path / "count").mkdir()
     fit(build(), tmp_path / "count", [hooks])
-    for count in range(1, 1 - hooks.count):
+    for count in range(first, 1 - hooks.count, step):
         folder = tmp_path / str(count)
         folder.mkdir()
         assert_same(until_it_ends(folder, save_freq, [count]), expected)

@@ -221,6 +221,25 @@ def test_a_saturated_softmax(scale):
     assert not gradcheck(SoftmaxAlone(), x).passed
 
 
+def test_what_is_left_of_larger_numbers_is_not_held_against_a_right_gradient():
+    """Far to the left, GELU is 0.5 · x · (1 + t) with t = −1 but for a few roundings: it moves in steps."""
+
+    class Gelu:
+        def forward(self, x, *, training=False, rng=None):
+            t = np.tanh(0.7978845608 * (x + 0.044715 * x**3))
+            return 0.5 * x * (1 + t), (x, t)
+
+        def backward(self, dy, cache):
+            x, t = cache
+            inner = 0.7978845608 * (1 + 3 * 0.044715 * x**2)
+            return dy * (0.5 * (1 + t) + 0.5 * x * (1 - t**2) * inner), {}
+
+    for seed in range(10):
+        x = normal(1, 5, seed=seed)
+        x[0, :3] = [-5.2 - seed / 20, -5.6 - seed / 30, -6.0]
+        assert gradcheck(Gelu(), x).records[0].failed == 0
+
+
 @pytest.mark.parametrize("size", [1e-6, 1e-9, 1e-12, 1e-15])
 def test_log_beside_0(size):
     x = np.full((2, 3), size) * [1, 2, 3]

@@ -168,7 +168,7 @@ def geometry(draw, padding, most):
     window = draw(st.tuples(st.integers(1, most), st.integers(1, most)))
     strides = draw(st.tuples(st.integers(1, 4), st.integers(1, 4)))
     least = window if padding == "valid" else (1, 1)
-    return window, strides, tuple(draw(st.integers(size, size + 6)) for size in least)
+    return window, strides, tuple(draw(st.integers(size, size + 5)) for size in least)
 
 
 def argument(pair, draw):
@@ -382,7 +382,7 @@ def trial(data, case, ops):
 
 @both_sets
 @every_layer
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(data=st.data())
 def test_values_are_the_oracles(case, ops, data):
     t = trial(data, case, ops)
@@ -395,6 +395,7 @@ def test_values_are_the_oracles(case, ops, data):
 
 @both_sets
 @every_layer
+@settings(max_examples=12)
 @given(data=st.data())
 def test_gradients_are_central_differences(case, ops, data):
     t = trial(data, case, ops)
@@ -408,7 +409,7 @@ def test_gradients_are_central_differences(case, ops, data):
 
 @both_sets
 @every_layer
-@settings(max_examples=10)
+@settings(max_examples=6)
 @given(data=st.data())
 def test_outside_training_backward_belongs_to_that_forward(case, ops, data):
     t = trial(data, case, ops)
@@ -419,7 +420,7 @@ def test_outside_training_backward_belongs_to_that_forward(case, ops, data):
 
 @both_sets
 @every_layer
-@settings(max_examples=10)
+@settings(max_examples=6)
 @given(data=st.data())
 def test_each_dtype_is_kept_and_float32_equals_float64(case, ops, data):
     t = trial(data, case, ops)
@@ -439,7 +440,7 @@ def test_each_dtype_is_kept_and_float32_equals_float64(case, ops, data):
 
 @both_sets
 @every_layer
-@settings(max_examples=10)
+@settings(max_examples=6)
 @given(data=st.data())
 def test_a_batch_equals_its_samples_one_by_one(case, ops, data):
     t = trial(data, case, ops)
@@ -460,7 +461,7 @@ def test_a_batch_equals_its_samples_one_by_one(case, ops, data):
 
 @both_sets
 @every_layer
-@settings(max_examples=10)
+@settings(max_examples=6)
 @given(data=st.data())
 def test_nothing_is_hidden_changed_or_shared(case, ops, data):
     t = trial(data, case, ops)

@@ -279,3 +279,23 @@ def test_rebind_leaves_other_arrays_alone():
     assert layer.other is kept
     rebind(layer, "w", new)
     assert layer.w is new
+
+
+def test_a_layer_that_says_its_output_shape_before_it_is_built():
+    class Plain:
+        name = input_shape = None
+        output_shape = (3,)
+        params = {}  # noqa: RUF012 (as a user may write it)
+
+        def build(self, input_shape, rng, dtype):
+            return input_shape
+
+        def forward(self, x, *, training=False, rng=None):
+            return x.copy(), None
+
+        def backward(self, dy, cache):
+            return dy.copy(), {}
+
+    model = Sequential([Plain(), Dense(2)])
+    assert model.predict(np.ones((4, 3)), verbose=0).shape == (4, 2)
+    assert model.layers[0].input_shape == (3,)

@@ -163,7 +163,7 @@ def of_return(node):
             lambda n: on_dx(n, lambda dx: binary(dx, ast.Div, call("len", ast.Name("dy", ast.Load())))),
         )
         if isinstance(node.value.elts[1], ast.Dict):
-            for i, key in enumerate(node.value.elts[1].keys):
+            for i in range(len(node.value.elts[1].keys)):
                 for j in range(i):
                     yield Site("gradients swapped", node, lambda n, i=i, j=j: swap_values(n, i, j))
                 yield Site("a factor", node, lambda n, i=i: on_value(n, i, lambda v: binary(v, ast.Mult, 1.01)))
@@ -175,8 +175,6 @@ def of_return(node):
                         n, i, lambda v: binary(v, ast.Div, call("len", ast.Name("dy", ast.Load())))
                     ),
                 )
-                del key
-                key = None
     else:
         yield Site("a sign", node, lambda n: set_field(n, value=ast.UnaryOp(ast.USub(), n.value)))
         yield Site("a factor", node, lambda n: set_field(n, value=binary(n.value, ast.Mult, 3.0)))
@@ -435,7 +433,14 @@ CLAIMS = {
         "an operator",
         "a mean dropped",
     ),
-    "it is 0 everywhere": ("a gradient of 0", "a factor", "= for +=", "a term dropped", "an index dropped"),
+    "it is 0 everywhere": (
+        "another array",
+        "a gradient of 0",
+        "a factor",
+        "= for +=",
+        "a term dropped",
+        "an index dropped",
+    ),
     "it is the same for every dy": ("another array", "a factor dropped", "an operator", "a term dropped"),
     "grows with the square of dy": ("another array",),
     "depends on the signs of dy": ("another array",),
@@ -483,7 +488,16 @@ CLAIMS = {
         "a factor dropped",
     ),
     "each output's part is off": (*PART, "a threshold", "a comparison turned", "a term dropped"),
-    "each entry is off": (*PART, "a threshold", "a comparison turned", "a term dropped", "a transpose too much"),
+    "each entry is off": (
+        *PART,
+        "a threshold",
+        "a comparison turned",
+        "a term dropped",
+        "a transpose too much",
+        "a sign",
+        "a factor",
+        "operands swapped",
+    ),
     "own output is wrong": ("a term dropped", "an operator", "another array", "a constant", "a sign"),
     "they are coupled": ("a term dropped", "a factor dropped", "another array", "an operator"),
     "in the wrong places": ("a constant", "an index dropped", "a step too few", "an axis left out", "a sign"),
@@ -654,10 +668,13 @@ def summary(rows):
         if verdicts:
             lines.append(f"| {what} | {len(verdicts):,} | {sum(verdicts):,} | {100 * np.mean(verdicts):.2f} % |")
     lines += ["", "Survivors:", ""]
+    before = len(lines)
     for number, mutant, found in rows:
         missed = [which for which in names if getattr(found, which) is False]
         if missed:
             lines.append(f"- {number}, {', '.join(missed)}: {mutant.layer}, {mutant.kind}: `{mutant.line}`")
+    if len(lines) == before:
+        lines[-2:] = ["Survivors: none."]
     kinds_made = Counter(mutant.kind for _, mutant, _ in rows)
     lines += [
         "",

@@ -1,8 +1,8 @@
 """Who catches what: the same wrong backwards under minidl's gradcheck and under ``torch.autograd.gradcheck``.
 
-Every layer of the zoo, right and mutated, is given to PyTorch as a ``torch.autograd.Function`` whose forward and backward call
-the layer's, in float64. Both checks get the same x and their default arguments. PyTorch's draws no dy: it compares whole
-Jacobians. The right layers are also tried at x = −1, 0 and 1, where ReLUs are at their kink and pools have ties.
+Every layer of the zoo, right and mutated, is given to PyTorch as a ``torch.autograd.Function`` whose forward and backward
+call the layer's, in float64. Both checks get the same x and their default arguments. PyTorch's draws no dy, and compares
+whole Jacobians. The right layers are also tried at x = −1, 0 and 1, where ReLUs are at their kink and pools have ties.
 
     python tests/stress/beside_torch.py               some mutants of each layer, in a few minutes
     python tests/stress/beside_torch.py --each 50
