@@ -103,8 +103,8 @@ def _rescued(
 ) -> tuple[str, float, float]:
     """The verdict for the upstream that weights small outputs as much as large ones, if it is clear.
 
-    What is small may be what is left of larger numbers that cancel out, and then moves in steps. So it can prove; to disprove,
-    the gradient has to be off by much, and the slope the same at every step.
+    A small output may be what remains of larger numbers that cancel, and then moves in jumps. So it can prove; to disprove,
+    the gradient has to be far off, and the slope the same at every step.
     """
     if (more := subject.for_small) is None:
         return "small", slope, analytic
