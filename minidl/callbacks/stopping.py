@@ -86,7 +86,7 @@ class EarlyStopping(Monitor):
         numbers = {name: checked_entry(state, name, int) for name in ("wait", "stopped_epoch", "best_epoch")}
         best = checked_entry(state, "best", float, type(None))
         kept = [state[f"best_weights/{i}"] for i in range(len(state)) if f"best_weights/{i}" in state]
-        expected = [value.shape for value in self.model.params.values()]
+        expected = [value.shape for value in self.model.weights.values()]
         if kept and (not self.restore_best_weights or [np.shape(value) for value in kept] != expected):
             raise ValueError("EarlyStopping's best weights are not of this model's shapes.")
         self.best, self.best_weights = best, kept or None

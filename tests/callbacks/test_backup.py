@@ -14,7 +14,7 @@ from support import assert_same
 import minidl
 from minidl import callbacks as c
 from minidl import saving
-from minidl.layers import Dense, Dropout
+from minidl.layers import Dense, Dropout, Layer
 from minidl.losses import SparseCategoricalCrossentropy
 from minidl.optimizers import SGD, Adam
 
@@ -633,3 +633,37 @@ def test_arrays_that_do_not_fit_are_refused(folder):
         path.write_bytes(whole)
         change(folder, change_arrays=fault)
         refused(folder, match)
+
+
+class Counting(Layer):
+    """A layer with a state, which is among the weights that EarlyStopping keeps."""
+
+    def build(self, input_shape, rng, dtype):
+        self.state = {"seen": np.zeros(input_shape, dtype)}
+        return input_shape
+
+    def forward(self, x, *, training=False, rng=None):
+        return x.copy(), None
+
+    def backward(self, dy, cache):
+        return dy.copy(), {}
+
+
+def test_the_best_weights_of_a_model_with_state_come_back(tmp_path):
+    def fit(*more):
+        model = minidl.Sequential([Counting(input_shape=(5,)), Dense(1)], seed=1)
+        model.compile("sgd", "mse")
+        stopping = c.EarlyStopping("loss", patience=2, restore_best_weights=True)
+        model.fit(
+            X, X.sum(axis=1), epochs=4, verbose=0, callbacks=[c.BackupAndRestore(tmp_path / "b"), stopping, *more]
+        )
+        return model
+
+    with pytest.raises(Death):
+        fit(DiesAt(9))
+    assert (tmp_path / "b" / FILE).exists()
+    resumed = fit()
+    plain = minidl.Sequential([Counting(input_shape=(5,)), Dense(1)], seed=1)
+    plain.compile("sgd", "mse")
+    plain.fit(X, X.sum(axis=1), epochs=4, verbose=0)
+    assert_same(resumed.get_weights(), plain.get_weights())
