@@ -1,8 +1,8 @@
-"""What each idea of the engine gains: the same epoch with one of them left out, beside the epoch with all of them.
+"""What each idea of the engine gains: the same epoch without one of them, compared with the epoch with all of them.
 
     python -m benchmarks.steps
 
-docs/performance.md is written from it. The variants take turns in one process, and a gain is that of a round, then the median.
+docs/performance.md is written from it. The variants take turns in one process; a gain is the median over the rounds.
 """
 
 import statistics
@@ -32,7 +32,7 @@ SLOW_SAMPLES = 2_000  # for the reference operations
 class Step(NamedTuple):
     """One idea.
 
-    title: what it is. text: why it is fast. without: makes a context in which it is missing. ops, threads: in its place.
+    title: what it is. text: why it is fast. without: makes a context without it. ops, threads: what replaces it.
     """
 
     title: str
@@ -88,7 +88,7 @@ STEPS = (
 
 
 def epoch(step: Step | None, settings: dict[str, Any], x: Array, y: Array) -> float:
-    """Seconds a sample of one epoch without the step, or with all of them."""
+    """Seconds per sample of one epoch without the step, or with all of them."""
     model = MODELS[settings["model"]]
     if step and step.ops == "reference":
         x, y = x[:SLOW_SAMPLES], y[:SLOW_SAMPLES]

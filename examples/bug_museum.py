@@ -1,17 +1,17 @@
 """A museum of bugs: faulty layers, losses and optimizers, what training with them looks like, and the check that finds them.
 
-You learn that training is no proof. Most of these networks learn in spite of their bug, many as well as the correct one
-beside it, so an accuracy tells nothing; yet each of them is caught by a check that takes less than a second. Most of the bugs
-were found in libraries that people use, and are written anew here as small as they can be. The others are the classics that
+You learn that training proves nothing. Most of these networks learn in spite of their bug, many as well as the correct one
+beside it, so the accuracy tells nothing; yet each of them is caught by a check that takes less than a second. Most of the bugs
+were found in libraries that people use, and are rewritten here as small as possible. The others are the classics that
 everybody makes once.
 
-Not one check finds them all. ``gradcheck`` proves that a backward is the derivative of its forward. So it cannot know that the
+No single check finds them all. ``gradcheck`` proves that a backward is the derivative of its forward. So it cannot know that the
 forward computes the wrong thing, what an optimizer makes of the gradient, or what differs between training and evaluation;
 for these there are values worked out by hand, reference steps, and statistics.
 
     python examples/bug_museum.py                                     all exhibits, in half a minute
-    python examples/bug_museum.py --no-training                       only which check finds what, in seconds
-    python examples/bug_museum.py --exhibit elu-precedence            one in detail: its code, and all that the check says
+    python examples/bug_museum.py --no-training                       only which check finds which bug, in seconds
+    python examples/bug_museum.py --exhibit elu-precedence            one in detail: its code, and the check's full report
     python examples/bug_museum.py --samples 10000 --plot museum.png   trained on more digits, and drawn
 """
 
@@ -44,8 +44,8 @@ BATCH = 20  # digits per step
 class Exhibit(NamedTuple):
     """A bug on show.
 
-    name: to ask for it. seen_at: the library that had it, or "practice". faulty, correct: two classes, made with the same
-    settings. check: finds the bug. blind: a check that one might hope would find it, and does not; or None. network: builds a
+    name: how to select it. seen_at: the library that had it, or "practice". faulty, correct: two classes, made with the same
+    settings. check: finds the bug. blind: a check that one might expect to find it, but does not; or None. network: builds a
     network around the part, to train it.
     """
 
@@ -60,19 +60,19 @@ class Exhibit(NamedTuple):
 
     @property
     def wrong(self):
-        """What is wrong, in a line: the first of the faulty class's docstring."""
+        """What is wrong, in one line: the first line of the faulty class's docstring."""
         return inspect.getdoc(self.faulty).partition("\n\n")[0].replace("\n", " ")
 
 
 class Check(NamedTuple):
-    """kind: what sort of check it is. run: (a part) → Verdict."""
+    """kind: the kind of check. run: part → Verdict."""
 
     kind: str
     run: Callable[[Any], "Verdict"]
 
 
 class Verdict(NamedTuple):
-    """passed: the part is fine, as far as the check can see. says: why, or why not. report: all that the check printed."""
+    """passed: whether the part is right as far as the check can tell. says: why, or why not. report: the check's full output."""
 
     passed: bool
     says: str
@@ -83,7 +83,7 @@ EXHIBITS: dict[str, Exhibit] = {}
 
 
 def exhibit(name, seen_at, *, correct, check, network, blind=None, **settings):
-    """A decorator that puts the class below it into the museum."""
+    """A decorator that adds the class to the museum."""
 
     def add(faulty):
         EXHIBITS[name] = Exhibit(name, seen_at, faulty, correct, settings, check, blind, network)
@@ -108,7 +108,7 @@ def verdict_of(report):
 
 
 def verdict(passed, says):
-    """Of a check that has no report beyond what it says."""
+    """The verdict of a check whose report is what it says."""
     return Verdict(bool(passed), says, says)
 
 
@@ -123,7 +123,7 @@ def loss_gradients(y_true):
 
 
 def gradients_of_ties(*shape):
-    """gradcheck of a pool on images of one grey, each of which is made brighter as a whole.
+    """gradcheck of a pool on uniformly grey images, each of which is made brighter as a whole.
 
     Where all pixels of a window are equal, each one alone stands at a kink: upward its slope is 1, downward 0, and no gradient
     is wrong. But when they move together, the maximum just moves with them.
@@ -132,7 +132,7 @@ def gradients_of_ties(*shape):
 
 
 def values(x, expected):
-    """The output of a layer against numbers worked out by hand; axes of length 1 are left away."""
+    """The output of a layer against numbers worked out by hand; axes of length 1 are dropped."""
 
     def run(layer):
         with np.errstate(all="ignore"):
@@ -144,7 +144,7 @@ def values(x, expected):
 
 
 def evaluation():
-    """Outside training, dropout hands on what it gets."""
+    """Outside training, dropout returns its input."""
 
     def run(layer):
         y, _ = layer.forward(np.ones((10, 100)), training=False)
@@ -155,7 +155,7 @@ def evaluation():
 
 
 def masks(forwards=200, units=100):
-    """Each forward of a dropout draws a mask of its own, so each unit is dropped in about the share ``rate`` of them."""
+    """Each forward of a dropout draws a new mask, so each unit is dropped in about the share ``rate`` of them."""
 
     def run(layer):
         keys = [minidl.RandomKey(key, 0) for key in range(forwards)]
@@ -171,7 +171,7 @@ def masks(forwards=200, units=100):
 
 
 def orders(epochs=5):
-    """Each epoch takes the samples in an order of its own."""
+    """Each epoch goes through the samples in a different order."""
 
     def run(shuffler):
         different = len({shuffler.order(100, epoch).tobytes() for epoch in range(epochs)})
@@ -185,7 +185,7 @@ def reference_steps(count=5000):
 
     A step is η · m / √v, where m is a weighted mean of all gradients so far, and v one of their squares; each step back in time
     counts beta times less. An optimizer keeps running sums, and its bias correction makes the weights add up to 1. Here, both
-    means are taken anew at each step, just as they are defined.
+    means are computed from their definition at each step.
     """
     gradients = np.random.default_rng(0).uniform(0.5, 1.5, count)
 
@@ -283,7 +283,7 @@ of_dropout = partial(exhibit, correct=Dropout, network=in_a_network, rate=0.5)
 
 @of_dropout("dropout-without-mask", "numpy-ml, issue 94", check=gradients(3, 8))
 class DropoutWithoutMask(Dropout):
-    """Its backward scales the gradient but does not apply the mask: what was dropped learns all the same."""
+    """Its backward scales the gradient but does not apply the mask: dropped units learn all the same."""
 
     def backward(self, dy, cache):
         return dy / (1 - self.rate), {}  # right: times the mask
@@ -318,7 +318,7 @@ class DropoutInEvaluation(Dropout):
 
 @of_dropout("dropout-same-mask", "neuralnetlib", check=masks(), blind=gradients(3, 8))
 class DropoutSameMask(Dropout):
-    """It makes its random generator anew, from the same seed, in every forward: always the same units are dropped."""
+    """It recreates its random generator from the same seed in every forward: always the same units are dropped."""
 
     def forward(self, x, *, training=False, rng=None):
         return super().forward(x, training=training, rng=minidl.RandomKey(0, 0))  # right: rng=rng
@@ -347,7 +347,7 @@ class PoolIgnoresPadding(MaxPooling2D):
 
 @of_pool("pool-without-stride", "npdl", check=values(SIXTEEN, [[6, 8], [14, 16]]), blind=gradients(2, 4, 4, 2))
 class PoolWithoutStride(MaxPooling2D):
-    """Its windows move by one pixel instead of by the stride, so it sees a corner of the image only."""
+    """Its windows move by one pixel instead of by the stride, so it sees only a corner of the image."""
 
     def forward(self, x, *, training=False, rng=None):
         rows, columns = x.shape[1] // self.strides[0], x.shape[2] // self.strides[1]
@@ -365,7 +365,7 @@ class PoolWithoutStride(MaxPooling2D):
 
 @of_pool("pool-sample-as-row", "npdl", check=gradients(2, 4, 4, 2))
 class PoolSampleAsRow(MaxPooling2D):
-    """Its backward takes the sample's number for the row of the gradient: every row of a map gets that one's."""
+    """Its backward uses the sample's number as a row of the gradient: every row of a map gets that row's gradient."""
 
     def backward(self, dy, cache):
         samples = np.arange(len(dy))
@@ -410,7 +410,7 @@ class PoolGradientToPadding(PoolPadsWithZero):
     blind=gradients(2, 4, 4, 2, kind="gradcheck without ties"),
 )
 class PoolTiesAllWin(MaxPooling2D):
-    """Where several pixels share the maximum, its backward hands each of them the whole gradient."""
+    """Where several pixels share the maximum, its backward gives each of them the whole gradient."""
 
     def forward(self, x, *, training=False, rng=None):
         y, _ = super().forward(x)
@@ -456,7 +456,7 @@ class EluPrecedence(Elu):
     "softmax-passes-dy", "thinc", correct=Activation, check=gradients(3, 5), network=at_the_end, activation="softmax"
 )
 class SoftmaxPassesDy(Activation):
-    """Its backward hands on dy, as if it were p − y already: right behind one special loss, and no derivative."""
+    """Its backward passes on dy, as if it were p − y already: that is right only with one special loss."""
 
     def backward(self, dy, cache):
         return dy.copy(), {}  # right: y * (dy - (dy * y).sum(axis=-1, keepdims=True))
@@ -499,7 +499,7 @@ class SigmoidOverwritesCache(Activation):
 
 @exhibit("dense-clips-error", "neuralnetlib", correct=Dense, check=gradients(3, 5), network=in_a_network, units=64)
 class DenseClipsError(Dense):
-    """It clips the gradient that it is given to norm 1, so what it returns is not the gradient any more."""
+    """It clips the gradient that it is given to norm 1, so what it returns is no longer the gradient."""
 
     def backward(self, dy, cache):
         return super().backward(dy / max(1, np.linalg.norm(dy)), cache)  # right: dy; clip in the optimizer, if at all
@@ -541,7 +541,7 @@ class SkipAddsIntoDy(Skip):
     kernel_size=3,
 )
 class ConvSwapsRows(Conv2D):
-    """Its backward takes the number of rows for the number of columns: right on square images, wrong on all others."""
+    """Its backward confuses the number of rows with the number of columns: right on square images, wrong on all others."""
 
     def backward(self, dy, cache):
         (x, _), kernel = cache, self.params["kernel"]
@@ -570,7 +570,7 @@ class ConvSwapsRows(Conv2D):
     kernel_size=3,
 )
 class ConvDisconnected(Conv2D):
-    """Its backward hands nothing on: the layers below it never learn, and the network is good enough not to be noticed."""
+    """Its backward passes nothing on: the layers below never learn, yet the network is good enough for nobody to notice."""
 
     def backward(self, dy, cache):
         dx, grads = super().backward(dy, cache)
@@ -613,15 +613,15 @@ class ConvStrideLeftOut(LoopConv2D):
 
 @of_strided("conv-wrong-index", "neon, issue 111", check=gradients(2, 5, 6, 2))
 class ConvWrongIndex(LoopConv2D):
-    """Its backward writes every row of the gradient to where an index that is left over from another loop points."""
+    """Its backward writes every row of the gradient to the place given by an index left over from another loop."""
 
     def place(self, i, j):
-        rows = 2  # the last value of a loop that is over
+        rows = 2  # the last value of a finished loop
         return min(i, rows), min(rows, j)  # right: i, j
 
 
 class Grouped(Layer):
-    """A dense layer in two groups: each half of the features has weights of its own."""
+    """A dense layer in two groups: each half of the features has its own weights."""
 
     def build(self, input_shape, rng, dtype):
         half = input_shape[0] // 2
@@ -670,7 +670,7 @@ class BatchNorm(Layer):
     network=in_a_network,
 )
 class BatchNormWithoutMean(BatchNorm):
-    """One of the sums that go through the mean of the batch is left out: the gradient has a part that shifts all samples."""
+    """One of the sums through the batch mean is left out: the gradient has a part that shifts all samples."""
 
     def backward(self, dy, cache):
         y, scale = cache
@@ -703,7 +703,7 @@ class AveragePool(Layer):
     network=behind_a_convolution,
 )
 class AveragePoolLost(AveragePool):
-    """It has no backward to speak of: the gradient ends here, and what is below keeps its first random weights."""
+    """It has no real backward: the gradient ends here, and the layers below keep their initial random weights."""
 
     def backward(self, dy, cache):
         return np.zeros(cache, dy.dtype), {}  # right: a quarter of dy for each pixel of the window
@@ -807,7 +807,7 @@ class LSTM(Layer):
     network=as_reader,
 )
 class LSTMSlopeOfAGate(LSTM):
-    """Its backward takes a gate's value for the number that went into it, and so applies the sigmoid twice."""
+    """Its backward uses a gate's value as if it were the gate's input, and so applies the sigmoid twice."""
 
     def slope(self, gate):
         return super().slope(1 / (1 + np.exp(-gate)))  # right: super().slope(gate)
@@ -848,7 +848,7 @@ class SquaredErrorWithoutMean(MeanSquaredError):
 
 
 class CorrectedAdam(Adam):
-    """The library's Adam, with its bias correction in a method of its own."""
+    """The library's Adam, with its bias correction in a separate method."""
 
     def correction(self, t):
         """The means started at 0, so after t steps they lack the shares beta_1^t and beta_2^t."""
@@ -905,7 +905,7 @@ class Shuffler:
 
 @exhibit("shuffle-same-order", "neuralnetlib", correct=Shuffler, check=orders(), network=as_shuffler)
 class ShuffleSameOrder(Shuffler):
-    """It shuffles with the same seed in each epoch: the batches are always the same ones."""
+    """It shuffles with the same seed in each epoch: the batches are always the same."""
 
     def order(self, samples, epoch):
         return np.random.default_rng(0).permutation(samples)  # right: [0, epoch]
@@ -915,7 +915,7 @@ class ShuffleSameOrder(Shuffler):
 
 
 class Outcome(NamedTuple):
-    """accuracy: on the test digits, 0 … 1. stopped: why training could not go on; empty where it could."""
+    """accuracy: on the test digits, 0 … 1. stopped: why training could not continue; empty if it could."""
 
     accuracy: float
     stopped: str = ""
@@ -948,7 +948,7 @@ def train(network, part_class, settings, samples, epochs, seed):
     )
     shuffler = plan.get("shuffler") or Shuffler()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # overflows are what some of them are here for
+        warnings.simplefilter("ignore", RuntimeWarning)  # some exhibits are here because they overflow
         try:
             for epoch in range(epochs):
                 order = shuffler.order(len(x), epoch)
@@ -995,7 +995,7 @@ def source_of(part, compared_with=None):
 
 
 def show_one(shown, outcomes):
-    """Print all about one exhibit."""
+    """Print everything about one exhibit."""
     faulty, correct, blind = verdicts(shown)
     print(f"{shown.name}, seen at: {shown.seen_at}\n\n{shown.wrong}\n")
     print(f"The faulty one\n\n{source_of(shown.faulty)}\n")
@@ -1070,7 +1070,7 @@ def main():
         parser.error("--plot draws what was trained, so it does not go with --no-training.")
     if args.threads is not None:
         minidl.set_num_threads(args.threads)
-    sys.stdout.reconfigure(encoding="utf-8")  # for the lines of the tables, also where the output goes to a file
+    sys.stdout.reconfigure(encoding="utf-8")  # for the lines of the tables, even if the output goes to a file
 
     chosen = [EXHIBITS[args.exhibit]] if args.exhibit else list(EXHIBITS.values())
     outcomes = {}

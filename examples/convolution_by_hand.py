@@ -1,9 +1,9 @@
 """A small convolution, ReLU and max-pool with plain loops, forward and backward; then with the library, side by side.
 
-You learn what a convolutional network computes and, more interesting, how a gradient flows back through it: the pool hands
-it to the one place that won, the ReLU lets it pass only where it let the value pass, and the convolution hands it to every
+You learn what a convolutional network computes and, more interestingly, how a gradient flows back through it: the pool passes
+it to the one place that won, the ReLU passes it on only where it let the value pass, and the convolution passes it to every
 weight and every pixel that took part, added up over all places. Neither pass is vectorised: the innermost line of its loops
-says what one number is made of.
+says how a single number is computed.
 
     python examples/convolution_by_hand.py
     python examples/convolution_by_hand.py --seed 3 --plot flow.png
@@ -19,11 +19,11 @@ from minidl.layers import Conv2D, MaxPooling2D
 from minidl.optimizers import SGD
 
 parser = argparse.ArgumentParser(description="A convolution, ReLU and pool with loops, and with the library.")
-parser.add_argument("--epochs", type=int, default=5, help="steps of gradient descent, on all images each (default: 5)")
+parser.add_argument("--epochs", type=int, default=5, help="steps of gradient descent, each on all images (default: 5)")
 parser.add_argument("--batch-size", type=int, default=2, help="how many images to make up (default: 2)")
-parser.add_argument("--seed", type=int, default=0, help="images, weights and gradients follow from it (default: 0)")
-parser.add_argument("--threads", type=int, help="how many the library may use; they change no result")
-parser.add_argument("--plot", metavar="PATH", help="draw the first image's way through both passes to this file")
+parser.add_argument("--seed", type=int, default=0, help="determines images, weights and gradients (default: 0)")
+parser.add_argument("--threads", type=int, help="number of threads for the library; no effect on results")
+parser.add_argument("--plot", metavar="PATH", help="draw the first image's path through both passes to this file")
 args = parser.parse_args()
 if args.plot and importlib.util.find_spec("matplotlib") is None:
     parser.error("--plot needs matplotlib: pip install 'minidl[plot]'")
@@ -41,8 +41,8 @@ x = rng.normal(size=(N, H, W, C))
 kernel = rng.normal(size=(K, K, C, F))
 bias = rng.normal(size=F)
 
-# Backward starts from the gradient of the loss with respect to what comes out, which the layers above would send. Here it
-# is made up too.
+# Backward starts from the gradient of the loss with respect to the output, which the layers above would pass down. Here it
+# is made up, too.
 dpooled = rng.normal(size=(N, PH, PW, F))
 
 # ---------------------------------------------------------------------------------------------------------- 1. by hand
@@ -55,7 +55,7 @@ def forward(x, kernel, bias):
         for i in range(OH):
             for j in range(OW):
                 for f in range(F):
-                    # The filter lies on the image with its corner at (i, j): multiply what lies on each other, add up.
+                    # The filter lies on the image with its corner at (i, j): multiply what coincides, and add up.
                     z = bias[f]
                     for a in range(K):
                         for b in range(K):
@@ -81,7 +81,7 @@ def forward(x, kernel, bias):
 
 def backward(dpooled, x, kernel, y, winner):
     """The same way back: dy (N, OH, OW, F), dx like x, dkernel like kernel, dbias like bias."""
-    # Pool: only the winner had a say in the output, so it gets the whole gradient, and the three others get nothing.
+    # Pool: only the winner affected the output, so it gets the whole gradient, and the three others get nothing.
     dy = np.zeros((N, OH, OW, F))
     for n in range(N):
         for i in range(PH):
@@ -118,7 +118,7 @@ dy, dx, dkernel, dbias = backward(dpooled, x, kernel, y, winner)
 
 
 def numeric_gradient(array):
-    """How the loss changes with each entry of x, kernel or bias, which is moved in place and put back."""
+    """How the loss changes with each entry of x, kernel or bias, which is changed in place and restored."""
     step = 1e-6
     result = np.zeros_like(array)
     for place in np.ndindex(array.shape):
@@ -136,11 +136,11 @@ def numeric_gradient(array):
 
 conv = Conv2D(F, K, activation="relu")
 pool = MaxPooling2D()
-map_shape = conv.build((H, W, C), rng, np.dtype("float64"))  # allocates weights, which we replace by ours
+map_shape = conv.build((H, W, C), rng, np.dtype("float64"))  # allocates weights, which we replace with ours
 pool.build(map_shape, rng, np.dtype("float64"))
 conv.set_weights([kernel, bias])
 
-# forward returns its result and a cache, all that backward will need; a layer itself remembers nothing of the data.
+# forward returns its result and a cache of all that backward will need; the layer itself remembers nothing of the data.
 library_y, conv_cache = conv.forward(x)
 library_pooled, pool_cache = pool.forward(library_y)
 library_dy, _ = pool.backward(dpooled, pool_cache)
@@ -159,7 +159,7 @@ print(f"{N} images of {H} x {W} pixels with {C} channels; {F} filters of {K} x {
 print("Shown are image 0 and filter 0.")
 side_by_side("Forward: the map after convolution and ReLU", y[0, :, :, 0], library_y[0, :, :, 0])
 side_by_side("Forward: the map after the pool", pooled[0, :, :, 0], library_pooled[0, :, :, 0])
-side_by_side("Backward: the gradient that the pool hands down", dy[0, :, :, 0], library_dy[0, :, :, 0])
+side_by_side("Backward: the gradient that the pool passes down", dy[0, :, :, 0], library_dy[0, :, :, 0])
 for c in range(C):
     library = library_gradients["kernel"][:, :, c, 0]
     side_by_side(f"Backward: the gradient of the kernel, channel {c}", dkernel[:, :, c, 0], library)
@@ -178,8 +178,8 @@ for name, ours, theirs, array in (
 
 # ----------------------------------------------------------------------------------------- 4. gradient descent, both ways
 
-# A loss that trains: how far the pooled maps are from some that were made up, squared, on average. Its gradient takes the
-# place of the made-up dpooled, and each step goes against the gradient of the kernel and the bias.
+# A loss to train with: the mean squared distance of the pooled maps from made-up ones. Its gradient replaces the made-up
+# dpooled, and each step goes against the gradient of the kernel and the bias.
 target = rng.normal(size=pooled.shape)
 learning_rate = 0.1
 model = minidl.Sequential([Conv2D(F, K, activation="relu", input_shape=(H, W, C)), MaxPooling2D()], dtype="float64")

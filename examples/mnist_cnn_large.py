@@ -1,8 +1,8 @@
 """Recognise handwritten digits with two convolutions, one on top of the other.
 
-You learn what depth buys. The first convolution of this network sees 5 x 5 pixels and finds strokes; the second one sees
-the strokes of a wider neighbourhood and finds what they form. It makes a little fewer errors than mnist_cnn.py, with a
-tenth of its parameters: look at the "Param #" column of both, and where most of them are.
+You learn what depth gains. The first convolution of this network sees 5 x 5 pixels and finds strokes; the second one sees
+the strokes of a wider neighbourhood and finds what they form. It makes slightly fewer errors than mnist_cnn.py, with a
+tenth of its parameters: compare the "Param #" columns, and see where most of them are.
 
     python examples/mnist_cnn_large.py
     python examples/mnist_cnn_large.py --epochs 3 --plot curves.png
@@ -18,17 +18,17 @@ from minidl.layers import Conv2D, Dense, Dropout, Flatten, Input, MaxPooling2D, 
 parser = argparse.ArgumentParser(description="Train a deeper convolutional network on MNIST.")
 parser.add_argument("--epochs", type=int, default=10, help="passes over the training digits (default: 10)")
 parser.add_argument("--batch-size", type=int, default=200, help="digits per step (default: 200)")
-parser.add_argument("--seed", type=int, default=0, help="weights, shuffling and dropout follow from it (default: 0)")
-parser.add_argument("--threads", type=int, help="how many to use; they change no result (default: one per core)")
+parser.add_argument("--seed", type=int, default=0, help="determines weights, shuffling and dropout (default: 0)")
+parser.add_argument("--threads", type=int, help="number of threads; no effect on results (default: one per core)")
 parser.add_argument("--plot", metavar="PATH", help="draw loss and accuracy by epoch to this file, e.g. curves.png")
-parser.add_argument("--samples", type=int, default=60_000, help="train on the first so many digits only (default: all)")
+parser.add_argument("--samples", type=int, default=60_000, help="train on only this many digits (default: all)")
 args = parser.parse_args()
 if args.plot and importlib.util.find_spec("matplotlib") is None:  # better now than after the training
     parser.error("--plot needs matplotlib: pip install 'minidl[plot]'")
 if args.threads is not None:
     minidl.set_num_threads(args.threads)
 
-# A convolution expects images with a channel axis, (height, width, channels). These are grey, so they have one channel.
+# A convolution expects images with a channel axis, (height, width, channels). These are grey: they have one channel.
 (x_train, y_train), (x_test, y_test) = mnist.load_data()
 x_train, x_test = x_train[..., None], x_test[..., None]
 x_train, y_train = x_train[: args.samples], y_train[: args.samples]
@@ -38,7 +38,7 @@ model = minidl.Sequential(
         Input((28, 28, 1)),
         Rescaling(1 / 255),  # bytes to numbers from 0 to 1
         Conv2D(30, (5, 5), activation="relu"),  # 30 maps of 24 x 24
-        MaxPooling2D(),  # 30 maps of 12 x 12: a step to the side is now two pixels of the digit
+        MaxPooling2D(),  # 30 maps of 12 x 12: one step sideways is now two pixels of the digit
         Conv2D(15, (3, 3), activation="relu"),  # 15 maps of 10 x 10, each made from all 30 maps below
         MaxPooling2D(),  # 15 maps of 5 x 5: only 375 numbers are left for the Dense layers, hence so few parameters
         Dropout(0.2),
@@ -52,7 +52,7 @@ model = minidl.Sequential(
 model.summary()
 model.compile(loss="sparse_categorical_crossentropy", optimizer="adam", metrics=["accuracy"])
 
-# The test digits are watched during the training, but nothing is learned or chosen by them.
+# The test digits are only watched during training: nothing is learned from them or chosen by them.
 print(f"Training on {len(x_train):,} digits, testing on {len(x_test):,} others.")
 history = model.fit(
     x_train,

@@ -1,8 +1,8 @@
 """A dense layer, its loss and its gradient with nothing but NumPy; then the same with the library, side by side.
 
-You learn what "backpropagation" is on the smallest case that has everything: a few samples with three features each, one
-Dense layer, a softmax and a cross-entropy. All that the library does for this layer is done here in ten lines; then a
-numeric check shows, without any calculus, that the gradient is right; then gradient descent is run both ways.
+You learn what "backpropagation" is in the smallest case that has everything: a few samples with three features each, one
+Dense layer, a softmax and a cross-entropy. Everything that the library does for this layer is done here in ten lines; then
+a numeric check shows, without any calculus, that the gradient is right; then gradient descent is run both ways.
 
     python examples/one_layer_by_hand.py
     python examples/one_layer_by_hand.py --batch-size 40 --epochs 20 --plot losses.png
@@ -18,11 +18,11 @@ from minidl.layers import Dense
 from minidl.optimizers import SGD
 
 parser = argparse.ArgumentParser(description="A dense layer and its gradient, by hand and with the library.")
-parser.add_argument("--epochs", type=int, default=5, help="steps of gradient descent, on all samples each (default: 5)")
+parser.add_argument("--epochs", type=int, default=5, help="steps of gradient descent, each on all samples (default: 5)")
 parser.add_argument("--batch-size", type=int, default=4, help="how many samples to make up (default: 4)")
-parser.add_argument("--seed", type=int, default=0, help="samples and weights follow from it (default: 0)")
+parser.add_argument("--seed", type=int, default=0, help="determines samples and weights (default: 0)")
 parser.add_argument(
-    "--threads", type=int, help="how many the library may use; they change no result (default: one per core)"
+    "--threads", type=int, help="number of threads for the library; no effect on results (default: one per core)"
 )
 parser.add_argument("--plot", metavar="PATH", help="draw the losses of both ways to this file, e.g. losses.png")
 args = parser.parse_args()
@@ -31,7 +31,7 @@ if args.plot and importlib.util.find_spec("matplotlib") is None:
 if args.threads is not None:
     minidl.set_num_threads(args.threads)
 
-# N samples x of D features, each with a label that says which of K classes it belongs to, all made up. Double precision:
+# N samples x with D features, each with a label that says which of K classes it belongs to, all made up. Double precision:
 # single precision has about seven digits, too few to tell a wrong gradient from a rounded one.
 N, D, K = args.batch_size, 3, 3
 rng = np.random.default_rng(args.seed)
@@ -49,8 +49,8 @@ def forward(kernel, bias):
     z = x @ kernel + bias  # the Dense layer: a score for each sample and class, (N, K)
     z = z - z.max(axis=1, keepdims=True)  # changes no probability, but keeps exp from overflowing
     p = np.exp(z) / np.exp(z).sum(axis=1, keepdims=True)  # softmax: each row is positive and adds up to 1
-    p_of_label = p[np.arange(N), labels]  # what each sample's true class was given
-    return -np.log(p_of_label).mean(), p  # cross-entropy: 0 where that is 1, large where it is small
+    p_of_label = p[np.arange(N), labels]  # the probability given to each sample's true class
+    return -np.log(p_of_label).mean(), p  # cross-entropy: 0 where that probability is 1, large where it is small
 
 
 def gradient(p):
@@ -115,8 +115,8 @@ print(f"Greatest difference between by hand and library: {difference:.1e}")
 
 # ----------------------------------------------------------------------------------------- 4. gradient descent, both ways
 
-# The gradient points to where the loss grows fastest, so a small step against it makes the loss smaller. That is all that
-# training is: this loop, with more layers and other samples each time.
+# The gradient points to where the loss grows fastest, so a small step against it makes the loss smaller. That is all there is
+# to training: this loop, with more layers and different samples each time.
 print(f"\nGradient descent, learning rate {learning_rate}")
 print(f"{'step':13}{'loss by hand':>14}{'':14}{'library':>14}")
 by_hand, by_library = [loss], [library_loss]

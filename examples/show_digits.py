@@ -1,8 +1,8 @@
 """Look at the digits, and at those that a network gets wrong.
 
-You learn what the data is like, and to look at mistakes instead of counting them. A small network is trained for a few
-seconds and asked about digits that it has never seen. Of its mistakes you see those that it was surest of: some are digits
-that it should know, and some you may read wrongly yourself.
+You learn what the data looks like, and to look at mistakes instead of counting them. A small network is trained for a few
+seconds and asked about digits that it has never seen. Of its mistakes you see those that it was most sure of: some are
+digits that it should know, and some you might misread yourself.
 
     python examples/show_digits.py                       in the terminal
     python examples/show_digits.py --plot digits.png     more of them, as a picture
@@ -21,10 +21,10 @@ from minidl.layers import Dense, Flatten, Input, Rescaling
 parser = argparse.ArgumentParser(description="Show digits of MNIST, and those that a trained network gets wrong.")
 parser.add_argument("--epochs", type=int, default=2, help="passes over the training digits (default: 2)")
 parser.add_argument("--batch-size", type=int, default=200, help="digits per step (default: 200)")
-parser.add_argument("--seed", type=int, default=0, help="initial weights and shuffling follow from it (default: 0)")
-parser.add_argument("--threads", type=int, help="how many to use; they change no result (default: one per core)")
+parser.add_argument("--seed", type=int, default=0, help="determines initial weights and shuffling (default: 0)")
+parser.add_argument("--threads", type=int, help="number of threads; no effect on results (default: one per core)")
 parser.add_argument("--plot", metavar="PATH", help="draw to this file, e.g. digits.png, instead of to the terminal")
-parser.add_argument("--samples", type=int, default=60_000, help="train on the first so many digits only (default: all)")
+parser.add_argument("--samples", type=int, default=60_000, help="train on only this many digits (default: all)")
 args = parser.parse_args()
 if args.plot and importlib.util.find_spec("matplotlib") is None:  # better now than after the training
     parser.error("--plot needs matplotlib: pip install 'minidl[plot]'")
@@ -51,7 +51,7 @@ probabilities = model.predict(x_test, verbose=0)
 predictions = probabilities.argmax(axis=1)
 wrong = np.flatnonzero(predictions != y_test)
 sureness = probabilities[wrong, predictions[wrong]]
-surest = wrong[np.argsort(-sureness)]  # the indices of the mistakes, those first that it was surest of
+surest = wrong[np.argsort(-sureness)]  # the indices of the mistakes, the surest first
 print(f"Test error: {100 * len(wrong) / len(x_test):.2f}% ({len(wrong):,} of {len(x_test):,} digits)")
 
 
@@ -75,7 +75,7 @@ def print_grid(images, captions):
 
 
 if not args.plot:
-    sys.stdout.reconfigure(encoding="utf-8")  # for the block characters, also where the output goes to a file
+    sys.stdout.reconfigure(encoding="utf-8")  # for the block characters, even if the output goes to a file
     print("\nThe first training digits and their labels\n")
     print_grid(x_train[:8], [str(label) for label in y_train[:8]])
     print("The test digits that it got wrong and was surest of: the label, what it read, how sure it was\n")

@@ -1,12 +1,12 @@
-"""Learn to read 5 to 9 from a few digits, because 0 to 4 have been learned from many.
+"""Learn to read 5 to 9 from a few digits, after learning 0 to 4 from many.
 
-You learn what a trained layer is worth. The first layers of a network that reads 0 to 4 have come to see strokes, and strokes
-are what other digits are made of, too. So they are kept, frozen, under a new head, which has only a few digits to learn from;
-at the end all layers are set free, and go on together in small steps (fine-tuning). Next to it the same network learns the same
-few digits from the beginning, in as many epochs: it has to find the strokes as well.
+You learn what a trained layer is worth. The first layers of a network that reads 0 to 4 have learned to see strokes, and other
+digits are made of strokes, too. So these layers are kept, frozen, under a new head, which has only a few digits to learn from;
+at the end all layers are unfrozen and trained together in small steps (fine-tuning). For comparison, the same network learns the
+same few digits from scratch, in as many epochs: it has to find the strokes as well.
 
     python examples/transfer_learning.py
-    python examples/transfer_learning.py --few 100      fine-tuning hardly helps: too few for all layers
+    python examples/transfer_learning.py --few 100      fine-tuning hardly helps: too few digits for all layers
     python examples/transfer_learning.py --few 1000     enough to learn strokes from: nothing is gained
 """
 
@@ -17,14 +17,14 @@ from minidl.datasets import mnist
 from minidl.layers import Conv2D, Dense, Flatten, Input, MaxPooling2D, Rescaling
 from minidl.optimizers import Adam
 
-parser = argparse.ArgumentParser(description="Transfer what was learned of the digits 0-4 to the digits 5-9.")
+parser = argparse.ArgumentParser(description="Transfer what was learned from the digits 0-4 to the digits 5-9.")
 parser.add_argument("--epochs", type=int, default=3, help="passes over the digits 0-4 (default: 3)")
 parser.add_argument("--batch-size", type=int, default=50, help="digits 0-4 per step (default: 50)")
-parser.add_argument("--seed", type=int, default=0, help="initial weights and shuffling follow from it (default: 0)")
-parser.add_argument("--threads", type=int, help="how many to use; they change no result (default: one per core)")
-parser.add_argument("--samples", type=int, default=10_000, help="so many of the digits 0-4 (default: 10000)")
-parser.add_argument("--few", type=int, default=300, help="so many of the digits 5-9 (default: 300)")
-parser.add_argument("--few-epochs", type=int, default=20, help="passes over these, frozen, and free (default: 20)")
+parser.add_argument("--seed", type=int, default=0, help="determines initial weights and shuffling (default: 0)")
+parser.add_argument("--threads", type=int, help="number of threads; no effect on results (default: one per core)")
+parser.add_argument("--samples", type=int, default=10_000, help="how many of the digits 0-4 (default: 10000)")
+parser.add_argument("--few", type=int, default=300, help="how many of the digits 5-9 (default: 300)")
+parser.add_argument("--few-epochs", type=int, default=20, help="passes over these, frozen, then unfrozen (default: 20)")
 args = parser.parse_args()
 if args.threads is not None:
     minidl.set_num_threads(args.threads)
@@ -37,7 +37,7 @@ def only(x, y, low, high):
 
 
 def strokes():
-    """The layers that are to be kept: from pixels to 32 maps of 4 x 4, in which each place knows its surroundings."""
+    """The layers to keep: from pixels to 32 maps of 4 x 4, flattened, in which each place describes its surroundings."""
     return [
         Input((28, 28, 1)),
         Rescaling(1 / 255),
@@ -55,7 +55,7 @@ def compiled(model, learning_rate=0.001):
 
 
 def error(model):
-    """The share of the test digits from 5 to 9 that it reads wrongly, in percent."""
+    """The percentage of the test digits 5 to 9 that it misreads."""
     _, accuracy = model.evaluate(x_test_new, y_test_new, verbose=0)
     return 100 * (1 - accuracy)
 
@@ -86,16 +86,16 @@ few = {"epochs": args.few_epochs, "batch_size": 20, "verbose": 0}
 model.fit(x_new, y_new, **few)
 frozen = error(model)
 
-# Only now, because the large gradients of a head that knows nothing yet would have spoiled what is below it. The steps are
-# small for the same reason. That the layers are free again counts at once; to compile again starts the optimizer anew.
-print("\n3. All layers are set free, and go on in small steps.\n")
+# Only now, because the large gradients of an untrained head would have spoiled the layers below it. The steps are small for
+# the same reason. Unfreezing takes effect at once; compiling again gives the model a fresh optimizer.
+print("\n3. All layers are unfrozen, and trained further in small steps.\n")
 base.trainable = True
 compiled(model, learning_rate=0.0003)
 model.summary()
 model.fit(x_new, y_new, **few)
 tuned = error(model)
 
-print(f"\n4. The same network learns the same {len(x_new):,} digits from the beginning.\n")
+print(f"\n4. The same network learns the same {len(x_new):,} digits from scratch.\n")
 scratch = compiled(minidl.Sequential([*strokes(), Dense(5, activation="softmax")], name="scratch", seed=args.seed))
 scratch.fit(x_new, y_new, **(few | {"epochs": 2 * args.few_epochs}))
 
@@ -103,4 +103,4 @@ print(f"Test error for 5 to 9, of {len(x_test_new):,} digits")
 print(f"  new head, untrained:     {before:6.2f}%")
 print(f"  new head, trained:       {frozen:6.2f}%")
 print(f"  all layers, fine-tuned:  {tuned:6.2f}%")
-print(f"  from the beginning:      {error(scratch):6.2f}%")
+print(f"  from scratch:            {error(scratch):6.2f}%")

@@ -1,8 +1,8 @@
 """Write a layer of your own, prove its gradient, and train it inside a model.
 
-You learn the contract that every layer keeps: forward returns its result and a cache, backward gets the gradient of the
-result and the cache, and returns the gradient of the input and of each parameter. An object that keeps it is a layer like
-the ones in the library, with nothing to register.
+You learn the contract of every layer: forward returns its result and a cache; backward gets the gradient of the
+result and the cache, and returns the gradients of the input and of each parameter. Any object that follows it is a layer
+like those in the library, with nothing to register.
 
 The layer is Swish (Ramachandran, Zoph and Le 2017), an activation that learns its own shape: y = x * sigmoid(beta * x), with
 one beta for each channel. At beta = 0 it is the straight line x / 2; the larger beta, the more it looks like ReLU.
@@ -25,10 +25,10 @@ parser = argparse.ArgumentParser(
 )
 parser.add_argument("--epochs", type=int, default=2, help="passes over the training digits (default: 2)")
 parser.add_argument("--batch-size", type=int, default=200, help="digits per step (default: 200)")
-parser.add_argument("--seed", type=int, default=0, help="initial weights and shuffling follow from it (default: 0)")
-parser.add_argument("--threads", type=int, help="how many to use; they change no result (default: one per core)")
+parser.add_argument("--seed", type=int, default=0, help="determines initial weights and shuffling (default: 0)")
+parser.add_argument("--threads", type=int, help="number of threads; no effect on results (default: one per core)")
 parser.add_argument("--plot", metavar="PATH", help="draw the shape that each channel has learned to this file")
-parser.add_argument("--samples", type=int, default=60_000, help="train on the first so many digits only (default: all)")
+parser.add_argument("--samples", type=int, default=60_000, help="train on only this many digits (default: all)")
 args = parser.parse_args()
 if args.plot and importlib.util.find_spec("matplotlib") is None:  # better now than after the training
     parser.error("--plot needs matplotlib: pip install 'minidl[plot]'")
@@ -53,8 +53,8 @@ class Swish(Layer):
 
     def forward(self, x, *, training=False, rng=None):
         s = sigmoid(self.params["beta"] * x)
-        # The second value is the cache: whatever backward will need. Do not keep it in self: two threads may be at work in
-        # this layer at once, each with samples of its own.
+        # The second value is the cache: whatever backward will need. Do not keep it in self: several threads may use this
+        # layer at once, each with its own samples.
         return x * s, (x, s)
 
     def backward(self, dy, cache):
@@ -63,14 +63,14 @@ class Swish(Layer):
         slope = s * (1 - s)
         dx = dy * (s + x * slope * self.params["beta"])  # product rule: x is in front and inside
         dbeta = dy * x * slope * x
-        # One beta served all samples and all places of its channel, so its gradient is the sum over them.
+        # One beta was used for all samples and all positions of its channel, so its gradient is the sum over them.
         return dx, {"beta": dbeta.sum(axis=tuple(range(dbeta.ndim - 1)))}
 
 
 # --------------------------------------------------------------------------------------------- 2. is its gradient right?
 
-# A gradient with a mistake in it often trains too, only worse, so test it before you use it. gradcheck moves every number a
-# little to both sides, and holds what that does to the result against what backward says.
+# A network with a wrong gradient often learns anyway, only worse, so test it before you use it. gradcheck moves every number
+# a little to both sides, and compares the effect on the result with what backward says.
 rng = np.random.default_rng(args.seed)
 layer = Swish()
 layer.build((4, 4, 3), rng, np.dtype("float64"))  # double precision: single precision is too coarse for differences
@@ -117,8 +117,8 @@ if args.plot:
     z = np.linspace(-5, 5, 201)
     figure, axis = plt.subplots(figsize=(5, 3.6), layout="constrained")
     for value in beta:
-        axis.plot(z, z * sigmoid(value * z), color="C0", linewidth=1, label="learned, one line a channel")
-    axis.plot(z, z * sigmoid(z), color="black", linestyle="--", label="in the beginning, beta = 1")
+        axis.plot(z, z * sigmoid(value * z), color="C0", linewidth=1, label="learned, one line per channel")
+    axis.plot(z, z * sigmoid(z), color="black", linestyle="--", label="initially, beta = 1")
     axis.plot(z, np.maximum(z, 0), color="C1", linestyle=":", label="ReLU")
     axis.set(title="Swish: y = x * sigmoid(beta * x)", xlabel="x", ylabel="y")
     axis.grid(alpha=0.3)

@@ -1,4 +1,4 @@
-"""What is tried of each layer: one table, for the certificate, for the strategies of ``testing`` and for the tests."""
+"""The configurations of each layer that are tried: one table for the certificate, the strategies of ``testing`` and the tests."""
 
 from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
@@ -25,9 +25,9 @@ Case: TypeAlias = tuple[Callable[[], Layer], Shape]  # makes a new layer; the sh
 
 
 class LayerCases(NamedTuple):
-    """What is tried of one layer.
+    """The configurations of one layer.
 
-    examples: picked by hand, with odd sizes, sizes of 1, and height ≠ width. draw: any configuration, small, at random.
+    examples: chosen by hand, with odd sizes, sizes of 1, and height ≠ width. draw: returns a random small configuration.
     """
 
     examples: list[Case]
@@ -39,7 +39,7 @@ def _activation(rng: np.random.Generator) -> str:
 
 
 def _shape(rng: np.random.Generator) -> Shape:
-    """Of one to three axes."""
+    """A random shape of one to three axes."""
     return tuple(int(size) for size in rng.integers(1, 5, size=rng.integers(1, 4)))
 
 
@@ -49,7 +49,7 @@ def _pair(rng: np.random.Generator, most: int = 4) -> Pair:
 
 
 def _images(rng: np.random.Generator, window: Pair, padding: str) -> Shape:
-    """The shape of an image that the window fits; it may be larger than an image that is padded."""
+    """The shape of an image that the window fits into; with padding the window may be larger."""
     height, width = window if padding == "valid" else (1, 1)
     rows, columns, channels = rng.integers(0, 4, size=3)
     return height + int(rows), width + int(columns), 1 + int(channels)
@@ -60,7 +60,7 @@ def _padding(rng: np.random.Generator) -> str:
 
 
 def _dense(rng: np.random.Generator) -> Case:
-    # from two units on: the softmax of a single one is 1 whatever happens, and there is nothing to prove
+    # at least two units: the softmax of one unit is always 1, which leaves nothing to prove
     units, activation, use_bias = int(rng.integers(2, 5)), _activation(rng), bool(rng.integers(2))
     return lambda: Dense(units, activation, use_bias), (int(rng.integers(1, 5)),)
 

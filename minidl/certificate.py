@@ -1,4 +1,4 @@
-"""The certificate: every gradient of the library checked, and every optimizer held against its formula, in one table.
+"""The certificate: every gradient of the library checked, and every optimizer compared with its formula, in one table.
 
 python -m minidl.certificate            print it
 python -m minidl.certificate --write    and write docs/certificate.md
@@ -28,8 +28,8 @@ from .ops import OPERATIONS
 class Row(NamedTuple):
     """One line: what was checked, and what was found.
 
-    cases: configurations tried. proved: numbers (entries, directions, or parameters after a step) found right. kinks: those at
-    a kink, where no slope exists. worst: the largest relative error among those judged. passed: nothing was wrong.
+    cases: how many configurations were tried. proved: how many entries, directions, or parameters after a step were right. kinks:
+    how many were at a kink, where no slope exists. worst: the largest relative error. passed: whether nothing was wrong.
     """
 
     kind: str
@@ -98,13 +98,13 @@ def activation_rows(seed: int = 0) -> Iterator[Row]:
 
 
 def loss_rows(seed: int = 0) -> Iterator[Row]:
-    """Every loss, for several classes and samples, with labels as it wants them."""
+    """Every loss, for several classes and samples, with labels in the form that it expects."""
     for name, make in LOSSES.items():
         yield _row("loss", name, partial(_check_loss, make(), seed))
 
 
 def optimizer_rows(seed: int = 0) -> Iterator[Row]:
-    """Every optimizer with both sets of operations: 100 steps against its formula, number by number."""
+    """Every optimizer with both sets of operations: 100 steps compared with its formula, one by one."""
     for name, (make, formula) in OPTIMIZERS.items():
         started = time.perf_counter()
         worst, proved = 0.0, 0
@@ -151,7 +151,7 @@ def _check_layers(cases: list[Case], seed: int) -> list[Report]:
             layer.ops = ops
             for inner in [leaf for _, leaf in layer.leaves()] if isinstance(layer, Stack) else [layer]:
                 if hasattr(inner, "bias_initializer"):
-                    inner.bias_initializer = initializers.random_normal  # zeros would hide a bias that is left out
+                    inner.bias_initializer = initializers.random_normal  # zeros would hide a missing bias
             reports.append(gradcheck(layer, x, seed=number))
     return reports
 
@@ -199,8 +199,8 @@ def _check_model(make: Callable[[], list[Any]], seed: int) -> list[Report]:
     return reports
 
 
-# The optimizers' formulas once more, for a single number, as in the papers: what the optimizers are held against. Each is a
-# function (parameter, gradient, t) → parameter that keeps its own state; t = 1 at the first step.
+# The optimizers' formulas once more, for a single number, as in the papers, to compare the optimizers with. Each is a function
+# (parameter, gradient, t) → parameter that keeps its own state; t = 1 at the first step.
 
 Formula = Callable[[float, float, int], float]
 
@@ -263,7 +263,7 @@ def _check_optimizer(optimizer: optimizers.Optimizer, formula: Formula, ops: Any
     param, worst = rng.normal(size=1), 0.0
     expected = float(param[0])
     for t in range(1, 101):
-        grad = rng.normal(size=1) * 10.0 ** rng.integers(-8, 3)  # small ones tell where ε stands
+        grad = rng.normal(size=1) * 10.0 ** rng.integers(-8, 3)  # small ones reveal where ε is added
         expected = formula(expected, float(grad[0]), t)
         optimizer.build({"w": param})
         optimizer.update(param, grad, optimizer.slots["w"], optimizer.prepare({"w": grad}), ops)
@@ -277,7 +277,7 @@ HEAD = ("kind", "name", "cases", "proved", "kinks", "worst relative error", "ver
 
 
 def cells(row: Row) -> tuple[str, ...]:
-    """The row as texts, in the order of HEAD."""
+    """The row as strings, in the order of HEAD."""
     verdict = "proved" if row.passed else "WRONG"
     return (
         row.kind,
@@ -296,9 +296,9 @@ def markdown(table: list[Row]) -> str:
     lines = [
         "# Certificate",
         "",
-        "Written by `python -m minidl.certificate --write`. Every gradient is held against central differences in float64,",
-        "with both sets of operations; every optimizer against its formula, step by step. A kink is a place where a function",
-        "has no slope, as a ReLU has at 0: it is neither proved nor wrong.",
+        "Written by `python -m minidl.certificate --write`. Every gradient is compared with central differences in float64,",
+        "with both sets of operations; every optimizer with its formula, step by step. A kink is a place where a function",
+        "has no slope, like ReLU at 0: it is neither proved nor wrong.",
         "",
         "| " + " | ".join(HEAD) + " |",
         "|" + "---|" * len(HEAD),
@@ -309,7 +309,7 @@ def markdown(table: list[Row]) -> str:
 
 
 def main() -> int:
-    """Print the table; the exit code is 0 where everything was proved."""
+    """Print the table; the exit status is 0 if everything was proved."""
     from rich.console import Console
     from rich.table import Table
 

@@ -93,7 +93,7 @@ def get(initializer: str | Initializer) -> Initializer:
 
 
 def name_of(initializer: Initializer) -> str | Initializer:
-    """The name of one of ours, or the function itself."""
+    """The name of one of the library's initializers, or the function itself."""
     return next((name for name, function in INITIALIZERS.items() if function is initializer), initializer)
 
 

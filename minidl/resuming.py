@@ -122,8 +122,8 @@ def restore(training: "Training", path: Path) -> None:
         set_state(training, *saving.read(path, "backup"))
     except ValueError as error:
         raise ValueError(
-            f"BackupAndRestore cannot go on from '{os.fsdecode(path)}': {str(error)[: saving.LONGEST]} "
-            "To train from the beginning, delete that file; to go on, call fit as it was called then."
+            f"BackupAndRestore cannot resume from '{os.fsdecode(path)}': {str(error)[: saving.LONGEST]} "
+            "To train from the beginning, delete that file; to resume, call fit as it was called then."
         ) from error
 
 

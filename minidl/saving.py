@@ -78,7 +78,7 @@ def replace(path: Path, data: bytes) -> None:
                 os.remove(temporary)
             raise
     except OSError as error:
-        old = "The file of that name is as it was." if os.path.isfile(target) else "No file was left behind."
+        old = "The existing file is unchanged." if os.path.isfile(target) else "No file was left behind."
         raise OSError(error.errno, f"cannot write '{os.fsdecode(path)}': {error.strerror or error}. {old}") from error
     if os.name == "posix":
         with contextlib.suppress(OSError):  # not every file system supports it; the file is complete either way

@@ -115,7 +115,7 @@ class Sequential(Storable):
         return self._given_name
 
     def add(self, layer: LayerLike) -> None:
-        """Put a layer on top: one of ours, a stack, or any object with params, build, forward and backward.
+        """Put a layer on top: one of the library's, a stack, or any object with params, build, forward and backward.
 
         A layer that is built keeps its weights. Raises TypeError for anything else, ValueError where it does not fit the
         layers below or its name is in use; the model is then unchanged.

@@ -1,6 +1,6 @@
-"""For tests of layers, ours and yours: ``check_layer`` tries a layer in every way in one line, and strategies draw what to try.
+"""For tests of layers: ``check_layer`` tests everything about a layer in one line, and strategies draw inputs and layers.
 
-``check_layer`` needs nothing else. The strategies are for Hypothesis, which comes with the extra: pip install 'minidl[test]'.
+The strategies are for Hypothesis, which comes with an extra: pip install 'minidl[test]'.
 """
 
 from collections.abc import Callable, Sequence
@@ -45,7 +45,7 @@ def _normal(rng: np.random.Generator, shape: Shape) -> Array:
     return rng.normal(size=shape)
 
 
-# What an input may be like: name → (rng, shape) → x.
+# The kinds of inputs: name → (rng, shape) → x.
 KINDS: dict[str, Callable[[np.random.Generator, Shape], Array]] = {
     "normal": _normal,
     "ties": lambda rng, shape: rng.integers(-2, 3, shape).astype(np.float64),
@@ -65,7 +65,7 @@ def inputs(
     dtype: Any = np.float64,
     strided: bool = True,
 ) -> "SearchStrategy[Array]":
-    """Strategy of batches x (N, *shape), N from 1 to max_samples, of any of the KINDS; strided: in any of the LAYOUTS, too."""
+    """Strategy for batches x (N, *shape), N from 1 to max_samples, of any of the kinds; strided: also in any of the LAYOUTS."""
     st = _hypothesis()
     unknown = [kind for kind in kinds if kind not in KINDS]
     if unknown:
@@ -82,14 +82,14 @@ def inputs(
 
 
 def shapes(rank: int = 1, max_size: int = 6) -> "SearchStrategy[Shape]":
-    """Strategy of the shapes of a sample, e.g. (H, W, C) for rank=3."""
+    """Strategy for the shape of one sample, e.g. (H, W, C) for rank=3."""
     st = _hypothesis()
     strategy: SearchStrategy[Shape] = st.tuples(*[st.integers(1, max_size)] * rank)
     return strategy
 
 
 def layer_configurations() -> "SearchStrategy[tuple[Callable[[], Any], Shape]]":
-    """Strategy of (factory, input_shape): every layer of the library, with any of its settings, on samples that fit it."""
+    """Strategy for (factory, input_shape): any layer of the library, with any settings, and a sample shape that fits it."""
     st = _hypothesis()
 
     def make(name: str, seed: int) -> Case:

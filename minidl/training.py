@@ -56,7 +56,7 @@ class Stepper:
         """Adopt parameters that layers have replaced. Raises RuntimeError where these are no longer the model's parameters."""
         if self.engine.parameters is not self.parameters or not self.parameters.hold():
             raise RuntimeError(
-                f"{self.model} was compiled, or its layers were changed, while it was trained: let fit return first."
+                f"{self.model} was compiled, or its layers were changed, during training: let fit return first."
             )
 
 

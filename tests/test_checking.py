@@ -615,7 +615,7 @@ def test_too_little_proved_does_not_pass():
         assert not report.passed
         assert "entries could be proved" in report.explanations()[0]
     report, _ = check(np.abs, np.sign, np.zeros(0))
-    assert report.explanations() == ["There is no number to be checked."]
+    assert report.explanations() == ["There is nothing to check."]
     assert not report.passed
 
 
@@ -828,7 +828,7 @@ FAULTS = {
         faulty(lambda dx, grads, *_: (None, grads)),
         "x: the gradient must be an array of numbers, received array(None",
     ),
-    "not the same twice": (Counting(), "another answer when it is called twice with the same dy and cache"),
+    "not the same twice": (Counting(), "a different result when called twice with the same dy and cache"),
     "uses what forward left": (Stale(), "all that it uses must be in its cache"),
     "draws its own numbers": (Random(), "all its random numbers must follow from rng"),
     "the same y again": (Buffer(), "it must return a fresh array each time"),
@@ -849,7 +849,10 @@ FAULTS = {
     "scalar": (with_grads(bias=lambda g, dy: dy.sum()), "bias: the gradient has shape (), expected (5,)"),
     "wrong dtype": (with_grads(bias=lambda g, dy: g["bias"].astype(np.float32)), "bias: the gradient is float32"),
     "NaN": (with_grads(bias=lambda g, dy: g["bias"] * np.nan), "bias: the gradient holds NaN or infinity"),
-    "wrong name": (with_grads(offset=lambda g, dy: g["bias"]), "offset: a gradient of something that is no parameter"),
+    "wrong name": (
+        with_grads(offset=lambda g, dy: g["bias"]),
+        "offset: a gradient of something that is not a parameter",
+    ),
     "left out": (faulty(lambda dx, grads, *_: (dx, {"kernel": grads["kernel"]})), "bias: the gradient is missing"),
     "dx alone": (faulty(lambda dx, *_: dx), "backward must return (dx, {name: gradient}), received ndarray"),
     "grads in a list": (faulty(lambda dx, grads, *_: (dx, list(grads.values()))), "received a list for the latter"),

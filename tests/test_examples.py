@@ -209,7 +209,7 @@ def test_transfer_learning(run):
     ]
     untrained, trained, tuned, scratch = (
         number_after(f"{what}:", output)
-        for what in ("new head, untrained", "new head, trained", "all layers, fine-tuned", "from the beginning")
+        for what in ("new head, untrained", "new head, trained", "all layers, fine-tuned", "from scratch")
     )
     assert tuned < trained < untrained  # each part of the training did something; how much, a moment cannot show
     assert 0 < scratch < CHANCE

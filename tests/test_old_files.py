@@ -98,7 +98,7 @@ def test_a_backup_whose_batches_would_be_cut_otherwise_is_refused_by_name(tmp_pa
     shutil.copytree(FILES / "cut_otherwise", tmp_path / "cut_otherwise")
     model = write.small()
     before = model.get_weights()
-    with pytest.raises(ValueError, match="cannot go on from") as caught:
+    with pytest.raises(ValueError, match="cannot resume from") as caught:
         write.fit(model, *write.points(), 20, tmp_path / "cut_otherwise")
     text = str(caught.value)
     assert "cut a batch of 20 samples into 2 shards, and this one cuts it into 1" in text

@@ -306,7 +306,7 @@ def test_a_model_that_a_callback_changes_says_so(change):
             model.layers.insert(1, Dense(4))
             predict(model)
 
-    text = "model 'sequential' was compiled, or its layers were changed, while it was trained: let fit return first."
+    text = "model 'sequential' was compiled, or its layers were changed, during training: let fit return first."
     with pytest.raises(RuntimeError, match="was compiled") as caught:
         fit(model, epochs=3, callbacks=[at_the_end_of_the_first_epoch(call)])
     assert str(caught.value) == text

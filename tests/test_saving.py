@@ -974,7 +974,7 @@ def test_a_write_that_fails_leaves_the_old_file(saved, monkeypatch, call, number
     monkeypatch.undo()
     assert caught.value.errno == number
     assert type(caught.value) is (PermissionError if number == errno.EACCES else OSError)
-    text = f"[Errno {number}] cannot write '{saved}': {os.strerror(number)}. The file of that name is as it was."
+    text = f"[Errno {number}] cannot write '{saved}': {os.strerror(number)}. The existing file is unchanged."
     assert str(caught.value) == text
     assert saved.read_bytes() == before
     assert list(saved.parent.iterdir()) == [saved]
@@ -986,7 +986,7 @@ def test_a_disk_that_is_full_half_way(saved):
     before, limits = saved.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
     try:
-        with pytest.raises(OSError, match=r"cannot write .*: File too large\. The file of that name is as it was\."):
+        with pytest.raises(OSError, match=r"cannot write .*: File too large\. The existing file is unchanged\."):
             mlp(units=5000).save(saved)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)

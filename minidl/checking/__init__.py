@@ -1,7 +1,7 @@
 """gradcheck: numeric proof, or disproof, of any gradient: a layer's, a loss's, a model's or a plain function's.
 
-A derivative is a limit of differences, so every analytic gradient can be held against (f(x + h) − f(x − h)) / 2h in float64. What
-is checked is known by its contract alone; nothing has to be registered, and nothing of this library has to be used.
+A derivative is a limit of differences, so every analytic gradient can be compared with (f(x + h) − f(x − h)) / 2h in float64.
+What is checked only has to keep its contract; it need not be registered, or use anything from this library.
 """
 
 import sys
@@ -34,14 +34,14 @@ def gradcheck(
     per_sample: bool = False,
     nondet_tol: float = 0.0,
 ) -> Report:
-    """Hold analytic gradients against central differences in float64.
+    """Compare analytic gradients with central differences in float64.
 
     target and arrays, one of:
         a layer, x                 an object with forward(x, *, training, rng) → (y, cache), backward(dy, cache) → (dx, grads)
-                                   and params; where it has no params yet but a build, that is called in float64. The
+                                   and params; if it has no params yet but a build, that is called in float64. The
                                    gradients of the input and of every parameter are checked, with two random dys. Either
-                                   keyword may be missing. Several inputs: give them all; y may be several arrays, too.
-        a model, x                 an object with layers, each of which is one as above: checked as one layer.
+                                   keyword may be missing. Pass several inputs one after another; y may be several arrays.
+        a model, x                 an object with layers, each of them as above: checked as one layer.
         a loss, y_true, y_pred     an object with forward(y_true, y_pred) → (value, cache), backward(cache) → dy.
         a model, x, y              an object with params and loss_and_gradients(x, y, training=…) → (loss, gradients by
                                    address), made with dtype="float64". The gradients of all parameters are checked.
@@ -51,22 +51,22 @@ def gradcheck(
                                    or is several gradients, one for each of the first arguments.
         function, x, …             one function → (value, gradients). x may be a dictionary of arrays, the gradients another.
 
-    Integers that have no gradient, as ids and labels, are not moved, and neither is what is no array.
+    Integers without a gradient, such as ids and labels, are not moved, nor is anything but an array.
 
     eps: the first step h is eps · max(1, |x|); where one step does not settle it, shorter and longer ones are tried. rtol: the
-    largest relative error that counts as agreement, beside what rounding explains. mode: "entries" tries every number, or
+    largest relative error that counts as agreement, apart from what rounding explains. mode: "entries" tries every number, or
     max_entries of each array, chosen at random; "direction" tries ``directions`` random directions through each array
-    instead, which covers all of its numbers in a few evaluations; "ties" moves the entries of a sample that are equal
-    together, so that they stay tied (in a pool, each one alone would be at a kink); "auto" tries all where that takes
-    seconds, else some entries and some directions, and notes what all of them would take. training: passed to the layer or
-    model; its randomness is frozen, because every call gets the same rng. seed: of dy, and of what is chosen. dy: your own,
-    instead of the random ones. only, without: names of the arrays to check, or not to. per_sample: value is an array of one
-    loss for each sample, and the gradient that of their sum. nondet_tol: how far two equal calls may be apart, relative to
-    the largest number; 0 is to the bit.
+    instead, which covers all of its numbers in a few evaluations; "ties" moves equal entries of a sample together, so that
+    they stay tied (in a pool, each one alone would be at a kink); "auto" tries all entries where that takes seconds, else
+    some entries and some directions, and notes how long all of them would take. training: passed to the layer or
+    model; its randomness is frozen, because every call gets the same rng. seed: for dy and all random choices. dy: used
+    instead of the random ones. only, without: names of the arrays to check, or to leave out. per_sample: the value is an array
+    of one loss per sample, and the gradient is that of their sum. nondet_tol: how much two identical calls may differ,
+    relative to the largest number; 0 means not in one bit.
 
-    Everything is put back as it was. Layers are also tried for other faults: a backward that changes dy, its cache or the
-    parameters, that is not the same twice or not linear in dy, that depends on what else the layer has seen, or
-    gradients of wrong name, shape or dtype.
+    Everything is restored afterwards. Layers are also tested for other faults: a backward that changes dy, its cache or the
+    parameters, that differs when called twice or is not linear in dy, that depends on what else the layer has seen, or
+    gradients of the wrong name, shape or dtype.
 
     Raises TypeError for a target that is none of these, or a model that is not float64; ValueError for arrays or settings
     that do not fit.
@@ -98,7 +98,7 @@ def gradcheck(
 
 
 def assert_gradients(target: Any, *arrays: Any, **settings: Any) -> None:
-    """gradcheck, and a GradientError (an AssertionError) with the worst entry and the likely mistake where it fails."""
+    """Call gradcheck; raise GradientError (an AssertionError), with the worst entry and the likely mistake, where it fails."""
     report = gradcheck(target, *arrays, **settings)
     if not report.passed:
         raise GradientError(report)
@@ -109,7 +109,7 @@ def _names(given: str | Sequence[str]) -> tuple[str, ...]:
 
 
 class _Progress:
-    """A line on the terminal that says how far it is, where it takes longer than two seconds."""
+    """A line of progress on the terminal, if the check takes longer than two seconds."""
 
     def __init__(self, report: Report) -> None:
         self.report = report

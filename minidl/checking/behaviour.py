@@ -1,4 +1,4 @@
-"""Faults that show without a difference: what backward changes, keeps, forgets, or returns in the wrong form."""
+"""Faults found without differences: what backward changes, keeps, forgets, or returns in the wrong form."""
 
 import contextlib
 import copy
@@ -19,15 +19,15 @@ from .upstream import draw_upstreams, upstream_for_small
 CHANGES_DY = "backward changes its argument dy: it must work on a copy."
 CHANGES_CACHE = "backward changes its cache: it may be called twice, so it must work on copies."
 STALE = (
-    "backward gives another answer when the layer has seen other data in between: all that it uses must be in its cache, "
+    "backward gives a different result when the layer has seen other data in between: all that it uses must be in its cache, "
     "and nothing that forward leaves in self."
 )
 RANDOM = (
-    "forward gives another answer when it is called twice with the same x and rng: all its random numbers must "
+    "forward gives a different result when called twice with the same x and rng: all its random numbers must "
     "follow from rng. (What differs by rounding alone passes with nondet_tol=1e-12.)"
 )
-# Powers of two: multiplying by them is exact in floating point. The large one is for what is clipped from a threshold on, the
-# negative one for a mask that is made of dy.
+# Powers of two: multiplying by them is exact in floating point. The large one reveals clipping above a threshold, the
+# negative one a mask made from dy.
 FACTORS_OF_DY = ((2.0, "twice"), (1024.0, "1024 times"), (-1.0, "minus"))
 
 
@@ -35,9 +35,9 @@ FACTORS_OF_DY = ((2.0, "twice"), (1024.0, "1024 times"), (-1.0, "minus"))
 class Operator:
     """A layer, or the two functions of one, in one form.
 
-    arrays: what is moved, by name. inputs: what forward is given, by name; arrays among them are moved there. loose: names
-    whose gradients are not looked at. forward: (inputs by name, key) → (y, cache). backward: (dy, cache) → gradients by name.
-    codes: the code of forward, to be recognised inside backward.
+    arrays: what is moved, by name. inputs: forward's arguments, by name; arrays among them are moved there. loose: names
+    whose gradients are ignored. forward: (inputs by name, key) → (y, cache). backward: (dy, cache) → gradients by name.
+    codes: forward's code objects, to recognise calls of it inside backward.
     """
 
     arrays: dict[str, Array]
@@ -48,7 +48,7 @@ class Operator:
     codes: list[Any] = field(default_factory=list)
 
     def gradients(self, dy: Any, cache: Any) -> dict[str, Array]:
-        """backward's, as arrays; without those that are not looked at."""
+        """backward's gradients as arrays, without the loose ones."""
         return {name: np.asarray(value) for name, value in self.backward(dy, cache).items() if name not in self.loose}
 
     def evaluate(self, inputs: dict[str, Any], key: int) -> Array:
@@ -57,7 +57,7 @@ class Operator:
 
 @dataclass
 class Behaviour:
-    """What was seen: the upstreams with the gradients they have, and how to get those of another one. form: the shape of y."""
+    """What was observed: the upstreams with their gradients, and how to get those of another one. form: the shape of y."""
 
     upstreams: list[Array]
     gradients: list[dict[str, Array]]
@@ -67,7 +67,7 @@ class Behaviour:
 
 
 def behaviour(operator: Operator, settings: Settings, report: Report) -> Behaviour:
-    """The gradients for one or two dys; and every fault that shows without a difference, among the problems of the report."""
+    """The gradients for one or two dys; every fault found without differences is added to the report's problems."""
     arrays, inputs, problems, seed = operator.arrays, operator.inputs, report.problems, settings.seed
     params = {name: array for name, array in arrays.items() if name not in inputs}
     given, before = copy.deepcopy(inputs), copy.deepcopy(params)
@@ -100,7 +100,7 @@ def behaviour(operator: Operator, settings: Settings, report: Report) -> Behavio
         problems += compare_form(name, gradients[name], arrays[name])
 
     def backward(row: Array) -> dict[str, Array]:
-        """For another dy; after a forward of its own, because this cache may be spoilt."""
+        """The gradients for another dy, after a new forward, because this cache may be spoilt."""
         fresh = operator.forward(copy.deepcopy(inputs), seed)[1]
         return {name: value.copy() for name, value in operator.gradients(like(row, y), fresh).items()}
 
@@ -142,7 +142,7 @@ def _upstreams(y: Any, size: int, settings: Settings) -> list[Array]:
 
 
 def _first_backward(operator: Operator, dy: Any, cache: Any, report: Report) -> dict[str, Array]:
-    """The gradients; what a shape that does not fit may come from; and whether forward was called for them."""
+    """(gradients, the likely cause of a shape that does not fit, whether forward was called)."""
     calls, largest = 0, max((array.size for array in operator.arrays.values()), default=1)
     profiler = sys.getprofile()
 
@@ -175,7 +175,7 @@ def _first_backward(operator: Operator, dy: Any, cache: Any, report: Report) -> 
 def _linear(
     backward: Callable[[Array], dict[str, Array]], rows: list[Array], found: list[dict[str, Array]], report: Report
 ) -> list[str]:
-    """A problem for each array whose gradient is not proportional to dy, or not the sum of those of two dys."""
+    """Add a problem for each array whose gradient is not linear in dy: not proportional, or not additive."""
     first, must = found[0], "backward must be linear in dy"
     for factor, times in FACTORS_OF_DY:
         with np.errstate(all="ignore"):
@@ -200,23 +200,23 @@ def _linear(
 
 
 def proportional(value: Array, expected: Array, parts: Array, rounding: float = 0.0) -> bool:
-    """Equal, but for sums that were rounded in another order."""
+    """Equal, apart from the rounding of sums in another order."""
     limit = rounding + 1e-12 * max(np.abs(expected).max(initial=0), np.abs(parts).max(initial=0))
     return value.shape == expected.shape and np.allclose(value, expected, rtol=1e-9, atol=limit)
 
 
 def floats_of(inputs: dict[str, Any], arrays: dict[str, Array]) -> dict[str, Array]:
-    """Those of the inputs that are moved."""
+    """The inputs that are moved."""
     return {name: value for name, value in inputs.items() if name in arrays}
 
 
 def changed(given: dict[str, Any], inputs: dict[str, Any]) -> list[str]:
-    """The names of the arrays that are not what they were."""
+    """The names of the arrays that have changed."""
     return [name for name, value in inputs.items() if isinstance(value, np.ndarray) and not same(given[name], value)]
 
 
 def again_or_error(call: Callable[[], Any]) -> Any:
-    """What the call gives; a text, equal to no gradient, where it fails only this time."""
+    """The call's result; where it fails this time, a string, which equals no gradient."""
     try:
         return call()
     except Exception as error:
@@ -226,11 +226,11 @@ def again_or_error(call: Callable[[], Any]) -> Any:
 def not_twice(again: Any, what: str) -> str:
     if isinstance(again, str):
         return f"backward fails when it is called twice with the same {what}: {again}"
-    return f"backward gives another answer when it is called twice with the same {what}."
+    return f"backward gives a different result when called twice with the same {what}."
 
 
 def show_elsewhere(call: Callable[[], Any]) -> None:
-    """Show other data, which may be none that the target can work on."""
+    """Show the target other data, which it may not be able to work on."""
     with np.errstate(all="ignore"), contextlib.suppress(Exception):
         call()
 
@@ -255,7 +255,9 @@ def computed_in_float32(function: Callable[[dict[str, Array]], Array], inputs: d
 
 def compare_names(gradients: dict[str, Any], arrays: dict[str, Array]) -> list[str]:
     problems = [f"{name}: the gradient is missing." for name in arrays if name not in gradients]
-    problems += [f"{name}: a gradient of something that is no parameter." for name in gradients if name not in arrays]
+    problems += [
+        f"{name}: a gradient of something that is not a parameter." for name in gradients if name not in arrays
+    ]
     return problems
 
 
@@ -272,7 +274,7 @@ def compare_form(name: str, gradient: Array, array: Array) -> list[str]:
 
 
 def _of_shape(gradient: Array, array: Array) -> str:
-    """What a wrong shape may come from."""
+    """What may have caused a wrong shape."""
     extra = gradient.ndim - array.ndim
     if extra > 0 and gradient.shape[extra:] == array.shape and set(gradient.shape[:extra]) != {1}:
         axis = "0" if extra == 1 else str(tuple(range(extra)))

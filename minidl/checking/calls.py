@@ -1,4 +1,4 @@
-"""A layer, or the two functions of one, called in whatever form it is written: one input or more, with or without keywords."""
+"""A layer, or the two functions of one, called in whichever form it is written: one input or more, with or without keywords."""
 
 import contextlib
 import inspect
@@ -25,7 +25,7 @@ class LayerCall:
     def __init__(self, layer: Any, count: int, training: bool) -> None:
         self.layer, self.training = layer, training
         wanted = required_by(layer.forward)
-        # One input is given as it is; several as so many arguments, or as a tuple where forward takes but one.
+        # A single input is passed as it is; several as separate arguments, or as a tuple where forward accepts only one.
         self.spread = count > 1 and (wanted is None or len(wanted) > 1)
         if wanted is not None and len(wanted) != (count if self.spread else 1):
             raise ValueError(
@@ -79,7 +79,7 @@ class PairCall:
 
 
 def by_name(gradients: Any, names: list[str]) -> dict[str, Any]:
-    """Gradients by name, as they are or in the order of the arguments."""
+    """Gradients by name, from a dictionary or in the order of the arguments."""
     if isinstance(gradients, dict):
         return gradients
     if isinstance(gradients, tuple | list) and several(gradients):
@@ -90,7 +90,7 @@ def by_name(gradients: Any, names: list[str]) -> dict[str, Any]:
 
 
 def names_of_arguments(function: Callable[..., Any], count: int) -> list[str]:
-    """The names that the function has for its first arguments; x, or x0, x1, … where it has none."""
+    """The names of the function's first parameters; x, or x0, x1, … where it has none."""
     with contextlib.suppress(TypeError, ValueError):
         parameters = list(inspect.signature(function).parameters.values())[:count]
         kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
@@ -116,7 +116,7 @@ def params_of(layer: Any) -> dict[str, Any]:
 
 
 def required_by(function: Callable[..., Any]) -> list[str] | None:
-    """The names of the arguments that have to be given by position; None where any number may be, or nobody knows."""
+    """The names of the required positional arguments; None where any number is accepted, or it is unknown."""
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):
@@ -130,7 +130,7 @@ def required_by(function: Callable[..., Any]) -> list[str] | None:
 
 
 def keywords_of(function: Callable[..., Any]) -> tuple[str, ...]:
-    """Those of training and rng that it takes."""
+    """Those of the keywords training and rng that it accepts."""
     try:
         parameters = inspect.signature(function).parameters
     except (TypeError, ValueError):
@@ -142,7 +142,7 @@ def keywords_of(function: Callable[..., Any]) -> tuple[str, ...]:
 
 @contextlib.contextmanager
 def _explained() -> Iterator[None]:
-    """A Fault with the way out where a layer takes its rng for a generator of NumPy."""
+    """Raise Fault, with advice, where a layer mistakes its rng for a NumPy generator."""
     try:
         yield
     except AttributeError as error:

@@ -1,4 +1,4 @@
-"""Equal to rounding: two computations of the same numbers, and the same numbers in another memory layout."""
+"""Equality up to rounding, of two computations of the same numbers, and the same numbers in other memory layouts."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,12 +7,12 @@ import numpy as np
 
 from ..contracts import Array
 
-# How far two computations of the same numbers may be apart, relative to the largest of them: a few dozen roundings.
+# How much two computations of the same numbers may differ, relative to the largest: a few dozen roundings.
 TOLERANCES = {np.dtype(np.float32): 2e-5, np.dtype(np.float64): 1e-12}
 
 
 def assert_close(actual: Any, expected: Any, what: str = "the arrays") -> None:
-    """Equal to rounding, in the coarser one of both dtypes; and of one shape."""
+    """Assert equal shapes, and equality up to rounding in the coarser of the two dtypes."""
     actual, expected = np.asarray(actual), np.asarray(expected)
     if actual.shape != expected.shape:
         raise AssertionError(f"{what}: shape {actual.shape}, expected {expected.shape}.")
@@ -26,7 +26,7 @@ def assert_close(actual: Any, expected: Any, what: str = "the arrays") -> None:
 
 
 def differences(actual: dict[str, Array], expected: dict[str, Array], what: str) -> list[str]:
-    """A line for each array that is not close."""
+    """One line for each array that is not close."""
     faults = []
     for name in expected:
         try:

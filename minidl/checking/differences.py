@@ -1,4 +1,4 @@
-"""What the slopes at several steps say of a gradient: proved, failed, at a kink, too small, or nothing happens at all."""
+"""What the slopes at several steps say about a gradient: proved, failed, at a kink, too small, or without any effect."""
 
 import math
 from itertools import pairwise
@@ -7,9 +7,9 @@ from typing import NamedTuple
 from ..contracts import Array
 from .lines import Line, Slope
 
-PRECISE = 1e-3  # a slope that differences determine no better than this, relative to itself, proves nothing
-LOST = 1e-11  # what backward's own rounding may make of a gradient, relative to the others
-FACTORS = [10.0**power for power in range(4, -7, -1)]  # the other steps, as multiples of the first one, that are tried
+PRECISE = 1e-3  # a slope whose relative uncertainty is larger than this proves nothing
+LOST = 1e-11  # how large backward's rounding may make a gradient, relative to the others
+FACTORS = [10.0**power for power in range(4, -7, -1)]  # the other steps to try, as multiples of the first one
 PLAIN = 30.0  # how many times rtol a gradient has to be off, so that three steps that agree are enough
 ROUGH = 8.0  # how many times its own uncertainty a slope has to be off the gradient, to disprove it all the same
 
@@ -34,7 +34,7 @@ def judge(line: Line, upstream: Array, gradient: Array, others: float, eps: floa
     scale = max(abs(analytic), abs(first.numeric))
     largest = float(abs(gradient).max())
     if analytic == 0 and not first.changed and first.noise <= 1e-6 * largest:
-        return Verdict("zero", 0.0, pace)  # what rounding could hide is nothing beside the other gradients
+        return Verdict("zero", 0.0, pace)  # what rounding could hide is negligible beside the other gradients
 
     if scale and max(abs(analytic - first.numeric), first.noise) <= rtol * scale and first.jump <= PRECISE * scale:
         return Verdict("proved", first.numeric, pace)
@@ -57,7 +57,7 @@ def judge(line: Line, upstream: Array, gradient: Array, others: float, eps: floa
 
 
 def _steps(line: Line, step: float, first: Slope, wanted: float) -> list[float]:
-    """Factors of the step, from long to short: longer ones where rounding hides the slope, shorter ones beside 0."""
+    """Factors of the step, from long to short: longer ones where rounding hides the slope, shorter ones near 0."""
     hidden = first.noise > 0 and not wanted > first.noise * 1e-8
     need = 8 if hidden else math.ceil(math.log10(first.noise / wanted)) if first.noise > 0 else 0
     longer = [10.0**power for power in range(need, 4, -1)]
@@ -69,7 +69,7 @@ def _steps(line: Line, step: float, first: Slope, wanted: float) -> list[float]:
 
 
 class _Search:
-    """Walks from long to short steps and keeps the best two neighbours.
+    """Goes from long to short steps and keeps the best two neighbours.
 
     best: (the shorter, the longer one). error: how far the slope may be off, relative to it. dissent: how many times in a row
     two neighbours agreed with each other, and not with the gradient.
@@ -82,7 +82,7 @@ class _Search:
         self.error, self.dissent, self.last_gap = PRECISE, 0, math.inf
 
     def settled(self, slope: Slope) -> bool:
-        """Whether this one, with the one before, leaves nothing to be asked."""
+        """Whether this slope, with the one before, settles the verdict."""
         self.tried.append(slope)
         if len(self.tried) < 2:
             return False
@@ -90,7 +90,7 @@ class _Search:
         scale = max(abs(self.analytic), abs(slope.numeric))
         gap = abs(slope.numeric - last.numeric)
         if gap > 50 * self.last_gap + slope.noise:  # rounding that is underestimated makes it 10 times larger
-            self.best, self.error, self.dissent = None, PRECISE, 0  # they part: that they agreed was chance
+            self.best, self.error, self.dissent = None, PRECISE, 0  # they diverge: their agreement was chance
         self.last_gap = gap
         error = (gap + slope.noise) / scale if scale else math.inf
         if error <= max(self.error, self.rtol):  # false for NaN
@@ -103,16 +103,16 @@ class _Search:
 
     def disproved(self, slope: Slope) -> bool:
         """Whether three in a row agree on a slope that is plainly another one, and the first step,
-        if it is shorter, is not of another opinion."""
+        if it is shorter, does not contradict them."""
         off = abs(self.analytic - slope.numeric)
         plain = off > PLAIN * self.rtol * max(abs(self.analytic), abs(slope.numeric))
-        apart = abs(self.first.numeric - slope.numeric)  # NaN where the first step leads out of the function
+        apart = abs(self.first.numeric - slope.numeric)  # NaN where the first step leaves the function's domain
         sides = slope.step > self.first.step and apart > max(off / 4, ROUGH * (self.first.noise + slope.noise))
         return self.dissent > 1 and plain and not sides
 
 
 def _verdict(line: Line, found: _Search, longer: int, flat: float, pace: float) -> Verdict:
-    """The verdict on what was found. longer: so many of the steps are too long to tell a kink from a curve."""
+    """The final verdict. longer: how many of the steps are too long to tell a kink from a curve."""
     analytic, rtol, tried, first = found.analytic, found.rtol, found.tried, found.first
     if found.best is None:
         if any(
@@ -135,7 +135,7 @@ def _verdict(line: Line, found: _Search, longer: int, flat: float, pace: float) 
 
 
 def _refuted(analytic: float, tried: list[Slope]) -> bool:
-    """Whether the slope is without doubt another one, even where differences know it only roughly.
+    """Whether the slope certainly differs from the gradient, even if it is known only roughly.
 
     That is where two neighbours agree, no kink is within their reach, and no shorter step sees another slope with certainty.
     """
@@ -163,9 +163,9 @@ def _rounded_away(analytic: float, step: float, line: Line, tried: list[Slope]) 
 
 
 def _bends(near: Slope, far: Slope) -> bool:
-    """Whether the slopes to the right and to the left stay apart as the step gets shorter.
+    """Whether the slopes to the right and to the left still differ as the step gets shorter.
 
-    Where a function is smooth, they differ by the curvature times the step, so with a tenth of the step by a tenth.
+    Where a function is smooth, they differ by the curvature times the step, so with a tenth of the step, by a tenth as much.
     """
     return near.jump > 0.5 * far.jump and near.jump > 8 * near.noise
 

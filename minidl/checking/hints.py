@@ -9,12 +9,12 @@ from ..contracts import Array
 from .report import Record
 from .subjects import Subject
 
-LARGEST = 400  # outputs, and entries of an array, that are looked at one by one
+LARGEST = 400  # the most outputs, and entries of an array, to examine one by one
 STEP = 1e-5
 
 
 class Case(NamedTuple):
-    """One wrong array. a: the slopes of the outputs as backward has them, (outputs, entries); n: as differences have them.
+    """One wrong array. a: the outputs' slopes according to backward, (outputs, entries); n: according to differences.
 
     Where there are too many of them, the outputs are one, their weighed sum. shape: of the array. outputs: the shape of y.
     """
@@ -31,7 +31,7 @@ class Case(NamedTuple):
 
 
 def likely_mistake(subject: Subject, record: Record) -> str:
-    """The likely mistake behind the wrong gradient of this array, or an empty text."""
+    """The likely mistake behind this array's wrong gradient, or ""."""
     name = record.name
     array = subject.arrays[name]
     if array.size > LARGEST or record.tries == "ties":
@@ -57,7 +57,7 @@ def likely_mistake(subject: Subject, record: Record) -> str:
 
 
 def of_degree(scaled: dict[str, Array], gradients: dict[str, Array], negative: dict[str, Array]) -> dict[str, str]:
-    """Of gradients that are not linear in dy, how they depend on it. scaled: for twice the dy; negative: for minus the dy."""
+    """How gradients that are not linear in dy depend on it. scaled: for twice the dy; negative: for minus the dy."""
     hints = {}
     for name, gradient in gradients.items():
         twice, minus = scaled[name], negative[name]
@@ -75,7 +75,7 @@ def of_degree(scaled: dict[str, Array], gradients: dict[str, Array], negative: d
 
 
 def _case(subject: Subject, name: str) -> Case | None:
-    """The slopes of every output, where they are few; else those of the weighed sum."""
+    """The slopes of every output, if they are few; otherwise those of the weighted sum."""
     array, middle = subject.arrays[name], subject.outputs()
     single = subject.backward is None or middle.size > LARGEST
     weights = subject.upstreams[0][None] if single else np.eye(middle.size)
@@ -127,7 +127,7 @@ def _of_factor(case: Case) -> str:
 
 
 def _of_order(case: Case) -> str:
-    """The right numbers in other places."""
+    """The right numbers in the wrong places."""
     full = case.a.reshape(-1, *case.shape)
     right = case.n.reshape(full.shape)
     for one, other in combinations(range(len(case.shape)), 2):
@@ -148,7 +148,7 @@ def _of_order(case: Case) -> str:
 
 
 def _of_support(case: Case) -> str:
-    """It has a part where there should be none, or none where there should be one, and is right elsewhere."""
+    """Entries that should be 0 are not, or are 0 and should not be; the others are right."""
     tiny = 1e-7 * case.scale
     no, none = np.abs(case.n) <= tiny, np.abs(case.a) <= tiny
     extra, missing = no & ~none, none & ~no
@@ -179,7 +179,7 @@ def _moved(case: Case) -> bool:
 
 
 def _of_missing(case: Case, missing: Array) -> str:
-    """Which outputs do not count: all but the last one that an entry has a part in, or those at an end of an axis."""
+    """Outputs that are left out: all but the last one that an entry contributes to, or those at an end of an axis."""
     there = ~missing & (np.abs(case.n) > 1e-7 * case.scale)
     touched = missing | there
     # In which order the outputs are added up: by place, by sample and place, by step, or by sample.
@@ -213,7 +213,7 @@ def _of_parts(case: Case) -> str:
     known = np.abs(case.n) > 1e-6 * case.scale
     off = known & (np.abs(case.a - case.n) > 1e-3 * np.abs(case.n))
     if min(off.any(axis=0).sum(), off.any(axis=1).sum()) < 2:
-        return ""  # from one wrong number nothing follows
+        return ""  # a single wrong number says nothing
     if (np.abs(case.a[~known]) > 1e-5 * case.scale).any():
         return ""
     with np.errstate(all="ignore"):
@@ -236,7 +236,7 @@ def _constant(ratio: Array, axis: int) -> bool:
 
 
 def _of_coupling(case: Case) -> str:
-    """Each output depends on many entries, and backward knows one of them only."""
+    """Each output depends on many entries, but backward includes only one."""
     if len(case.a) != case.a.shape[1]:
         return ""
     diagonal = np.eye(len(case.a), dtype=bool)
@@ -247,7 +247,7 @@ def _of_coupling(case: Case) -> str:
 
 
 def _of_difference(case: Case) -> str:
-    """A term that is missing or too much."""
+    """A missing or superfluous term."""
     if len(case.a) != case.a.shape[1]:
         return ""
     diagonal = np.eye(len(case.a), dtype=bool)

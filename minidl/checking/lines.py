@@ -1,4 +1,4 @@
-"""Lines through an array, along one entry, a random direction, or all entries that are equal; and the outputs along them."""
+"""Lines through an array, along one entry, a random direction, or all equal entries; and the outputs along them."""
 
 import math
 from collections.abc import Iterator
@@ -16,12 +16,12 @@ Try = tuple[tuple[int, ...], Array | None]  # an index, or the number of a direc
 
 @dataclass
 class Slope:
-    """What one pair of differences says, at this step: the slope, how far rounding may be off, and the slopes to either side.
+    """What differences at one step say: the slope, its possible rounding error, and the slopes to either side.
 
     All of them are NaN, which agrees with nothing, where the function is not finite at one of the two places.
 
     low, high: the bounds of what a gradient may be where outputs have kinks: of each output the smaller, or the larger, of
-    its two slopes. They are wider than (left, right) where upstream weighs some outputs positive and some negative.
+    its two slopes. They are wider than (left, right) where upstream weights some outputs positively and some negatively.
     """
 
     step: float
@@ -44,7 +44,7 @@ def _nowhere(step: float) -> Slope:
 
 @dataclass
 class Line:
-    """A line through one of the arrays, for every upstream: the outputs at a place on it are computed once.
+    """A line through one of the arrays, for every upstream: the outputs at each point are computed once.
 
     where: the entry, or the direction's number. direction: None for an entry.
     """
@@ -57,13 +57,13 @@ class Line:
     known: dict[float, tuple[float, Array, float, Array]] = field(default_factory=dict)
 
     def analytic(self, gradient: Array) -> float:
-        """The slope along the line, as the gradient has it."""
+        """The slope along the line according to the gradient."""
         if self.direction is None:
             return float(gradient[self.where])
         return float((gradient * self.direction).sum())
 
     def size(self, gradient: Array) -> float:
-        """The size of the numbers that the slope is made of: what cancels out leaves their rounding."""
+        """The size of the terms that the slope is made of: where they cancel, their rounding remains."""
         if self.direction is None:
             return float(np.abs(gradient).max())
         return float(np.abs(gradient * self.direction).sum())
@@ -85,14 +85,14 @@ class Line:
         return abs(float(self.array[self.where])) if self.direction is None else 0.0
 
     def moved(self, step: float) -> tuple[float, Array]:
-        """How far the array was moved, as it was rounded, and the outputs there; the array is put back to the bit."""
+        """How far the array was moved, as it was rounded, and the outputs there; the array is restored bit for bit."""
         index = self.where if self.direction is None else ...
         kept = self.array[index].copy()
         self.array[index] = kept + step * (1.0 if self.direction is None else self.direction)
         try:
             if self.direction is None:
                 step = float(self.array[index] - kept)
-            with np.errstate(all="ignore"):  # a step may lead out of where the function is defined
+            with np.errstate(all="ignore"):  # a step may leave the function's domain
                 return step, self.subject.outputs()
         finally:
             self.array[index] = kept
@@ -112,7 +112,7 @@ class Line:
             def between(low: Array, high: Array, distance: float) -> float:
                 return float((upstream * (high - low)).sum()) / distance if distance else math.nan
 
-            # What rounding can make of it: in the outputs that changed, and in one whose change was rounded away.
+            # Its possible rounding error: in the outputs that changed, and in one whose change was rounded away.
             weighted = np.abs(upstream * self.middle)
             noise = NOISE * float(weighted[changed].sum() + weighted.max(initial=0.0) / 8) / step
             numeric = between(before, after, ahead - back)
@@ -126,7 +126,7 @@ class Line:
 
 
 def entries(array: Array, gradients: list[Array], count: int | None, rng: np.random.Generator) -> Iterator[Try]:
-    """Every index of the array, or so many of them, chosen at random: half of them where a gradient is not 0, if there are."""
+    """Every index of the array, or ``count`` random ones, half of them where a gradient is not 0, if possible."""
     chosen = np.arange(array.size)
     if count is not None and count < array.size:
         live = np.flatnonzero(np.any([gradient.reshape(-1) != 0 for gradient in gradients], axis=0))
@@ -145,7 +145,7 @@ def random_directions(array: Array, count: int, rng: np.random.Generator) -> Ite
 
 
 def ties(array: Array, samples: bool) -> Iterator[Try]:
-    """Of each sample, or of the array, the entries that are equal, as a direction: moved together, they stay equal."""
+    """The equal entries of each sample, or of the array, as a direction: moved together, they stay equal."""
     number = 0
     for sample in range(len(array)) if samples else [0]:
         part = array[sample] if samples else array

@@ -1,4 +1,4 @@
-"""Arrays inside tuples, lists, dictionaries and objects: all of them in a row, compared to the bit, put back in their places."""
+"""Arrays inside tuples, lists, dictionaries and objects: listed, compared bit for bit, and restored."""
 
 import copy
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from ..contracts import Array
 
 
 def leaves_of(value: Any, *, objects: bool = True) -> Iterator[Any]:
-    """All arrays, numbers and texts inside tuples, lists, dictionaries and objects, in order."""
+    """All arrays, numbers and strings inside tuples, lists, dictionaries and objects, in order."""
     seen: set[int] = set()
 
     def walk(value: Any) -> Iterator[Any]:
@@ -29,7 +29,7 @@ def leaves_of(value: Any, *, objects: bool = True) -> Iterator[Any]:
 
 
 def same(a: Any, b: Any, tolerance: float = 0.0) -> bool:
-    """Equal as far as arrays, numbers and texts go: to the bit, or but for tolerance, relative to the largest number."""
+    """Whether arrays, numbers and strings are equal: bit for bit, or within tolerance, relative to the largest number."""
 
     def equal(a: Any, b: Any) -> bool:
         a, b = np.asarray(a), np.asarray(b)
@@ -54,14 +54,14 @@ def kept_copies(cache: Any) -> tuple[Any, list[Any]]:
 
 
 def several(value: Any) -> bool:
-    """Whether this is several arrays, and not one that is written as a list of numbers."""
+    """Whether this is several arrays, not one written as a list of numbers."""
     if isinstance(value, dict | tuple):
         return True
     return isinstance(value, list) and any(isinstance(part, np.ndarray) for part in value)
 
 
 def parts_of(value: Any) -> list[Array]:
-    """The arrays of an output: of one, of several in a tuple, a list or a dictionary."""
+    """The arrays of an output: one, or several in a tuple, list or dictionary."""
     if not several(value):
         return [np.asarray(value)]
     return [part for each in (value.values() if isinstance(value, dict) else value) for part in parts_of(each)]
@@ -73,7 +73,7 @@ def in_a_row(value: Any) -> Array:
 
 
 def like(row: Array, pattern: Any) -> Any:
-    """The numbers of the row in the form of the pattern, an output: arrays of its shapes, in tuples as it has them."""
+    """The row's numbers in the form of the pattern, an output: arrays of the same shapes, nested in the same way."""
     numbers = iter(np.split(row, np.cumsum([part.size for part in parts_of(pattern)])[:-1]))
 
     def shaped(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What has a forward and a backward, made into one form: which arrays are moved, which are ids, tables or state."""
+"""Anything with a forward and a backward, in one form: which arrays are moved, and which are ids, tables or state."""
 
 import copy
 from collections.abc import Callable
@@ -83,7 +83,7 @@ def of_pair(functions: tuple[Any, Any], given: tuple[Any, ...], settings: Settin
     found = call.backward(like(np.ones(in_a_row(y).size), y), cache)
     names = [
         name for name in floats if name in found
-    ]  # what has no gradient is a constant, as the settings of a convolution
+    ]  # an argument without a gradient is a constant, such as a convolution's settings
     chosen = choose(names, settings)
     moved = {name: inputs[name] for name in names if name in chosen}
     loose = {*inputs, *found} - chosen
@@ -136,7 +136,7 @@ def _subject(operator: Operator, settings: Settings, report: Report, samples: in
 
 
 def _look(call: LayerCall, inputs: dict[str, Any], seed: int) -> tuple[set[str], set[str]]:
-    """(the names of integers that have no gradient, as ids and tables; of parameters that forward changes in training).
+    """(names of integers without a gradient, such as ids and tables; names of parameters that forward changes in training).
 
     Other integers are numbers like any others. What fails here fails again, where it is told.
     """
@@ -164,7 +164,7 @@ def _look(call: LayerCall, inputs: dict[str, Any], seed: int) -> tuple[set[str],
         return needed | (integers & params.keys()), state
     nothing = needed | {name for name in integers if gradients.get(name) is None}
     nothing |= {name for name in integers & params.keys() if not np.any(gradients.get(name))}
-    # A parameter that backward has a gradient for is none that only keeps count: that one is told.
+    # A parameter with a gradient is not mere state: the user is told.
     state = {name for name in state if gradients.get(name) is None or not np.any(gradients[name])}
     return nothing, state
 
@@ -182,7 +182,7 @@ def _needs_integers(call: LayerCall, inputs: dict[str, Any], name: str, seed: in
 def _keep_state(
     operator: Operator, layer: Any, arrays: list[Array], state: bool, settings: Settings, report: Report
 ) -> None:
-    """Where a call of forward changes what the next one gives, the layer is put back before each, but for these arrays."""
+    """If a forward changes the result of the next one, the layer is restored before each call, except for these arrays."""
     forward, restore = operator.forward, remember(layer, arrays)
 
     def fresh(inputs: dict[str, Any], key: int) -> tuple[Any, Any]:
@@ -203,12 +203,12 @@ def _keep_state(
     operator.forward = fresh
     if not state:
         report.notes.append(
-            "forward changes the layer, and gives another answer next time: its state was put back before each call."
+            "forward changes the layer, and gives a different result next time: its state was put back before each call."
         )
 
 
 def _prepare(layer: Any, xs: list[Array], settings: Settings, report: Report) -> dict[str, Array]:
-    """The layer's parameters, in float64: it is built where it needs it, and gets others where its own cannot be moved."""
+    """The layer's parameters in float64: it is built if necessary, and gets copies if its own cannot be moved."""
     if isinstance(layer, Stack):
         params, (x,) = {}, xs
         for place, part in enumerate(layer.layers):

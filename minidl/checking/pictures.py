@@ -1,4 +1,4 @@
-"""A report for a notebook: its table, and for each array that is wrong a picture of where."""
+"""A report for a notebook: its table, and, for each wrong array, a picture of where it is wrong."""
 
 from collections.abc import Iterable
 from html import escape
@@ -7,7 +7,7 @@ import numpy as np
 
 from ..contracts import Array
 
-CELLS = 48  # an array is drawn in so many rows and columns at most
+CELLS = 48  # the most rows and columns that are drawn
 SIZE = 12  # of a cell, in pixels
 
 Failures = list[tuple[tuple[int, ...], float, float]]  # (where, analytic, numeric)
@@ -19,7 +19,7 @@ def as_html(
     lines: list[str],
     wrong: Iterable[tuple[str, tuple[int, ...], Failures]],
 ) -> str:
-    """table: the head, and the rows. wrong: of each array that is to be drawn its name, its shape, and what failed."""
+    """table: the header and the rows. wrong: (name, shape, failures) of each array to draw."""
     head, *rows = table
     page = [f"<p><b>{escape(title)}</b></p>", "<table><tr>", *(f"<th>{column}</th>" for column in head)]
     for row in rows:
@@ -47,7 +47,7 @@ def heat_map(name: str, shape: tuple[int, ...], failures: Failures) -> str:
 
 
 def errors_of(shape: tuple[int, ...], failures: Failures) -> Array:
-    """The relative error of each entry, up to 1; 0 of those that are right or were not tried."""
+    """The relative error of each entry, up to 1; 0 for those that are right or were not tried."""
     errors = np.zeros(shape)
     for where, analytic, numeric in failures:
         errors[where] = min(1.0, abs(analytic - numeric) / max(abs(analytic), abs(numeric), 1e-300))
@@ -55,7 +55,7 @@ def errors_of(shape: tuple[int, ...], failures: Failures) -> Array:
 
 
 def as_plane(errors: Array) -> tuple[Array, str]:
-    """The errors in rows and columns, and what these are: of a kernel (KH, KW, C, F), the taps by the filters."""
+    """The errors as rows and columns, and what these are: for a kernel (KH, KW, C, F), taps by filters."""
     if errors.ndim == 4:
         height, width, channels, filters = errors.shape
         plane = errors.max(axis=2).reshape(height * width, filters)
@@ -69,7 +69,7 @@ def as_plane(errors: Array) -> tuple[Array, str]:
 
 
 def _shrunk(plane: Array, axis: int) -> Array:
-    """The largest of neighbours along an axis that is too long to be drawn."""
+    """The maxima of neighbours along an axis that is too long to draw."""
     if plane.shape[axis] <= CELLS:
         return plane
     starts = np.linspace(0, plane.shape[axis], CELLS, endpoint=False).astype(int)

@@ -1,4 +1,4 @@
-"""What was found: a record for each array, the report in words and as data, and the error that carries it."""
+"""The results: a record for each array, the report in words and as data, and the error that contains it."""
 
 import math
 from collections.abc import Iterator
@@ -9,8 +9,8 @@ import numpy as np
 
 from .pictures import as_html
 
-MIN_PROVED = 0.05  # the share of the tried entries of an array that must be proved; the rest may be kinks or too small
-LITTLE = 0.5  # a pass that rests on less than this share says so
+MIN_PROVED = 0.05  # the share of an array's tried entries that must be proved; the rest may be kinks or too small
+LITTLE = 0.5  # a report that passes with less than this share says so
 WORDS = {"entries": "entries", "direction": "directions", "ties": "groups of equal entries"}
 ONE = {"direction": "direction", "ties": "group of equal entries"}
 
@@ -19,9 +19,9 @@ ONE = {"direction": "direction", "ties": "group of equal entries"}
 class Record:
     """What was found for one array.
 
-    entries: how many numbers it holds. proved, kink, small, failed: how many of those tried agree; are at a kink (the slopes
-    on both sides differ, and the gradient is between them); are too small to judge; disagree. zero: how many of the small
-    ones do nothing at all and have the gradient 0, as what a pool passes over. worst_relative and worst_absolute: the largest
+    entries: its size. proved, kink, small, failed: how many of those tried agree; are at a kink (the slopes on both sides
+    differ, and the gradient is between them); are too small to judge; disagree. zero: how many of the small ones have no
+    effect at all and the gradient 0, like entries that a pool ignores. worst_relative and worst_absolute: the largest
     errors among those judged; where, analytic, numeric: the entry with the worst one ((k,) is the k-th direction). tries: what
     was tried, "entries", "direction" or "ties". shape: of the array. failures: (where, analytic, numeric) of all that failed.
     """
@@ -44,7 +44,7 @@ class Record:
 
     @property
     def passed(self) -> bool:
-        """Nothing failed, and enough was proved; or nothing happens anywhere, and the gradient is 0."""
+        """Whether nothing failed and enough was proved, or no entry has an effect and the gradient is 0."""
         if self.entries == 0 or self.zero == self.tried:
             return True
         return self.failed == 0 and self.proved >= max(1, MIN_PROVED * (self.tried - self.zero))
@@ -56,13 +56,13 @@ class Record:
 
     @property
     def place(self) -> str:
-        """The worst one, as an index of the array or in words."""
+        """The worst entry, as an index, or the worst direction, in words."""
         where = list(self.where or ())
         return str(where) if self.tries == "entries" else f" {ONE[self.tries]} {where[0]}"
 
     @property
     def little(self) -> bool:
-        """Whether less than half of what could be proved is."""
+        """Whether less than half of what could be proved was proved."""
         return self.proved < LITTLE * (self.tried - self.zero)
 
     def count(self, verdict: str, where: tuple[int, ...], analytic: float, numeric: float) -> None:
@@ -75,13 +75,13 @@ class Record:
             self.failures.append((where, analytic, numeric))
         setattr(self, verdict, getattr(self, verdict) + 1)
         if (verdict == "proved" and self.failed) or verdict in ("kink", "small"):
-            return  # what is right is not shown any more where something is wrong
+            return  # once something is wrong, what is right is not shown
         if first_failure:
             self.where, self.worst_relative, self.worst_absolute = None, 0.0, 0.0
         error = abs(analytic - numeric)
         relative = error / max(abs(analytic), abs(numeric), np.finfo(np.float64).tiny)
         self.worst_absolute = max(self.worst_absolute, error)
-        # Of entries that are equally wrong, as by a factor, the first one is shown: rounding shall not decide.
+        # Of entries that are equally wrong, e.g. by a factor, the first is shown: rounding should not decide.
         if self.where is None or round(relative, 6) > round(self.worst_relative, 6):
             self.where, self.analytic, self.numeric = where, analytic, numeric
         self.worst_relative = max(self.worst_relative, relative)
@@ -92,9 +92,9 @@ class Report:
     """The result of gradcheck. ``print(report)`` shows it as a table; a notebook, with a picture of where an array is wrong.
 
     target: what was checked. records: one for each array. problems: faults other than wrong slopes, in words. hints:
-    likely mistakes, by array. notes: what is good to know and no fault. mode: as gradcheck was given it. flat: all slopes are
-    0, at other inputs too, and so are the gradients, as of a step function. forwards_in_backward: how often backward called
-    forward. evaluations: of the outputs, in all. seconds: what it took.
+    likely mistakes, by array. notes: remarks that are not faults. mode: gradcheck's argument. flat: whether all slopes and
+    gradients are 0, at other inputs too, as for a step function. forwards_in_backward: how often backward called forward.
+    evaluations: how often the outputs were computed. seconds: the time taken.
     """
 
     target: str
@@ -119,7 +119,7 @@ class Report:
 
     @property
     def verdict(self) -> str:
-        """In a word or two."""
+        """The verdict in a few words."""
         if not self.passed:
             return "FAILED"
         return "passed, but little of it is proved" if any(r.little for r in self.records) else "passed"
@@ -145,7 +145,7 @@ class Report:
         return as_html(title, self.table(), [*self.explanations(), *self.remarks()], wrong)
 
     def table(self) -> Iterator[list[str]]:
-        """The head, and a row for each array, as texts."""
+        """The header, and a row for each array, as strings."""
         counted = ("entries", "proved", "kink", "small", "failed")
         yield ["array", *counted, "relative", "absolute", "worst at", "analytic", "numeric"]
         for r in self.records:
@@ -155,7 +155,7 @@ class Report:
             yield [r.name, *counts, *errors, *worst]
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it as data, for JSON: numbers that are not finite become None."""
+        """The report as data, for JSON: numbers that are not finite become None."""
 
         def number(value: float) -> float | None:
             return value if math.isfinite(value) else None
@@ -189,7 +189,7 @@ class Report:
         """A line for every fault: what it is, and the likely mistake."""
         lines = list(self.problems)
         if not lines and not any(record.entries for record in self.records):
-            lines.append("There is no number to be checked.")
+            lines.append("There is nothing to check.")
         nothing = not (self.flat or self._any_proof or self.problems or any(record.failed for record in self.records))
         for r in self.records:
             words = WORDS[r.tries]
@@ -208,7 +208,7 @@ class Report:
         return lines
 
     def remarks(self) -> list[str]:
-        """The notes, and of each array what a pass does not say of it."""
+        """The notes, and, for each array, what a pass leaves open."""
         lines = list(self.notes)
         for r in self.records:
             if r.tried and r.zero == r.tried and self.passed:
@@ -225,7 +225,7 @@ def _way_out(r: Record) -> str:
     """What to do where too little could be proved."""
     if r.kink >= r.small:
         return (
-            "At a kink, as a ReLU at 0 or a tie in a pool, there is no slope: choose inputs that are not 0 or equal, or biases "
+            "At a kink, like ReLU at 0 or a tie in a pool, there is no slope: choose inputs that are not 0 or equal, or biases "
             'that are not 0; or mode="ties", which moves equal entries together.'
         )
     if r.zero >= r.small / 2:
@@ -245,4 +245,4 @@ class GradientError(AssertionError):
 
 
 class Fault(Exception):
-    """What is under test breaks its contract so that nothing more can be checked; the text is a problem of the report."""
+    """The target breaks its contract so badly that nothing more can be checked; the message becomes a problem in the report."""

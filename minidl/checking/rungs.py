@@ -1,4 +1,4 @@
-"""The rungs that a layer has to climb: what each of them tries, and what it finds."""
+"""The rungs that a layer has to climb: what each one tests, and what it finds."""
 
 import copy
 import math
@@ -23,8 +23,8 @@ from .upstream import stream
 Shape = tuple[int, ...]
 Draw = Callable[[np.random.Generator, Shape], Array]
 
-ATTEMPTS = 5  # other random numbers, where those of the first time prove nothing
-SECONDS = 2.0  # what the gradients of one input shape may take, about, before only some entries are tried
+ATTEMPTS = 5  # with other random numbers, where the first ones prove nothing
+SECONDS = 2.0  # roughly how long the gradients of one input shape may take before only some entries are tried
 RUNGS = ("shapes", "values", "gradients", "ties", "dtypes", "one by one", "fresh", "layouts", "honest")
 
 
@@ -32,8 +32,8 @@ RUNGS = ("shapes", "values", "gradients", "ties", "dtypes", "one by one", "fresh
 class Result:
     """What one rung found, for one input shape.
 
-    rung: one of RUNGS. points: 0 … 1; of the gradients, the share of the numbers tried that is not wrong. faults: in words.
-    hint: the likely mistake. worst: the worst entry, {"array", "where", "analytic", "numeric"}. notes: no faults.
+    rung: one of RUNGS. points: 0 … 1; for the gradients, the share of the tried numbers that are not wrong. faults: in words.
+    hint: the likely mistake. worst: the worst entry, {"array", "where", "analytic", "numeric"}. notes: other remarks.
     """
 
     rung: str
@@ -50,7 +50,7 @@ class Result:
         return not self.faults
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it as data, for JSON."""
+        """The result as data, for JSON."""
         return {"passed": self.passed, **asdict(self), "input_shape": list(self.input_shape)}
 
 
@@ -79,7 +79,7 @@ class Trial:
         self.reports: list[Report] = []
 
     def results(self) -> list[Result]:
-        """What every rung found. An exception is a fault of the rung."""
+        """What every rung found. An exception counts as a fault."""
         found = []
         for rung in RUNGS:
             if rung == "values" and self.reference is None:
@@ -137,7 +137,7 @@ class Trial:
                 return
 
     def _hint_of_values(self, layer: Any, x: Array, y: Array, expected: Array) -> str:
-        """What makes the outputs right: a factor, or a parameter turned around."""
+        """What would make the outputs right: a factor, or a transposed or reversed parameter."""
         if y.shape != expected.shape:
             return ""
         ratio = float((y * expected).sum() / max((expected**2).sum(), 1e-300))
@@ -169,7 +169,7 @@ class Trial:
             result.hint = result.hint or next(iter(report.hints.values()), "")
             result.notes += report.remarks()
         if self.near_zero and not result.faults:
-            # Where a mask has its threshold, few of the normal numbers are.
+            # Few normal numbers are near the threshold of a mask.
             x = 0.2 * self.draw(stream(self.seed, 11), self.x.shape)
             report = gradcheck(self._make(), x, **{"seed": self.seed, **settings})
             if report.problems or any(record.failed for record in report.records):
@@ -209,7 +209,7 @@ class Trial:
         return {**self.settings, "max_entries": some}
 
     def _ties(self, result: Result) -> None:
-        """Equal entries, moved together: a pool where all of them win is caught, which one at a time are at a kink."""
+        """Equal entries, moved together: this catches a pool where all of them win; moved one by one they are at a kink."""
         if is_integers(self.x) or self.settings.get("mode", "ties") != "ties":
             return
         report = gradcheck(
@@ -268,7 +268,7 @@ class Trial:
         ]
 
     def _layouts(self, result: Result) -> None:
-        """Views of other arrays, which a user may pass."""
+        """Arrays in other memory layouts, which a user may pass."""
         layer = self._make()
         plain = self._run(layer, self.x)
         dy = self._upstream(plain["y"])
@@ -294,7 +294,7 @@ class Trial:
         layer, rng = self.factory(), stream(self.seed if seed is None else seed, 7)
         if hasattr(layer, "build"):
             self.promised = layer.build(self.shape, rng, np.dtype(dtype))
-        # Zero and one are what mistakes hide behind: a bias of zeros may be left out. So every parameter gets some noise.
+        # Mistakes hide behind zeros and ones: a missing bias of zeros goes unnoticed. So every parameter gets some noise.
         for value in _params(layer).values():
             if not is_integers(value):
                 value += rng.normal(size=value.shape).astype(value.dtype) / 8
@@ -312,7 +312,7 @@ class Trial:
         return y, cache
 
     def _run(self, layer: Any, x: Array, dy: Array | None = None) -> dict[str, Array]:
-        """y, dx and the gradients, by name; without dx where it is None."""
+        """y, dx and the gradients, by name; without dx if it is None."""
         y, cache = self._forward(layer, x)
         dx, grads = layer.backward(self._upstream(y) if dy is None else dy, cache)
         found = {"y": y, "dx": dx, **{f"d{name}": value for name, value in grads.items()}}
@@ -335,7 +335,7 @@ class Trial:
 
 
 def _subject(fault: str) -> str:
-    """The array that a fault is about, or the whole of it where it is about none."""
+    """The array that a fault is about, or the whole fault if it is about none."""
     name = re.split(r"\[|: | direction ", fault, maxsplit=1)[0]
     return name if len(name.split()) == 1 else fault
 
@@ -345,7 +345,7 @@ def _params(layer: Any) -> dict[str, Array]:
 
 
 def _turned(array: Array) -> list[tuple[Array, str]]:
-    """The array turned around in the ways in which it may be taken the wrong way round."""
+    """The array transposed and reversed in the ways that a mistake might have."""
     turned = [(array[::-1], "flipped")] if array.ndim else []
     if array.ndim > 1:
         turned += [(array[::-1, ::-1], "flipped along its first two axes"), (array[:, ::-1], "flipped along axis 1")]

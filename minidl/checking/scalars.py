@@ -1,4 +1,4 @@
-"""What gives a number, with its gradients: a loss, a model with its loss, or functions, in whatever form they are written."""
+"""Anything with a scalar value and gradients: a loss, a model with its loss, or functions, in whichever form."""
 
 import copy
 from collections.abc import Callable
@@ -30,7 +30,7 @@ Named = dict[str, Any]
 
 
 def of_loss(loss: Any, y_true: Any, y_pred: Any, settings: Settings, report: Report) -> Subject:
-    """An object with forward(y_true, y_pred) → (value, cache) and backward(cache) → the gradient for y_pred."""
+    """An object with forward(y_true, y_pred) → (value, cache) and backward(cache) → the gradient with respect to y_pred."""
     y_true, y_pred = np.asarray(y_true), as_float64(y_pred, "y_pred", report)
 
     def forward() -> tuple[Any, Any]:
@@ -108,7 +108,7 @@ def _of_params(
     settings: Settings,
     report: Report,
 ) -> Subject:
-    """The loss of a model, whose parameters are moved where they are."""
+    """The loss of a model, whose parameters are moved in place."""
     twins = tied(params)
     arrays = {name: value for name, value in params.items() if name not in twins}
     chosen = choose(list(arrays), settings)
@@ -123,7 +123,7 @@ def _of_params(
     for name in arrays.keys() & found.keys():
         report.problems += compare_form(name, found[name], arrays[name])
     if not same(found, selected(call()[1]), settings.nondet_tol):
-        report.problems.append(f"{what} gives another answer when it is called twice.")
+        report.problems.append(f"{what} gives a different result when called twice.")
     value, samples = call()[0], count_samples(x, "x", report)
     check_value(value, "the loss", settings.per_sample)
     ones = np.ones(np.size(value))
@@ -137,7 +137,7 @@ def of_functions(functions: tuple[Any, Any], given: tuple[Any, ...], settings: S
 
 
 def of_function(function: Any, given: tuple[Any, ...], settings: Settings, report: Report) -> Subject:
-    """One function → (value, gradients): of arrays, or of a dictionary of arrays, and of what else it needs."""
+    """One function → (value, gradients), of arrays, or of a dictionary of arrays, and anything else it needs."""
 
     def both(*arguments: Any) -> tuple[Any, Any]:
         return pair(function(*arguments), "the function must return (value, gradients)")
@@ -162,7 +162,7 @@ def _of_values(
     report: Report,
     names: list[str] | None = None,
 ) -> Subject:
-    """The arguments that are moved are all that have a gradient: arrays, or those in a dictionary."""
+    """Moves all arguments that have a gradient: arrays, or those in a dictionary."""
     names = names or (["x"] if len(given) == 1 else names_of_arguments(value, len(given)))
     table = isinstance(given[0], dict)
     first = {name: as_float64(array, name, report) for name, array in given[0].items()} if table else None
@@ -172,7 +172,7 @@ def _of_values(
     }
 
     def call(function: Callable[..., Any], arrays: Named) -> Any:
-        """The function of copies, and whether it changed them."""
+        """Call the function with copies, and note whether it changed them."""
         inside = {name: arrays[name] for name in first} if first is not None else {}
         return function(*([inside] if table else []), *(arrays[name] for name in rest))
 
@@ -200,12 +200,12 @@ def _of_values(
     arrays = {name: array for name, array in arrays.items() if name in chosen}
     found = {name: one for name, one in found.items() if name in arrays or name not in inputs}
     if not arrays:
-        raise Fault("there is no array to be moved: give the arguments as arrays of floats.")
+        raise Fault("there is no array to move: give the arguments as arrays of floats.")
     if computed_in_float32(lambda moved: in_a_row(call(value, copy.deepcopy({**inputs, **moved}))), arrays):
         report.problems.append("value computes in float32: it must keep the dtype of x.")
     again = {name: one for name, one in gradients(copy.deepcopy(inputs)).items() if name in found}
     if not same(found, again, settings.nondet_tol):
-        report.problems.append("gradient gives another answer when it is called twice with the same x.")
+        report.problems.append("gradient gives a different result when called twice with the same x.")
     report.problems += compare_names(found, arrays)
     for name in arrays.keys() & found.keys():
         report.problems += compare_form(name, found[name], arrays[name])

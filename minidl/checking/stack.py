@@ -1,4 +1,4 @@
-"""The layers of a model as one layer, which says of what is inside it whether it changes its dy."""
+"""The layers of a model as one layer, which reports an inner layer that changes its dy."""
 
 from typing import Any
 
@@ -33,7 +33,7 @@ class Stack:
 
 
 class Watched:
-    """A layer whose backward must leave its dy as it is."""
+    """A layer whose backward must not change its dy."""
 
     def __init__(self, layer: Any, name: str) -> None:
         self.layer, self.name = layer, name

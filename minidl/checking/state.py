@@ -1,4 +1,4 @@
-"""What a target holds between calls: how it is put back as it was, and which of its arrays are the same memory."""
+"""What a target holds between calls: how it is restored, and which of its arrays share memory."""
 
 from collections.abc import Callable, Collection, Iterator
 from typing import Any
@@ -10,9 +10,9 @@ from .nested import leaves_of, same
 
 
 def remember(target: Any, moved: Collection[Array] = ()) -> Callable[[], None]:
-    """What puts everything back: the attributes of the target and of the layers in it, and what arrays and dictionaries hold.
+    """A function that restores everything: attributes of the target and its layers, contents of arrays and dictionaries.
 
-    moved: arrays whose numbers are left as they are then.
+    moved: arrays that it does not restore.
     """
     objects = list(layers_in(target))
     attributes = [(vars(owner), dict(vars(owner))) for owner in objects if hasattr(owner, "__dict__")]
@@ -35,7 +35,7 @@ def remember(target: Any, moved: Collection[Array] = ()) -> Callable[[], None]:
 
 
 def layers_in(target: Any) -> Iterator[Any]:
-    """The target, the layers of a model, and those that a layer made of others has in its attributes, however deep."""
+    """The target, the layers of a model, and layers in the attributes of a layer, however deep."""
     seen: set[int] = set()
 
     def walk(value: Any) -> Iterator[Any]:
@@ -54,7 +54,7 @@ def layers_in(target: Any) -> Iterator[Any]:
 
 
 def tied(arrays: dict[str, Array]) -> dict[str, tuple[str, bool]]:
-    """Of arrays that are the same memory as one before them: name → (the name of that one, whether it is its transpose)."""
+    """For arrays with the same memory as an earlier one: name → (the earlier one's name, whether it is its transpose)."""
     first: dict[Any, str] = {}
     twins: dict[str, tuple[str, bool]] = {}
     for name, array in arrays.items():
@@ -70,7 +70,7 @@ def tied(arrays: dict[str, Array]) -> dict[str, tuple[str, bool]]:
 
 
 def summed(gradients: dict[str, Any], twins: dict[str, tuple[str, bool]]) -> dict[str, Any]:
-    """The gradients with those of one memory added up, under the name of the first one."""
+    """The gradients, with those of the same memory added up under the first one's name."""
     total = {name: value for name, value in gradients.items() if name not in twins}
     for name, (other, turned) in twins.items():
         if name in gradients:

@@ -1,4 +1,4 @@
-"""What a check works on, whatever it was made from: arrays to move, the outputs they have, and the gradients to be judged."""
+"""What a check works on, whatever the target: arrays to move, their outputs, and the gradients to judge."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ TOO_COARSE = "its rounding is larger than the differences to be judged"
 
 
 class Settings(NamedTuple):
-    """How the target is called. nondet_tol: what two equal calls may differ by, relative to the largest number."""
+    """How the target is called. nondet_tol: how much two identical calls may differ, relative to the largest number."""
 
     training: bool = True
     seed: int = 0
@@ -60,7 +60,7 @@ class Subject:
 
 
 def as_float64(value: Any, what: str, report: Report) -> Array:
-    """A copy in float64; a note where it was a smaller float."""
+    """A copy in float64, with a note if it was a smaller float."""
     array = np.asarray(value)
     if array.dtype.kind not in "fiub":
         raise TypeError(f"{what} must hold real numbers, received dtype {array.dtype}.")
@@ -73,7 +73,7 @@ def as_float64(value: Any, what: str, report: Report) -> Array:
 
 
 def check_value(value: Any, what: str, per_sample: bool = False) -> None:
-    """A Fault where a loss or a function is not one number in float64, or one for each sample, or not finite."""
+    """Raise Fault where the value is not one finite float64 number, or one per sample."""
     array = np.asarray(value)
     wanted = "one number for each sample" if per_sample else "one number"
     if array.ndim != per_sample or array.dtype.kind not in "fiu" or (array.dtype.kind == "f" and array.itemsize < 8):
@@ -86,7 +86,7 @@ def check_value(value: Any, what: str, per_sample: bool = False) -> None:
 
 
 def count_samples(batch: Any, name: str, report: Report) -> int:
-    """How many samples there are; a note where it is one."""
+    """The number of samples, with a note if there is only one."""
     if len(batch) == 1:
         report.notes.append(
             f"{name} is a batch of one: with two or more samples, it would also be checked how they are summed."
@@ -95,7 +95,7 @@ def count_samples(batch: Any, name: str, report: Report) -> int:
 
 
 def choose(names: list[str], settings: Settings) -> set[str]:
-    """The names of the arrays that are to be checked. A name that is none raises ValueError."""
+    """The names of the arrays to check. Raises ValueError for an unknown name."""
     for given in (*(settings.only or ()), *settings.without):
         if given not in names:
             raise ValueError(f"only and without must name arrays of {', '.join(names)}, received {given!r}.")

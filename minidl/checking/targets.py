@@ -1,4 +1,4 @@
-"""What can be checked, told apart by what it has: a layer, a loss, a model, a network, or functions."""
+"""What can be checked, recognised by its attributes: a layer, a loss, a model, a network, or functions."""
 
 import copy
 from typing import Any
@@ -12,7 +12,7 @@ from .subjects import Settings, Subject
 
 
 def subject_of(target: Any, arrays: tuple[Any, ...], settings: Settings, report: Report) -> Subject:
-    """The target in the one form that is checked; a TypeError for what is none, a ValueError for arrays that do not fit."""
+    """The target as a Subject. Raises TypeError where it cannot be checked, ValueError for arrays that do not fit."""
     if isinstance(target, tuple) and len(target) == 2 and all(map(callable, target)):
         report.target = getattr(target[0], "__name__", "function")
         _expect(arrays, "two functions", "x", more=True)
@@ -40,12 +40,12 @@ def subject_of(target: Any, arrays: tuple[Any, ...], settings: Settings, report:
 
 
 def _returns_a_pair(function: Any, arrays: tuple[Any, ...]) -> bool:
-    """Whether it returns (y, cache), as a forward does, and not a value."""
+    """Whether it returns (y, cache), like a forward, and not a value."""
     return isinstance(function(*copy.deepcopy(arrays)), tuple)
 
 
 def _expect(arrays: tuple[Any, ...], target: str, *names: str, more: bool = False) -> tuple[Any, ...]:
-    """The arrays, where they are as many as there are names, or more."""
+    """The arrays, if there are at least as many as names."""
     if len(arrays) != len(names) and not (more and len(arrays) > len(names)):
         raise ValueError(f"gradcheck of {target} expects {', '.join(names)}, received {len(arrays)} arrays.")
     return arrays

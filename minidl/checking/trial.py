@@ -1,4 +1,4 @@
-"""check_layer: a layer tried in every way, rung by rung, and an error that lists what is wrong with it."""
+"""check_layer: everything that a layer promises is tested, rung by rung, with an error that lists what is wrong."""
 
 import inspect
 from collections.abc import Callable, Sequence
@@ -31,20 +31,20 @@ def check_layer(
     reference: Callable[[], Any] | None = None,
     **settings: Any,
 ) -> list[Result]:
-    """Hold a layer to everything that a layer promises; a LayerError (an AssertionError) that lists what is wrong.
+    """Check everything that a layer promises. Raises LayerError (an AssertionError), listing what is wrong.
 
-    factory: () → a new layer, e.g. ``lambda: Dense(4)``. input_shapes: of one sample, without the batch axis; a list of such,
-    where odd sizes, sizes of 1 and height ≠ width show most. inputs: (rng, shape) → x, for a layer that does not take any
-    numbers; normal ones by default. reference: () → a layer that is known to be right; it is given the same parameters, by
-    name or in their order, and forward has to give what its forward gives. settings: for gradcheck, e.g. ``max_entries=50``.
+    factory: () → a new layer, e.g. ``lambda: Dense(4)``. input_shapes: the shape of one sample, without batch axis, or a list of
+    shapes; odd sizes, sizes of 1 and height ≠ width reveal most. inputs: (rng, shape) → x, for a layer that does not accept
+    arbitrary numbers; normal ones by default. reference: () → a layer that is known to be right; it gets the same parameters,
+    by name or in their order, and both forwards have to agree. settings: for gradcheck, e.g. ``max_entries=50``.
     Without them, a slow layer has only some of its entries tried.
 
-    It tries, rung by rung: the shape that build promises; the reference's values; every gradient, in training and outside,
-    with all that gradcheck finds; the gradients where entries are equal, moved together; float32 and float64 are kept, and
+    It tests, rung by rung: the shape that build promises; the reference's values; every gradient, in training and outside,
+    with everything that gradcheck finds; the gradients where entries are equal, moved together; float32 and float64 are kept, and
     agree; a batch equals its samples one by one, outside training; fresh arrays; arrays in other memory layouts; and whether
     backward is a numeric gradient. Returns what each rung found; the error has the same as ``results``.
 
-    Raises TypeError for a factory that cannot be called, shapes that are none, or settings that gradcheck does not have.
+    Raises TypeError for a factory that cannot be called, invalid shapes, or settings that gradcheck does not have.
     """
     if not callable(factory):
         raise TypeError(f"factory must make a new layer at each call, e.g. lambda: Dense(4), received {factory!r}.")
@@ -73,7 +73,7 @@ def _worth_saying(result: Result, results: list[Result]) -> list[str]:
     before = [other for other in results[: results.index(result)] if other.input_shape == result.input_shape]
     said = [fault for other in before for fault in other.faults]
     if result.rung not in ("shapes", "values", "gradients") and any("Error: " in fault for fault in said):
-        return []  # it cannot even be called
+        return []  # the layer cannot even be called
     wrong = {fault.partition("[")[0] for other in before if other.rung == "gradients" for fault in other.faults}
     wrong |= {"dx" if name in ("x", "input") else f"d{name}" for name in wrong}
     if result.rung == "ties" and wrong & {"x", "input"}:

@@ -1,4 +1,4 @@
-"""Every array of a subject judged: which lines are tried, what they say for each dy, and what is noted of it."""
+"""Judging every array of a subject: which lines are tried, what they say for each dy, and what is noted."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -16,13 +16,13 @@ from .subjects import Subject
 from .upstream import stream
 
 MODES = ("entries", "direction", "ties", "auto")
-SECONDS = 5.0  # what mode="auto" takes at most, about
-PLAINLY = 0.01  # a gradient has to be off by so much to be disproved by the outputs that are small
-RANK = ("failed", "kink", "proved", "small", "zero")  # of several verdicts on one line, the first one counts
+SECONDS = 5.0  # roughly the most that mode="auto" takes
+PLAINLY = 0.01  # small outputs disprove a gradient only if its relative error is above this
+RANK = ("failed", "kink", "proved", "small", "zero")  # of several verdicts on one line, the first in this order counts
 
 
 class Effort(NamedTuple):
-    """How hard it is tried: the arguments of gradcheck."""
+    """How thoroughly to check: arguments of gradcheck."""
 
     mode: str
     eps: float
@@ -32,7 +32,7 @@ class Effort(NamedTuple):
 
 
 def check_arrays(subject: Subject, report: Report, effort: Effort, seed: int, progress: Callable[[str], None]) -> None:
-    """Fill the report, a record for each array whose gradient has the form of the array."""
+    """Fill the report: a record for each array whose gradient has the array's shape."""
     middle = subject.outputs()
     arrays = {
         name: array
@@ -101,10 +101,10 @@ def _check(
 def _rescued(
     subject: Subject, line: Line, name: str, effort: Effort, slope: float, analytic: float
 ) -> tuple[str, float, float]:
-    """The verdict for the upstream that weighs small outputs as much as large ones, where it is a clear one.
+    """The verdict for the upstream that weights small outputs as much as large ones, if it is clear.
 
-    What is small may be what is left of larger numbers that cancel out, and then moves in steps. So it can prove; to disprove,
-    the gradient has to be off by much, and the slope the same at every step.
+    A small output may be what remains of larger numbers that cancel, and then moves in jumps. So it can prove; to disprove,
+    the gradient has to be far off, and the slope the same at every step.
     """
     if (more := subject.for_small) is None:
         return "small", slope, analytic
@@ -120,7 +120,7 @@ def _rescued(
 
 
 def _look_elsewhere(subject: Subject, report: Report, effort: Effort) -> None:
-    """Where all slopes are 0, and so are the gradients: whether that is so for other inputs, too, as for a step function."""
+    """If all slopes and gradients are 0: whether that is so for other inputs, too, as for a step function."""
     records = [record for record in report.records if record.tried]
     if report.problems or not records or any(record.zero < record.tried for record in records):
         return
@@ -144,12 +144,12 @@ def _look_elsewhere(subject: Subject, report: Report, effort: Effort) -> None:
                 lambda _: None,
             )
     except Exception:
-        return  # other inputs may be none that the target can work on
+        return  # the target may not be able to work on other inputs
     report.flat = all(record.zero == record.tried for record in probe.records)
 
 
 def _within_seconds(subject: Subject, arrays: dict[str, Array], report: Report, effort: Effort) -> Iterator[Effort]:
-    """mode="auto": all entries, or as many as there is time for, and directions; with a note of what is left out."""
+    """mode="auto": all entries, or as many as there is time for, and directions; with a note on what is left out."""
     started = time.perf_counter()
     subject.outputs()
     each = 2 * (time.perf_counter() - started)

@@ -1,4 +1,4 @@
-"""The data that comes with the library, and a reader for anybody's data in the same format."""
+"""The data that comes with the library, and a reader for other data in the same format."""
 
 from minidl.datasets import mnist
 from minidl.datasets.idx import read_idx

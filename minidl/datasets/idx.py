@@ -3,7 +3,7 @@
 The header is two zero bytes, a type code, the number of dimensions and one big-endian int32 for each dimension. The
 values follow in C order, big-endian too. Nothing comes after them.
 
-A header can promise anything, so no promise is believed before the file was seen to be able to keep it.
+A header can claim anything, so no claim is trusted before the file has been seen to be large enough for it.
 """
 
 import math
@@ -26,27 +26,22 @@ _DTYPES: dict[int, np.dtype[Any]] = {
 
 _LONGEST_HEADER = 4 + 4 * 255  # the number of dimensions is one byte
 _GZIP_MAGIC = b"\x1f\x8b"
-_GZIP_WBITS = 31  # zlib's way to ask for a gzip header and for its checksum to be verified
+_GZIP_WBITS = 31  # makes zlib expect a gzip header and verify the checksum
 _DEFLATE_LIMIT = 1032  # one byte of a deflate stream inflates to at most this many
-_CHUNK = 1 << 16  # small, because each member of a gzip file copies what is left of its chunk
+_CHUNK = 1 << 16  # small, because each member of a gzip file copies the rest of its chunk
 
 
 def read_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
     """Read one array from an IDX file.
 
-    A gzip file is recognised by its first two bytes, whatever its name.
+    Arguments: path: the file, raw or compressed with gzip, which is recognised by its first two bytes, whatever the name.
 
-    Args:
-        path: the file, raw or compressed with gzip.
+    Returns a new, writable array in the machine's byte order. Its shape, of any rank that NumPy supports, and its dtype, one of
+    uint8, int8, int16, int32, float32 and float64, are those that the file declares.
 
-    Returns:
-        A new, writable array in the machine's byte order. Its shape, of any rank from 0 to the highest that NumPy
-        has, and its dtype, one of uint8, int8, int16, int32, float32 and float64, are those the file declares.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the file is not IDX, or it is damaged, shorter or longer than its header declares. The memory
-            used to find out is bounded by what the file holds and by what its header declares, whichever is less.
+    Raises FileNotFoundError where there is no such file, and ValueError where it is not an IDX file, is damaged, or is shorter
+    or longer than its header declares. The memory needed to find out is bounded by what the file holds and by what its header
+    declares, whichever is less.
     """
     with open(path, "rb") as file:
         size = os.fstat(file.fileno()).st_size
@@ -57,7 +52,7 @@ def read_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
         header = _inflate(file, _LONGEST_HEADER, name) if compressed else file.read(_LONGEST_HEADER)
         dtype, shape = _parse_header(header, name)
         offset = 4 + 4 * len(shape)
-        # Python's integers, since a product of int32 can overflow any of NumPy's.
+        # Python's integers, since a product of many int32 can overflow any of NumPy's.
         expected = offset + math.prod(shape) * dtype.itemsize
         declared = f"{expected} bytes for {dtype.name} values of shape {shape}"
 
@@ -90,7 +85,7 @@ def read_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
 
 
 def _parse_header(header: bytes | bytearray, name: str) -> tuple[np.dtype[Any], tuple[int, ...]]:
-    """Take the dtype and the shape from the first bytes of a file."""
+    """(dtype, shape) from the first bytes of a file. Raises ValueError where they are not an IDX header."""
     if len(header) < 4 or header[:2] != b"\0\0" or header[2] not in _DTYPES:
         raise ValueError(
             f"{name} is not an IDX file: expected two zero bytes, a type code (08, 09, 0b, 0c, 0d or 0e) "
@@ -111,9 +106,9 @@ def _parse_header(header: bytes | bytearray, name: str) -> tuple[np.dtype[Any], 
 
 
 def _inflate(file: BinaryIO, limit: int, name: str) -> bytearray:
-    """Decompress a gzip file up to its end, or up to `limit` bytes if they come first.
+    """Decompress a gzip file up to its end, or up to ``limit`` bytes if that comes first.
 
-    At the end the whole file has been verified, with every checksum. At `limit` nothing has been.
+    At the end of the file every checksum has been verified; at ``limit``, none. Raises ValueError where the file is damaged.
     """
     content = bytearray()
     member = zlib.decompressobj(_GZIP_WBITS)

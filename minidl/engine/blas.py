@@ -1,4 +1,4 @@
-"""BLAS, kept single-threaded while our own threads work: two kinds of threads would wait for each other by spinning."""
+"""BLAS, kept single-threaded while our own threads work: two kinds of threads would spin against each other."""
 
 import threading
 from functools import cache
@@ -18,10 +18,10 @@ def _blas() -> list[LibController]:
 
 
 def _set_blas_threads(counts: list[int]) -> None:
-    """Set the number of threads of each library, from whichever thread we are in."""
+    """Set the number of threads of each library, from any thread."""
     for library, count in zip(_blas(), counts, strict=True):
-        # threadpoolctl 3.8 and newer let one thread at a time set them, and ignore all others without a word. Our blocks are
-        # counted, so they know what they do.
+        # threadpoolctl 3.8 and newer let one thread at a time set them, and silently ignore the others. Our blocks are
+        # counted, so overriding that is safe.
         release = getattr(library, "clear_controlling_thread", lambda force: None)
         release(force=True)
         library.set_num_threads(count)
@@ -29,7 +29,7 @@ def _set_blas_threads(counts: list[int]) -> None:
 
 
 def limit_this_thread() -> None:
-    """An OpenBLAS on top of OpenMP has a limit for each thread, so a worker sets its own, once and for all."""
+    """An OpenBLAS on top of OpenMP has a limit for each thread, so each worker sets its own, once."""
     for library in _blas():
         if getattr(library, "threading_layer", None) == "openmp":
             library.set_num_threads(1)
@@ -42,7 +42,7 @@ class SingleThreadedBlas:
     counted, and only the last to end restores.
     """
 
-    _inside: ClassVar[list[int]] = []  # the threads that are in a block, once for each block
+    _inside: ClassVar[list[int]] = []  # the thread of each block that is active
     _before: ClassVar[list[int]] = []
     _counted = False  # whether this block is among them
 
@@ -54,7 +54,7 @@ class SingleThreadedBlas:
                     _set_blas_threads([1] * len(_blas()))
                 SingleThreadedBlas._inside.append(threading.get_ident())
                 self._counted = True
-        except BaseException:  # Ctrl-C: the block will not be entered, so nothing else would leave it
+        except BaseException:  # Ctrl-C: the block is not entered, so __exit__ would not be called
             self._end()
             raise
 
@@ -73,7 +73,7 @@ class SingleThreadedBlas:
 
 
 def _only_this_thread() -> None:
-    """A forked child has one thread, the one that forked: nobody else would leave the blocks of its parent's others."""
+    """A forked child has one thread, the one that forked: nothing else would end the blocks of its parent's other threads."""
     inside = [thread for thread in SingleThreadedBlas._inside if thread == threading.get_ident()]
     if SingleThreadedBlas._inside and not inside:
         _set_blas_threads(SingleThreadedBlas._before)

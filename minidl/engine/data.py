@@ -1,5 +1,4 @@
-"""The one door for the user's data: checked for all that can be known at once, split as ranges, and handed out batch by batch,
-so that it may lie on disk."""
+"""The user's data: checked at once as far as possible, split into ranges, and read batch by batch, so that it may be on disk."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -11,26 +10,27 @@ from ..checks import is_number
 from ..contracts import Array, ArraySource, DType, LossLike, Samples, Shape
 from ..utils.forks import fork_safe
 
-Where = Array | slice  # which samples: their indices, or a run of them
+Where = Array | slice  # which samples: their indices, or a slice
 
-_reading = fork_safe()  # what is no array may seek in a file, which two threads must not do at once
+_reading = fork_safe()  # an array-like may seek in a file, which two threads must not do at once
 
 
 def sample_count(where: Where) -> int:
-    """How many samples these are."""
+    """The number of these samples."""
     return where.stop - where.start if isinstance(where, slice) else len(where)
 
 
 def part(where: Where, start: int, stop: int) -> Where:
-    """Of those samples the ones from start to stop."""
+    """Those of the samples from start to stop."""
     return slice(where.start + start, where.start + stop) if isinstance(where, slice) else where[start:stop]
 
 
 class Data:
     """Samples, labels and weights of one ``fit``, ``evaluate`` or ``predict``: those from start to stop.
 
-    x: any array, or anything with shape, dtype and slices. y: as the loss prepared it, or None. weights: (n,) float64 or
-    None. Nothing is copied: a batch is read when it is needed. what: what messages call x.
+    Arguments: x: any array, or anything with shape, dtype and slices. y: as the loss prepared it, or None. weights: (n,)
+    float64 or None. what: what messages call x. start, stop: the range of samples. Nothing is copied: a batch is read when
+    it is needed.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Data:
         return int(self.stop - self.start)
 
     def inputs(self, where: Where, dtype: DType) -> Array:
-        """These samples in the model's dtype, (n, …): an array of the caller's, or a view that must not be written to.
+        """These samples in the model's dtype, (n, …): a new array, or a view that must not be written to.
 
         Raises ValueError where one of them is not finite.
         """
@@ -64,10 +64,10 @@ class Data:
             read = np.empty((n, *self.x.shape[1:]), self.x.dtype)
             # "clip" lets NumPy write to out directly; no index is out of range
             np.take(self.x, place, axis=0, out=read, mode="clip")
-        else:  # take would copy all samples first
+        else:  # np.take would copy all samples first
             read = self.x[place]
         if read.dtype != dtype:
-            with np.errstate(over="ignore"):  # what the model's dtype cannot hold becomes infinite, and is found below
+            with np.errstate(over="ignore"):  # what overflows the model's dtype becomes infinite, and is found below
                 read = read.astype(dtype)
         x = np.ascontiguousarray(read)
         if np.dtype(self.x.dtype).kind == "f" and not all_finite(x):
@@ -87,21 +87,21 @@ class Data:
         return self.y[place], None if self.weights is None else self.weights[place]
 
     def _place(self, where: Where) -> Where:
-        """Where these samples stand in the whole arrays."""
+        """The indices of these samples in the whole arrays."""
         if isinstance(where, slice):
             return slice(self.start + where.start, self.start + where.stop)
         return where + self.start if self.start else where
 
     def _read(self, place: Where) -> Array:
-        """These samples of an array-like, which may want indices that rise (h5py's do) or know no more than slices."""
+        """These samples of an array-like, which may require increasing indices (h5py does) or support only slices."""
         if isinstance(place, slice):
             return np.asarray(self.x[place])
         order = np.argsort(place)
         try:
-            rising = np.asarray(self.x[place[order]])
+            increasing = np.asarray(self.x[place[order]])
         except (TypeError, IndexError):
             return np.concatenate([np.asarray(self.x[i : i + 1]) for i in place])
-        return rising[np.argsort(order)]
+        return increasing[np.argsort(order)]
 
 
 # --------------------------------------------------------------------------------------- from the user's arguments to Data
@@ -143,7 +143,7 @@ def collect(
 
 
 def unpacked(validation_data: Sequence[Samples | None]) -> tuple[Samples | None, Samples | None, Samples | None]:
-    """x, y, and sample_weight or None, from (x, y) or (x, y, sample_weight)."""
+    """(x, y, sample_weight or None) from (x, y) or (x, y, sample_weight). Raises ValueError for anything else."""
     if not isinstance(validation_data, tuple | list) or len(validation_data) not in (2, 3):
         raise ValueError(
             f"validation_data must be (x, y) or (x, y, sample_weight), received {type(validation_data).__name__}."
@@ -153,7 +153,7 @@ def unpacked(validation_data: Sequence[Samples | None]) -> tuple[Samples | None,
 
 
 def _cut(n: int, share: object) -> int:
-    """How many of n samples are left to train on."""
+    """How many of n samples remain to train on. Raises ValueError where the share leaves nothing to train or to validate on."""
     if not is_number(share) or not 0 <= share < 1:
         raise ValueError(f"validation_split must be a number in [0, 1), received {share!r}.")
     cut = math.floor(n * (1 - share))
@@ -165,7 +165,7 @@ def _cut(n: int, share: object) -> int:
 def check_array(value: Samples | None, what: str) -> ArraySource:
     """The value as something with shape, dtype and slices: an array as it is, anything else through np.asarray.
 
-    Raises TypeError where it does not hold real numbers, ValueError where it is empty or no array at all.
+    Raises TypeError where it does not hold real numbers, ValueError where it is empty or cannot become an array.
     """
     if value is None:
         raise ValueError(f"{what} is missing: expected an array of samples.")
@@ -198,7 +198,7 @@ def _is_array(value: object) -> TypeGuard[ArraySource]:
 
 
 def check_input(x: Samples | None, expected: Shape, model: str, what: str = "x") -> ArraySource:
-    """x as an array of samples of the expected shape; a ValueError that names the fix where it is not."""
+    """x as an array of samples of the expected shape. Raises ValueError, naming the fix, where it is not."""
     x = check_array(x, what)
     received = tuple(x.shape[1:])
     if received == expected:
@@ -222,7 +222,7 @@ def _batch(shape: Shape) -> str:
 
 
 def check_weights(sample_weight: Samples | None, n: int) -> Array | None:
-    """One finite weight ≥ 0 a sample, as float64 (n,)."""
+    """One finite weight ≥ 0 per sample, as float64 (n,). Raises ValueError for anything else."""
     if sample_weight is None:
         return None
     weights = np.asarray(check_array(sample_weight, "sample_weight"), np.float64)
@@ -236,7 +236,7 @@ def check_weights(sample_weight: Samples | None, n: int) -> Array | None:
 
 
 def class_weights(class_weight: Mapping[int, float], y: Array) -> Array:
-    """The weight of each sample's class, (n,); a class that is not named weighs 1. y: (n,), (n, 1) or one-hot (n, K)."""
+    """The weight of each sample's class, (n,); 1 for a class that is not named. y: (n,), (n, 1) or one-hot (n, K)."""
     if y.ndim > 2:
         raise ValueError(f"class_weight expects labels of shape (n,), (n, 1) or (n, classes), received {y.shape}.")
     classes = np.asarray(y).argmax(axis=1) if y.ndim == 2 and y.shape[1] > 1 else np.asarray(y).reshape(len(y))
@@ -249,7 +249,7 @@ def class_weights(class_weight: Mapping[int, float], y: Array) -> Array:
 
 
 def check_lengths(**arrays: ArraySource | None) -> None:
-    """Raise a ValueError where the arrays do not hold the same number of samples."""
+    """Raise ValueError where the arrays do not hold the same number of samples."""
     lengths = {name: array.shape[0] for name, array in arrays.items() if array is not None}
     if len(set(lengths.values())) > 1:
         parts = ", ".join(f"{name} has {length}" for name, length in lengths.items())
@@ -258,5 +258,5 @@ def check_lengths(**arrays: ArraySource | None) -> None:
 
 def all_finite(array: Array) -> bool:
     """Whether a contiguous array holds neither NaN nor infinity. NumPy may warn of an overflow."""
-    # The square is the quick test, one pass that writes nothing; it can overflow where no number does.
+    # The sum of squares is the quick test, one pass that writes nothing; it can overflow although every entry is finite.
     return bool(math.isfinite(np.vdot(array, array)) or np.isfinite(array).all())

@@ -1,4 +1,4 @@
-"""What a model runs on: made when it is first needed, and anew where the model's layers have changed."""
+"""What a model runs on: made when first needed, and again when the model's layers have changed."""
 
 from collections.abc import Iterator
 
@@ -11,7 +11,7 @@ from .vector import Parameters, Slots
 
 
 class Engine:
-    """The runner of a model, the vector of its parameters, and the state of its optimizer. It belongs to one model, and is never
+    """The runner of a model, the vector of its parameters, and its optimizer's state. It belongs to one model and is never
     copied: a copy of the model gets its own."""
 
     def __init__(self) -> None:
@@ -22,7 +22,10 @@ class Engine:
         self._slots: Slots | None = None
 
     def runner(self, model: ModelLike) -> Runner:
-        """Its steps share the layers' parameters, and follow their settings."""
+        """The model's runner. Its steps share the layers' parameters and follow their settings.
+
+        Raises TypeError where the model's class overrides forward or backward.
+        """
         leaves = [(address, layer, dict(layer.params)) for address, layer in model.leaves()]
         seen = (
             id(model.loss),
@@ -41,17 +44,17 @@ class Engine:
         return self._runner
 
     def forget(self) -> None:
-        """Make all anew: the layers, the loss or the metrics are others. The optimizer keeps its state."""
+        """Drop everything, because the layers, the loss or the metrics have changed. The optimizer keeps its state."""
         self._runner = self.parameters = self._slots = None
 
     def gather(self, model: ModelLike) -> Parameters | None:
-        """Bring the parameters into one vector, where all layers are built, and are this model's own."""
+        """Move the parameters into one vector, if all layers are built and are this model's own."""
         if not model.built or outermost(model) is not model or any(foreign(model)):
             return None
         return self._parameters(model)
 
     def train(self, model: ModelLike) -> Parameters:
-        """The parameters, to be changed by training steps. Raises ValueError where this model does not own all layers."""
+        """The parameters, for training steps to change. Raises ValueError where this model does not own all layers."""
         check_owner(model)
         return self._parameters(model)
 
@@ -61,7 +64,7 @@ class Engine:
         return self.parameters
 
     def slots(self, model: ModelLike) -> Slots:
-        """The state of its optimizer."""
+        """The state of the model's optimizer."""
         assert self.parameters is not None
         assert model.optimizer is not None
         if self._slots is None or not self._slots.hold(model.optimizer):
@@ -70,10 +73,10 @@ class Engine:
 
 
 def check_owner(model: ModelLike) -> None:
-    """Raise a ValueError, with what to do, where another model trains some of this one's layers."""
+    """Raise ValueError, with advice, where another model trains some of this one's layers."""
     for stack in model.stacks():
         for layer in stack.layers:
-            if home(layer) is None:  # the model that it was taken from is gone, or was only a list of layers
+            if home(layer) is None:  # the model that it came from is gone, or no longer lists it
                 settle(layer, stack)
     around = outermost(model)
     if around is not model and getattr(around, "optimizer", None) is not None:
@@ -90,7 +93,7 @@ def check_owner(model: ModelLike) -> None:
 
 
 def foreign(model: StackLike) -> Iterator[StackedLayer]:
-    """The layers within that stand in another stack than the one that lists them."""
+    """The layers within that belong to another stack than the one that lists them."""
     for stack in model.stacks():
         for layer in stack.layers:
             if owner(layer) is not stack:
@@ -98,5 +101,5 @@ def foreign(model: StackLike) -> Iterator[StackedLayer]:
 
 
 def is_view(model: ModelLike) -> bool:
-    """Whether all of its layers stand in other models, from which it has taken them."""
+    """Whether all of its layers belong to other models."""
     return bool(model.layers) and all(home(layer) not in (None, model) for layer in model.layers)

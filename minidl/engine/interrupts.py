@@ -1,6 +1,6 @@
-"""Ctrl-C: it waits until nothing is half done."""
+"""Ctrl-C: postponed until nothing is half done."""
 
-import _signal  # type: ignore[import-not-found]  # what signal is made of, without its enumerations: they take microseconds
+import _signal  # type: ignore[import-not-found]  # the C module under signal, without its enums, which cost microseconds
 import math
 import os
 import signal
@@ -17,13 +17,13 @@ class Uninterrupted:
     """``with Uninterrupted():`` a Ctrl-C within the block takes effect at its end.
 
     Only Python's main thread is ever interrupted; in others, in a subinterpreter, and inside another such block, this one does
-    nothing. The signal's handler at the end is the one from before, and it is called then: Python's own raises
-    KeyboardInterrupt, one of the user's does what it does. A process that another thread forks meanwhile has it at once.
+    nothing. At the end the previous signal handler is restored and called: Python's own raises KeyboardInterrupt, a user's
+    does whatever it does. A process that another thread forks meanwhile has the previous handler at once.
 
-    patience: in seconds. A Ctrl-C that comes so long after a first one breaks into the block after all, because what runs in it
-    may never end.
+    Arguments: patience: in seconds. A Ctrl-C that comes more than this after a first one interrupts the block after all,
+    because what runs in it may never end.
 
-    Attributes: asked: whether a KeyboardInterrupt waits for the end of the block, so that it had better come soon.
+    Attributes: asked: whether a KeyboardInterrupt is waiting for the end of the block, which should therefore end soon.
     """
 
     _inside: ClassVar[bool] = False  # the main thread is in such a block; no other thread reads or writes it
@@ -38,7 +38,7 @@ class Uninterrupted:
     def __enter__(self) -> "Uninterrupted":
         if threading.current_thread() is threading.main_thread() and not Uninterrupted._inside:
             before = _signal.getsignal(SIGINT)
-            if callable(before):  # else the signal is ignored, or ends the process, or is not Python's to set
+            if callable(before):  # otherwise the signal is ignored, ends the process, or was not set by Python
                 self._before = before
                 try:
                     _signal.signal(SIGINT, self._wait)
@@ -68,7 +68,7 @@ class Uninterrupted:
 
 
 def _after_fork() -> None:
-    """A forked child has one thread, the one that forked: nobody else would leave the block of its parent's main thread."""
+    """A forked child has one thread, the one that forked: nothing else would end the block of its parent's main thread."""
     block = getattr(_signal.getsignal(SIGINT), "__self__", None)
     if isinstance(block, Uninterrupted) and block._thread != threading.get_ident():
         Uninterrupted._inside = False

@@ -1,4 +1,4 @@
-"""The plan: the steps of a model and its loss, through which every shard goes.
+"""The plan: the steps of a model and its loss, which every shard goes through.
 
 ``Sequential.layers`` is what the user wrote; the plan is what runs. It shares the layers' parameters.
 """
@@ -17,8 +17,8 @@ from . import steps
 class Plan:
     """What one shard goes through.
 
-    Arguments: layers: built, in order. loss: the compiled loss, or None for prediction alone. fuse: use the fused steps
-    where the layers run on the kernels; otherwise every layer is a step of its own.
+    Arguments: layers: built, in order. loss: the compiled loss, or None if only to predict. fuse: whether to use the fused
+    steps where the layers run on the kernels; otherwise every layer is its own step.
 
     Attributes: draws: whether a step may draw random numbers, and so needs a key.
     """
@@ -33,7 +33,7 @@ class Plan:
         return steps.forward(self.steps, x, training, rng)
 
     def backward(self, dy: Array, caches: list[Cache], grads: Gradients, lowest: int = 0) -> None:
-        """dy of the last step → the gradients, into the arrays of their addresses. dy may be overwritten.
+        """dy of the last step → the gradients, written to the arrays in grads, by address. dy may be overwritten.
 
         lowest: the first step whose gradients are wanted.
         """
@@ -47,17 +47,17 @@ class Plan:
         return len(self.steps)
 
     def predictions(self, y: Array) -> Array:
-        """What the user's last layer would have given."""
+        """What the user's last layer would have returned."""
         return y if self._softmax is None else self._softmax(y)
 
 
 def on_logits(
     layers: Sequence[StackedLayer], loss: LossLike | None
 ) -> tuple[list[StackedLayer], LossLike | None, Callable[[Array], Array] | None]:
-    """(layers, loss, softmax or None): a softmax that meets a crossentropy becomes one stable computation on the logits.
+    """(layers, loss, softmax or None): a softmax before a crossentropy becomes one stable computation on the logits.
 
-    The last layer becomes its twin without the softmax, which shares its parameters, and the loss that of logits. Apart, the
-    two lose everything where the softmax has rounded to 0 or 1.
+    The last layer is replaced by a twin without the softmax that shares its parameters, and the loss by its form on logits.
+    Separately, the two lose all precision where the softmax has rounded to 0 or 1.
     """
     last, logits_loss = layers[-1], losses.on_logits(loss)
     if logits_loss is not None and isinstance(last, Stack) and runs_in_order(last):

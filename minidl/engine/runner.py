@@ -1,6 +1,6 @@
-"""One batch, as it runs: cut into shards, each a job for a thread; what they find is summed in a fixed tree.
+"""Running one batch: it is cut into shards, each a job for a thread, and their results are summed in a fixed tree.
 
-Into how many shards follows from the batch size and the model's work alone. So the same seed gives the same bits with one
+The number of shards follows from the batch size and the model's work alone. So the same seed gives the same bits with one
 thread or with many.
 """
 
@@ -22,9 +22,9 @@ from .tree import Tree
 from .vector import Gradient, Layout, Range
 from .workers import run
 
-SHARD = 100  # samples: fewer make matrix products slow, more leave threads idle
-MOST_SHARDS = 64  # of large batches, whose sums would take long
-WORTH_A_THREAD = 2**23  # multiplications forward: for fewer, to wake a thread costs more than it saves
+SHARD = 100  # samples: with fewer, matrix products are slow; with more, threads are idle
+MOST_SHARDS = 64  # the limit for large batches, where summing would take long
+WORTH_A_THREAD = 2**23  # multiplications in forward; for fewer, waking a thread costs more than it saves
 
 NO_STEP = "Try a smaller learning rate, and inputs scaled to about [0, 1]. This batch made no step."
 
@@ -34,9 +34,9 @@ class NotFinite(FloatingPointError):
 
 
 class Sums(NamedTuple):
-    """What a batch, or an epoch, adds up to.
+    """The sums over a batch or an epoch.
 
-    loss: the weighted losses of all samples. samples: how many there were. metrics: (total, count) of each metric.
+    loss: the sum of the weighted losses. samples: how many there were. metrics: (total, count) of each metric.
     """
 
     loss: float
@@ -51,13 +51,12 @@ class Sums(NamedTuple):
 
 Item = TypeVar("Item")
 Value = TypeVar("Value")
-Result: TypeAlias = tuple[
-    Sums, Gradient | None
-]  # of a shard, or of several; without a gradient where a loss is not finite
+# Of one or several shards; the gradient is None where a loss is not finite.
+Result: TypeAlias = tuple[Sums, Gradient | None]
 
 
 def work(stack: StackLike) -> int:
-    """About how many multiplications forward takes for one sample: each parameter is used once at every place of the output."""
+    """Roughly the multiplications of forward for one sample: each parameter is used once at every position of the output."""
     total = 0
     for _, layer in stack.leaves():
         shape = layer.output_shape or ()
@@ -68,8 +67,8 @@ def work(stack: StackLike) -> int:
 def shards(n: int, sample_work: int) -> list[tuple[int, int]]:
     """Cut n samples into runs (start, stop), as equal as can be.
 
-    At least two from 16 samples on, and none above SHARD samples; but not so many that one of them would have less work than
-    is worth a thread, and no more than MOST_SHARDS.
+    At least two from 16 samples on, and none above SHARD samples; but no more than MOST_SHARDS, and not so many that one
+    would have less work than is worth a thread.
     """
     wanted = max(-(-n // SHARD), 2 if n >= 16 else 1)
     count = max(1, min(wanted, MOST_SHARDS, n * sample_work // WORTH_A_THREAD))
@@ -78,7 +77,7 @@ def shards(n: int, sample_work: int) -> list[tuple[int, int]]:
 
 
 def quietly(job: Callable[[Item], Value]) -> Callable[[Item], Value]:
-    """The same without NumPy's warnings: what is not finite is looked for, and reported with its place."""
+    """The same job without NumPy's warnings: values that are not finite are searched for and reported separately."""
 
     def call(item: Item) -> Value:
         with np.errstate(all="ignore"):
@@ -98,7 +97,7 @@ class Runner:
         self.stack, self.plan, self.metrics, self.dtype = stack, plan, metrics, dtype
         self.layout = Layout(stack)
         self.work = work(stack)
-        self._free: list[Gradient] = []  # to be used again; append and pop are atomic
+        self._free: list[Gradient] = []  # for reuse; append and pop are atomic
 
     def predict(self, data: Data, where: slice, out: Array) -> None:
         """Write the predictions for these samples, (n, …), to out."""
@@ -123,10 +122,10 @@ class Runner:
         """The sums of these samples, and the gradient of their loss: one, or two to be added.
 
         key: the batch's, from which dropout's masks follow; None turns the training mode off. lowest: the first step whose
-        gradients are wanted. ranges: the parts of the vector that are wanted. Whoever has done with the gradients gives them to
-        ``release``.
+        gradients are wanted. ranges: the parts of the vector that are wanted. Pass the gradients to ``release`` when they are no
+        longer needed.
 
-        Raises NotFinite, with the first layer whose output is not finite, where the loss is not.
+        Raises NotFinite where the loss or a gradient is not finite, naming the first layer whose output is not, or the parameter.
         """
         cuts = shards(sample_count(where), self.work)
 
@@ -152,7 +151,7 @@ class Runner:
         return sums, [gradient for _, gradient in tree.roots if gradient is not None]
 
     def release(self, gradients: Sequence[Gradient]) -> None:
-        """Their arrays may be used again: fresh ones would cost a page fault for every 4 kB."""
+        """Let their arrays be reused: fresh ones would cost a page fault per 4 kB."""
         self._free.extend(gradients)
 
     def _forward(
@@ -169,12 +168,12 @@ class Runner:
         value, cache = self.plan.loss.forward(y_true, y, sample_weight=weights, n=n)
         predicted = self.plan.predictions(y) if self.metrics else y
         found = [metric(y_true, predicted) for metric in self.metrics]
-        # Python's numbers, because a backup gives back no others: NumPy's would be rounded in another way
+        # Python floats, because a backup returns no others: NumPy's would round differently
         metrics = [(float(total), float(count)) for total, count in found]
         return Sums(float(value) * n, stop - start, metrics), cache, caches
 
     def _backward(self, loss_cache: Cache, caches: list[Cache], lowest: int, ranges: Sequence[Range]) -> Gradient:
-        """One shard's gradient. Raises NotFinite, with the parameter's address, where it is not finite."""
+        """One shard's gradient. Raises NotFinite, naming the parameter, where it is not finite."""
         try:
             gradient = self._free.pop()
         except IndexError:
@@ -189,7 +188,7 @@ class Runner:
         return gradient
 
     def _explain(self, loss: float, data: Data, where: Where, cuts: list[tuple[int, int]], key: int | None) -> str:
-        """Go through the batch once more, layer by layer, to the first output that is not finite."""
+        """The message for a loss that is not finite: run the batch again, layer by layer, up to the first output that is not."""
         found: list[tuple[int, str]] = []
         for start, stop in cuts:
             layers = [Recorder(layer, backprop.name_of(layer, i)) for i, layer in enumerate(self.stack.layers)]

@@ -1,11 +1,11 @@
-"""What can run in the place of one or more layers: a step has a layer's contract, but writes its gradients into given arrays.
+"""What runs in place of one or more layers: a step has a layer's contract, but writes its gradients into given arrays.
 
     y, cache = step.forward(x, training, rng)
     dx = step.backward(dy, cache, grads, need_dx)      # grads: address → the array to write to
 
-The dy that backward is given is nobody else's, and may be overwritten; a cache never is, so backward may be called twice. Each
-class says with ``takes`` how many of the layers to come it can stand for; the first in the table that takes any is chosen. A
-fused step is for exactly our layers: a subclass may compute something else.
+Nobody else uses the dy that backward is given, so it may be overwritten; a cache never is, so backward may be called twice. Each
+class says with ``replaces`` how many of the next layers it can stand for; the first class in the table that can is chosen. A
+fused step replaces only the library's own classes: a subclass may compute something else.
 """
 
 from collections.abc import Iterator, Sequence
@@ -30,13 +30,13 @@ from ..ops.kernels.fused import (
 )
 from ..ops.random import RandomKey
 
-NOT_NEEDED: Array = np.empty(0)  # in the place of a dx that nobody will read
+NOT_NEEDED: Array = np.empty(0)  # stands for a dx that nobody will read
 DRAWS_NOTHING = (Activation, Conv2D, Dense, Flatten, MaxPooling2D, Rescaling)
 FEW_CHANNELS = 4  # grey or coloured images: too few for vectors along the channels
 
 
 def forward(steps: Sequence["LayerStep"], x: Array, training: bool, rng: RandomKey | None) -> tuple[Array, list[Cache]]:
-    """Through the steps in order.  x (n, …) → y of the last one, and the cache of each."""
+    """Run the steps in order.  x (n, …) → y of the last one, and the cache of each."""
     caches = []
     for step in steps:
         x, cache = step.forward(x, training, None if rng is None else step.key(rng))
@@ -47,17 +47,17 @@ def forward(steps: Sequence["LayerStep"], x: Array, training: bool, rng: RandomK
 def backward(
     steps: Sequence["LayerStep"], dy: Array, caches: Sequence[Cache], grads: Gradients, lowest: int, need_dx: bool
 ) -> Array:
-    """And back, as far as the step ``lowest``.  dy → its dx, and every parameter's gradient in ``grads``."""
+    """Run them backward, down to the step ``lowest``.  dy → its dx; every parameter's gradient is written to ``grads``."""
     for i in range(len(steps) - 1, lowest - 1, -1):
         dy = steps[i].backward(dy, caches[i], grads, need_dx or i > lowest)
     return dy
 
 
 class LayerStep:
-    """Any layer, as it is; what it returns is held against what it promised.
+    """Any layer, unchanged; what it returns is compared with what it promised.
 
-    layers: those that it stands for. addresses, places: theirs: their names in the model, and the way to them from the stack
-    whose steps these are, from which their random numbers follow.
+    Arguments: layers: those that the step replaces. addresses: their addresses in the model. places: their paths in the stack
+    whose steps these are, which determine their random numbers.
     """
 
     def __init__(
@@ -70,13 +70,13 @@ class LayerStep:
         self.kernel, self.bias = f"{self.address}/kernel", f"{self.address}/bias"
 
     @classmethod
-    def takes(cls, layers: Sequence[StackedLayer]) -> int:
-        """How many of these layers it can run; 0 where it cannot run the first one."""
+    def replaces(cls, layers: Sequence[StackedLayer]) -> int:
+        """How many of these layers it can replace, from the first on; 0 for none."""
         return 1
 
     @property
     def draws(self) -> bool:
-        """Whether it may draw random numbers: those of our layers do not that are in DRAWS_NOTHING."""
+        """Whether it may draw random numbers: any layer may, except those in DRAWS_NOTHING."""
         return any(type(layer) not in DRAWS_NOTHING for layer in self.leaves())
 
     def leaves(self) -> list[StackedLayer]:
@@ -84,7 +84,7 @@ class LayerStep:
         return self.layers
 
     def key(self, rng: RandomKey) -> RandomKey:
-        """The key of its layer, from that of the stack whose step it is."""
+        """Its layer's key, from the key of the stack whose step it is."""
         for place in self.place:
             rng = rng.layer(place)
         return rng
@@ -119,11 +119,11 @@ class LayerStep:
             )
         for name, gradient in own.items():
             grads[f"{self.address}/{name}"][...] = gradient
-        return np.array(dx, dy.dtype, order="C")  # a copy: it will be overwritten, and the layer may keep its own
+        return np.array(dx, dy.dtype, order="C")  # a copy: it will be overwritten, and the layer may keep the original
 
 
 def _pair(returned: object, address: str, method: str, what: str) -> tuple[Any, Any]:
-    """What a layer's method returned, where it is a pair."""
+    """What a layer's method returned. Raises TypeError where it is not a pair."""
     if not isinstance(returned, tuple) or len(returned) != 2:
         raise TypeError(f"layer {address!r}: {method} must return {what}, received {type(returned).__name__}.")
     return returned
@@ -132,7 +132,7 @@ def _pair(returned: object, address: str, method: str, what: str) -> tuple[Any, 
 class ResidualStep(LayerStep):
     """Both branches of a Residual as steps of their own. Plain twin: Residual."""
 
-    layer: Residual  # it takes no other
+    layer: Residual  # replaces() allows no other
     fuse: ClassVar[bool] = False
 
     def __init__(
@@ -146,7 +146,7 @@ class ResidualStep(LayerStep):
         )
 
     @classmethod
-    def takes(cls, layers: Sequence[StackedLayer]) -> int:
+    def replaces(cls, layers: Sequence[StackedLayer]) -> int:
         return int(type(layers[0]) is Residual)
 
     def leaves(self) -> list[StackedLayer]:
@@ -179,10 +179,10 @@ def _fusable(layer: StackedLayer, kind: type[Kind]) -> TypeGuard[Kind]:
 
 
 class FlattenStep(LayerStep):
-    """Flatten without its copies: between steps nobody else holds the arrays."""
+    """Flatten without copies: nobody else holds the arrays between steps."""
 
     @classmethod
-    def takes(cls, layers: Sequence[StackedLayer]) -> int:
+    def replaces(cls, layers: Sequence[StackedLayer]) -> int:
         return int(_fusable(layers[0], Flatten))
 
     def forward(self, x: Array, training: bool, rng: RandomKey | None) -> tuple[Array, Cache]:
@@ -193,12 +193,12 @@ class FlattenStep(LayerStep):
 
 
 class DropoutStep(LayerStep):
-    """Dropout that keeps its mask for backward, as a byte an entry, and copies nothing outside training. Plain twin: Dropout."""
+    """Dropout that keeps its mask for backward, one byte per entry, and copies nothing outside training. Plain twin: Dropout."""
 
-    layer: Dropout  # it takes no other
+    layer: Dropout  # replaces() allows no other
 
     @classmethod
-    def takes(cls, layers: Sequence[StackedLayer]) -> int:
+    def replaces(cls, layers: Sequence[StackedLayer]) -> int:
         return int(_fusable(layers[0], Dropout))
 
     def forward(self, x: Array, training: bool, rng: RandomKey | None) -> tuple[Array, Cache]:
@@ -220,7 +220,7 @@ def _simple(layer: Dense | Conv2D) -> bool:
 
 
 def _relu_backward(layer: Dense | Conv2D, dy: Array, y: Array) -> Array:
-    """dz, in the place of dy."""
+    """dz, written over dy."""
     if layer.activation == "relu":
         flat = dy.reshape(-1)
         relu_backward_into(flat, y.reshape(-1), flat)
@@ -235,10 +235,10 @@ def _bias(layer: Dense | Conv2D, size: int) -> Array:
 class DenseStep(LayerStep):
     """Dense with its bias and ReLU in one pass. Plain twin: Dense."""
 
-    layer: Dense  # it takes no other
+    layer: Dense  # replaces() allows no other
 
     @classmethod
-    def takes(cls, layers: Sequence[StackedLayer]) -> int:
+    def replaces(cls, layers: Sequence[StackedLayer]) -> int:
         return int(_fusable(layers[0], Dense) and _simple(layers[0]))
 
     def forward(self, x: Array, training: bool, rng: RandomKey | None) -> tuple[Array, Cache]:
@@ -260,10 +260,10 @@ class DenseStep(LayerStep):
 class ConvStep(LayerStep):
     """Conv2D with its bias and ReLU in one pass after each tile's matrix product. Plain twin: Conv2D."""
 
-    layer: Conv2D  # it takes no other
+    layer: Conv2D  # replaces() allows no other
 
     @classmethod
-    def takes(cls, layers: Sequence[StackedLayer]) -> int:
+    def replaces(cls, layers: Sequence[StackedLayer]) -> int:
         return int(_fusable(layers[0], Conv2D) and _simple(layers[0]))
 
     def forward(self, x: Array, training: bool, rng: RandomKey | None) -> tuple[Array, Cache]:
@@ -305,11 +305,11 @@ class ConvStep(LayerStep):
 class ConvPoolStep(LayerStep):
     """Conv2D with its bias and ReLU, and the 2×2 MaxPooling2D after it, in one pass. Plain twin: the two layers."""
 
-    layer: Conv2D  # it takes no other
+    layer: Conv2D  # replaces() allows no other
 
     @classmethod
-    def takes(cls, layers: Sequence[StackedLayer]) -> int:
-        """Two, in the usual case: 2×2 pooling in float32."""
+    def replaces(cls, layers: Sequence[StackedLayer]) -> int:
+        """Two in the usual case: 2×2 pooling in float32; otherwise 0."""
         if len(layers) < 2:
             return 0
         conv, pool = layers[:2]
@@ -358,7 +358,7 @@ class ConvPoolStep(LayerStep):
 
 
 def _inner(padded: Array, offset: Pair, shape: Shape) -> Array:
-    """What is left of padded images without their padding, contiguous."""
+    """Padded images without their padding, contiguous."""
     (top, left), (height, width) = offset, shape[:2]
     return np.ascontiguousarray(padded[:, top : top + height, left : left + width])
 
@@ -376,26 +376,26 @@ FUSED: tuple[type[LayerStep], ...] = (
 
 
 def steps_of(layers: Sequence[StackedLayer], fuse: bool, address: str = "", start: int = 0) -> list[LayerStep]:
-    """The steps that run these layers, fused ones where there are any.
+    """The steps that run these layers, fused where possible.
 
-    address: what stands before the layers' names. start: the place of the first one.
+    address: the prefix of the layers' addresses. start: the place of the first layer.
     """
     flat = list(_flattened(layers, address, start, ()))
     steps: list[LayerStep] = []
     position = 0
     while position < len(flat):
         following = [layer for layer, _, _ in flat[position : position + 2]]
-        kind = next(kind for kind in (FUSED if fuse else PLAIN) if kind.takes(following))
-        taken = flat[position : position + kind.takes(following)]
-        steps.append(kind(*map(list, zip(*taken, strict=True))))
-        position += len(taken)
+        kind = next(kind for kind in (FUSED if fuse else PLAIN) if kind.replaces(following))
+        replaced = flat[position : position + kind.replaces(following)]
+        steps.append(kind(*map(list, zip(*replaced, strict=True))))
+        position += len(replaced)
     return steps
 
 
 def _flattened(
     layers: Sequence[StackedLayer], address: str, start: int, above: tuple[int, ...]
 ) -> Iterator[tuple[StackedLayer, str, tuple[int, ...]]]:
-    """(layer, address, path of places) of each, where a stack that does nothing but run its layers is replaced by these."""
+    """(layer, address, path of places) of each; a stack that only runs its layers in order is replaced by them."""
     for place, layer in enumerate(layers, start):
         own = f"{address}{layer.name}"
         if isinstance(layer, Stack) and runs_in_order(layer):

@@ -5,20 +5,20 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 Value = TypeVar("Value")
-Node = tuple[int, int]  # the leaves from … to …
+Node = tuple[int, int]  # its leaves: (start, stop)
 
 
 def halves(node: Node) -> tuple[Node, Node]:
-    """Both parts of a node; the left one has the larger half of its leaves."""
+    """The two children of a node; an odd leaf goes to the left one."""
     middle = (node[0] + node[1] + 1) // 2
     return (node[0], middle), (middle, node[1])
 
 
 class Tree(Generic[Value]):
-    """Adds up the values of n leaves, any two sums that belong together as soon as both are there.
+    """Adds up the values of n leaves; two sums are added as soon as both children of a node have arrived.
 
-    So, where the leaves come roughly in order, no more than about log₂ n sums are waiting at a time. add: (left, right) →
-    their sum; it may change left. The last sum of all is not made: ``roots`` are the two that it would add.
+    So, if the leaves arrive roughly in order, no more than about log₂ n sums are waiting at a time. add: (left, right) →
+    their sum; it may change left. The final addition is not made: ``roots`` are its two terms.
     """
 
     def __init__(self, n: int, add: Callable[[Value, Value], Value]) -> None:
@@ -27,9 +27,9 @@ class Tree(Generic[Value]):
         self._lock = threading.Lock()
 
     def put(self, leaf: int, value: Value) -> None:
-        """The value of this leaf; from any thread."""
+        """Add the value of this leaf; may be called from any thread."""
         node = (leaf, leaf + 1)
-        for parent in reversed(self._path(leaf)[1:]):  # from the nearest node above it to a child of the root
+        for parent in reversed(self._path(leaf)[1:]):  # from the leaf's parent up to a child of the root
             left, right = halves(parent)
             with self._lock:
                 other = self._waiting.pop(right if node == left else left, None)
@@ -42,7 +42,7 @@ class Tree(Generic[Value]):
             self._waiting[node] = value
 
     def _path(self, leaf: int) -> list[Node]:
-        """The nodes above a leaf, from the root on."""
+        """The nodes above a leaf, starting at the root."""
         path, node = [], (0, self.n)
         while node[1] - node[0] > 1:
             path.append(node)
@@ -52,5 +52,5 @@ class Tree(Generic[Value]):
 
     @property
     def roots(self) -> list[Value]:
-        """The sums of the left and of the right half of all leaves; the value itself of a single leaf."""
+        """[sum of the left half, sum of the right half]; [the value] if there is only one leaf."""
         return [self._waiting[node] for node in sorted(self._waiting)]

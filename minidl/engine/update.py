@@ -7,7 +7,7 @@ from ..optimizers import Optimizer
 from .vector import Gradient, Parameters, Range, Slots
 from .workers import get_num_threads, run
 
-PIECE = 64 * 1024  # numbers: where there are more, several threads share them
+PIECE = 64 * 1024  # entries: where there are more, several threads share them
 
 
 def update(
@@ -20,8 +20,8 @@ def update(
 ) -> None:
     """One step of the optimizer.
 
-    gradients: one, or two whose sum it is; the first one is changed. ranges: what is trained. Every number is updated on its
-    own, so the bits do not depend on the pieces that the threads take.
+    gradients: one, or two to be added; the first is changed. ranges: what is trained. Every entry is updated independently,
+    so the bits do not depend on how the threads divide the work.
     """
     gradient, *others = (each.vector for each in gradients)
     params, state = parameters.vector, slots.vectors
@@ -42,21 +42,21 @@ def update(
     if optimizer.clipnorm is None:
         rate = optimizer.prepare({})
         run(add_and_step, parts)
-    else:  # the norm of a gradient is known only when all of it is summed
+    else:  # a gradient's norm is known only when all of it is summed
         run(add, parts)
         rate = optimizer.prepare(_trained(gradients[0], parameters, ranges))
         run(step, parts)
 
 
 def pieces(ranges: Sequence[Range]) -> list[slice]:
-    """The ranges, cut so that each thread gets a part of many numbers; of few, only the calling thread gets any."""
+    """The ranges, cut into pieces of at most a thread's share of the entries, or of PIECE entries if that is more."""
     total = sum(stop - start for start, stop in ranges)
     size = max(-(-total // get_num_threads()), PIECE)
     return [slice(i, min(i + size, stop)) for start, stop in ranges for i in range(start, stop, size)]
 
 
 def _trained(gradient: Gradient, parameters: Parameters, ranges: Sequence[Range]) -> dict[str, Array]:
-    """The gradients by address of what is trained."""
+    """The gradients of the trained parameters, by address."""
     return {
         address: gradient.named[address]
         for address, place in parameters.layout.places.items()

@@ -1,4 +1,4 @@
-"""All parameters of a model in one vector, and so its gradients and its optimizer's state; what layers hold are named views."""
+"""All parameters of a model in one vector, of which layers hold named views; so are gradients and the optimizer's state."""
 
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
@@ -9,11 +9,11 @@ from ..contracts import Array, DType, Shape, StackedLayer, StackLike
 from ..layers.rebinding import rebind
 from ..optimizers import Optimizer
 
-Range = tuple[int, int]  # of a vector: from …, to …
+Range = tuple[int, int]  # (start, stop) in a vector
 
 
 class Place(NamedTuple):
-    """Where a parameter lies in the vector. owners: the ids of the layers that have it; several, where it is tied."""
+    """Where a parameter is in the vector. owners: the ids of the layers that have it; several if it is tied."""
 
     start: int
     stop: int
@@ -22,9 +22,9 @@ class Place(NamedTuple):
 
 
 class Layout:
-    """The places of all parameters of a stack, in order, by address. One that is tied has one place and several addresses.
+    """The places of all parameters of a stack, in order, by address. A tied one has one place and several addresses.
 
-    Raises ValueError where two parameters share memory in another way than being the same array.
+    Raises ValueError where two parameters overlap without being the same array.
     """
 
     def __init__(self, stack: StackLike) -> None:
@@ -49,7 +49,7 @@ class Layout:
         }
 
     def ranges(self, frozen: Collection[int]) -> list[Range]:
-        """What a training step changes: all but the parameters of these layers."""
+        """The ranges that a training step changes: all but the parameters of these layers."""
         found: list[Range] = []
         for place in self.places.values():
             if not any(owner in frozen for owner in place.owners):
@@ -61,8 +61,8 @@ class Layout:
 
 
 def _check_apart(params: Mapping[str, Array]) -> None:
-    """Raise a ValueError where two of the arrays overlap."""
-    reaching: list[tuple[int, str]] = []  # (end, address) of those before that reach this far
+    """Raise ValueError where two of the arrays overlap."""
+    reaching: list[tuple[int, str]] = []  # (end, address) of earlier arrays that reach this far
     for start, end, address in sorted((*_bounds(value), address) for address, value in params.items() if value.size):
         reaching = [(stop, other) for stop, other in reaching if start < stop]
         for _, other in reaching:
@@ -76,7 +76,7 @@ def _check_apart(params: Mapping[str, Array]) -> None:
 
 
 def _bounds(array: Array) -> tuple[int, int]:
-    """The addresses in memory of its first byte, and behind its last one."""
+    """The memory addresses of its first byte and of the byte after its last."""
     start = array.__array_interface__["data"][0]
     spans = [(size - 1) * stride for size, stride in zip(array.shape, array.strides, strict=True)]
     return start + sum(min(span, 0) for span in spans), start + sum(max(span, 0) for span in spans) + array.itemsize
@@ -102,8 +102,8 @@ class Parameters:
                 _put(layer, name, view)
 
     def hold(self) -> bool:
-        """Take over what the layers have in the place of a view, as when a layer has set its params anew; False where these are
-        no longer of the same names, shapes or ties."""
+        """Copy back arrays that layers hold instead of their views, e.g. because a layer has replaced its params. False where
+        names, shapes or ties have changed."""
         for layer, held in self._views:
             params = layer.params
             if params.keys() != held.keys():
@@ -116,19 +116,19 @@ class Parameters:
         return True
 
     def _stands_alone(self, address: str, value: Array, shape: Shape) -> bool:
-        """Whether the array at this address changes nothing but a parameter's values: no tie is made by it, and none undone."""
+        """Whether the array at this address only changes a parameter's values, and neither makes nor breaks a tie."""
         return np.shape(value) == shape and address not in self._tied and not np.may_share_memory(value, self.vector)
 
 
 def _put(layer: StackedLayer, name: str, view: Array) -> None:
-    """Copy a parameter into the view, and let the layer have that instead."""
+    """Copy a parameter into the view, and give the layer the view instead."""
     view[...] = layer.params[name]
     rebind(layer, name, view)
 
 
 class Gradient:
-    """One gradient of all parameters: a vector, and its parts by address. Each tied parameter's further owners have an array of
-    their own, which ``add_tied`` adds to the first one's."""
+    """One gradient of all parameters: a vector, and its parts by address. The further addresses of a tied parameter have arrays
+    of their own, which ``add_tied`` adds to the first one's."""
 
     def __init__(self, layout: Layout, dtype: DType) -> None:
         self.vector = np.zeros(layout.size, dtype)
@@ -137,15 +137,15 @@ class Gradient:
         self.named |= {address: np.zeros_like(self.named[first]) for address, first in layout.ties.items()}
 
     def add_tied(self) -> None:
-        """Make the gradient of each tied parameter the sum of its owners'."""
+        """Add up the gradients of each tied parameter."""
         for address, first in self._ties.items():
             self.named[first] += self.named[address]
 
 
 class Slots:
-    """The optimizer's state, one vector for each of its kinds; ``optimizer.slots`` are views into them.
+    """The optimizer's state, one vector per slot name; ``optimizer.slots`` holds views into them.
 
-    What the optimizer holds for a parameter of the same name and shape is kept.
+    Existing state for a parameter of the same name and shape is kept.
     """
 
     def __init__(self, optimizer: Optimizer, layout: Layout, dtype: DType) -> None:
@@ -160,5 +160,5 @@ class Slots:
         optimizer.slots = self.views
 
     def hold(self, optimizer: Optimizer) -> bool:
-        """Whether this is the state that the optimizer still works with."""
+        """Whether the optimizer still uses this state."""
         return optimizer.slots is self.views and optimizer.slot_names == tuple(self.vectors)

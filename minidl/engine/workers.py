@@ -1,7 +1,7 @@
 """The threads: one pool for the whole process, which runs a batch's shards.
 
-Shards in plain threads, each with serial kernels that release the interpreter's lock, beat threads inside every kernel: two
-kinds of thread pool (BLAS's and a kernel's) would spin against each other.
+Shards in plain threads, with serial kernels that release the GIL, are faster than threads inside every kernel: two kinds of
+thread pool (BLAS's and a kernel's) would spin against each other.
 """
 
 import collections
@@ -25,9 +25,9 @@ _pool: ThreadPoolExecutor | None = None
 
 
 def get_num_threads() -> int:
-    """How many threads a model may use.
+    """The number of threads that a model may use.
 
-    What set_num_threads said; else the environment variable MINIDL_NUM_THREADS; else the number of cores that this process
+    As set by set_num_threads; else by the environment variable MINIDL_NUM_THREADS; else the number of cores that this process
     may use. Raises ValueError where the variable is not a positive integer.
     """
     if _num_threads is not None:
@@ -41,7 +41,7 @@ def get_num_threads() -> int:
 
 
 def set_num_threads(n: int) -> None:
-    """Use n threads from now on, in all models of this process. The results do not depend on it, not in one bit.
+    """Use n threads from now on, in all models of this process. The results do not depend on it, not even in the last bit.
 
     Raises ValueError where n is not a positive integer.
     """
@@ -56,9 +56,9 @@ def set_num_threads(n: int) -> None:
 def run(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
     """[function(item) for item in items], worked on by all threads at once.
 
-    The calling thread works too, so a call from inside a worker cannot wait for itself, and a single item runs where it is.
-    After an error in one item, or a Ctrl-C, the items that have not begun are left out; the error is raised when all threads
-    are done. A second Ctrl-C, later than PATIENCE after the first, does not wait for them.
+    The calling thread works too, so a call from inside a worker cannot wait for itself, and a single item runs in the calling
+    thread. After an error in one item, or a Ctrl-C, the items that have not begun are dropped; the error is raised when all
+    threads are done. A second Ctrl-C, later than PATIENCE after the first, does not wait for them.
     """
     helpers = min(get_num_threads(), len(items)) - 1
     if helpers < 1:
@@ -79,14 +79,14 @@ def run(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Resul
                 raise
 
     with Uninterrupted(PATIENCE) as interrupt:
-        with _lock:  # or else set_num_threads in another thread could end the pool between the two
+        with _lock:  # otherwise set_num_threads in another thread could shut the pool down between the two lines
             pool = _get_pool()
             futures = [pool.submit(work) for _ in range(helpers)]
         try:
             work()
         finally:
             started = [future for future in futures if not future.cancel()]
-            wait(started)  # they write into arrays of this call: nobody may go on before they have ended
+            wait(started)  # they write into this call's arrays, so it must not return before they have ended
     for future in started:
         future.result()
     return [results[position] for position in range(len(items))]
@@ -104,12 +104,12 @@ def _get_pool() -> ThreadPoolExecutor:
 def _drop_pool() -> None:
     global _pool
     if _pool is not None:
-        _pool.shutdown(wait=False)  # what was submitted is still worked off
+        _pool.shutdown(wait=False)  # what was submitted is still completed
         _pool = None
 
 
 def _forget_pool() -> None:
-    """A forked child has one thread, the one that forked: to wait for its parent's others would hang for ever."""
+    """A forked child has one thread, the one that forked: waiting for its parent's other threads would hang forever."""
     global _pool
     _pool = None
 

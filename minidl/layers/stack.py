@@ -1,4 +1,4 @@
-"""A stack: layers in order, and a layer itself, so that a stack can stand in a stack."""
+"""A stack: layers in order, and a layer itself, so that stacks can be nested."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -112,7 +112,7 @@ class Stack(Layer):
         """Ignored: the shape follows from the layers."""
 
     def add(self, layer: LayerLike) -> None:
-        """Put a layer on top: one of ours, a stack, or any object with params, build, forward and backward.
+        """Put a layer on top: one of the library's, a stack, or any object with params, build, forward and backward.
 
         A layer that is built keeps its weights. Raises TypeError for anything else, ValueError where it does not fit the
         layers below or its name is in use; the stack is then unchanged.

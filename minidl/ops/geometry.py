@@ -1,4 +1,4 @@
-"""Where a sliding window lands: output sizes and padding, the same arithmetic for convolution and pooling."""
+"""Where a sliding window goes: output sizes and padding, the same arithmetic for convolution and pooling."""
 
 import numpy as np
 
@@ -21,7 +21,7 @@ def window_output(size: int, window: int, stride: int, padding: str) -> tuple[in
 def pad_images(x: Array, window: Pair, strides: Pair, padding: str, value: float = 0.0) -> tuple[Array, Pair, Pair]:
     """The padded images, the output size (OH, OW) and the padding (top, left).
 
-    x: (N, H, W, C). Where nothing has to be added the result is x itself, not a copy.
+    x: (N, H, W, C). If no padding is needed, x itself is returned, not a copy.
     """
     rows, top, bottom = window_output(x.shape[1], window[0], strides[0], padding)
     columns, left, right = window_output(x.shape[2], window[1], strides[1], padding)

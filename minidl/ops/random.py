@@ -1,4 +1,4 @@
-"""Randomness as values: every random number follows from the model's seed and from what it is for, never from a global state."""
+"""Randomness as values: every random number follows from the model's seed and its purpose, never from global state."""
 
 import hashlib
 from typing import NamedTuple
@@ -10,11 +10,11 @@ INITIALIZE, SHUFFLE, FORWARD = 0, 1, 2
 
 
 class RandomKey(NamedTuple):
-    """What a layer gets as ``rng``: the same key gives the same numbers, always and everywhere.
+    """What a layer gets as ``rng``: the same key always gives the same numbers.
 
     key: a 64-bit integer made of (seed, purpose, the model's lifetime step) and the path to the layer. first_sample: the
-    position in its batch of the first sample that the layer is given. A layer whose numbers depend on ``first_sample + i``
-    for sample i draws the same ones however the batch is cut into shards. depth: how many stacks the layer stands in; 0 for
+    position in the batch of the first sample that the layer is given. A layer whose numbers depend on ``first_sample + i``
+    for sample i draws the same ones however the batch is cut into shards. depth: how many stacks the layer is in; 0 for
     the key of a whole batch.
     """
 
@@ -23,10 +23,10 @@ class RandomKey(NamedTuple):
     depth: int = 0
 
     def layer(self, place: int) -> "RandomKey":
-        """The key of the layer at this place of the stack whose key this is."""
+        """The key of the layer at this place in the stack that has this key."""
         if self.depth == 0:
-            key = (self.key + place * 0x9E3779B97F4A7C15) % 2**64  # as far from its neighbours' as 64 bits allow
-        else:  # a hash, because of sums along a path several would be equal
+            key = (self.key + place * 0x9E3779B97F4A7C15) % 2**64  # as far from its neighbours' keys as 64 bits allow
+        else:  # a hash, because sums along different paths may be equal
             text = f"{self.key % 2**64}/{place}".encode()
             key = int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little")
         return RandomKey(key, self.first_sample, self.depth + 1)

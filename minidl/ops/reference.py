@@ -1,4 +1,4 @@
-"""The mathematics of every layer in plain NumPy: the textbook to read, and the oracle that the fast kernels are tested against.
+"""The mathematics of every layer in plain NumPy: a textbook to read, and the oracle that the fast kernels are tested against.
 
 Each operation is a pair: ``*_forward`` computes y, ``*_backward`` takes dy = ∂loss/∂y and returns ∂loss/∂(each input).
 All are pure: they return fresh arrays and change none of their arguments (the ``*_update`` rules of the optimizers at the
@@ -32,7 +32,7 @@ def dense_backward(dy: Array, x: Array, kernel: Array) -> tuple[Array, Array, Ar
 
 
 def _windows(x: Array, window: Pair, strides: Pair) -> Array:
-    """Every place of the window as a view into x, nothing copied.  x (N, H, W, C) → (N, OH, OW, KH, KW, C)."""
+    """Every position of the window, as a view of x without copying.  x (N, H, W, C) → (N, OH, OW, KH, KW, C)."""
     view = np.lib.stride_tricks.sliding_window_view(x, window, axis=(1, 2))
     return np.moveaxis(view[:, :: strides[0], :: strides[1]], 3, 5)
 
@@ -40,7 +40,7 @@ def _windows(x: Array, window: Pair, strides: Pair) -> Array:
 def conv2d_forward(x: Array, kernel: Array, bias: Array | None, strides: Pair, padding: str) -> Array:
     """y[n, i, j, f] = Σ_{a, b, c} x[n, i·SH + a, j·SW + b, c] · kernel[a, b, c, f] + bias[f], x padded with zeros for "same".
 
-    x (N, H, W, C), kernel (KH, KW, C, F), bias (F,) or None → y (N, OH, OW, F). (What the field calls convolution is this
+    x (N, H, W, C), kernel (KH, KW, C, F), bias (F,) or None → y (N, OH, OW, F). (In deep learning, "convolution" means this
     cross-correlation: the kernel is not flipped.)
     """
     padded, _, _ = pad_images(x, kernel.shape[:2], strides, padding)
@@ -49,7 +49,7 @@ def conv2d_forward(x: Array, kernel: Array, bias: Array | None, strides: Pair, p
 
 
 def conv2d_backward(dy: Array, x: Array, kernel: Array, strides: Pair, padding: str) -> tuple[Array, Array, Array]:
-    """dkernel is a correlation of x with dy; dx puts dy · kernelᵀ back where each window was read, overlaps adding up.
+    """dkernel is a correlation of x with dy; dx adds dy · kernelᵀ back to where each window was read.
 
     dy (N, OH, OW, F) → dx (N, H, W, C), dkernel (KH, KW, C, F), dbias (F,).
     """
@@ -81,10 +81,10 @@ def zero_pad2d_backward(dy: Array, rows: Pair, columns: Pair) -> Array:
 
 
 def max_pool2d_forward(x: Array, pool_size: Pair, strides: Pair, padding: str) -> tuple[Array, Array]:
-    """y = the largest value of each window; index = where in the window it stands, counted row by row.
+    """y = the largest value of each window; index = its place in the window, counted row by row.
 
-    x (N, H, W, C) → y (N, OH, OW, C), index (N, OH, OW, C) int32. Of equal values the first one counts. Padding is −∞, so it
-    never wins; a NaN in the window does, and so is not hidden.
+    x (N, H, W, C) → y (N, OH, OW, C), index (N, OH, OW, C) int32. Of equal values the first wins. Padding is −∞, so it
+    never wins; a NaN in the window does, so it is not hidden.
     """
 
     def cells(images: Array, outside: float) -> Array:
@@ -93,7 +93,7 @@ def max_pool2d_forward(x: Array, pool_size: Pair, strides: Pair, padding: str) -
         return windows.reshape(*windows.shape[:3], -1, images.shape[3])
 
     values, real = cells(x, -np.inf), cells(np.ones_like(x[:1]), 0) == 1
-    y = values.max(axis=3)  # a NaN, where there is one
+    y = values.max(axis=3)  # NaN if there is one
     wins = real & ((values == y[:, :, :, None]) | np.isnan(values))
     return y, wins.argmax(axis=3).astype(np.int32)
 
@@ -112,7 +112,7 @@ def max_pool2d_backward(
 
 
 # --------------------------------------------------------------------------------------------------------- activations
-# Each derivative is written in terms of y, the output, so that y alone has to be remembered.
+# Each derivative is written in terms of y, the output, so that only y has to be kept.
 
 LEAKY_RELU_SLOPE = 0.2  # Keras's negative_slope
 
@@ -159,8 +159,8 @@ def tanh_backward(dy: Array, y: Array) -> Array:
 
 
 def softmax_forward(x: Array) -> Array:
-    """y_i = e^{x_i} / Σ_j e^{x_j} over the last axis; the maximum is subtracted first, which changes nothing but overflow."""
-    with np.errstate(over="ignore"):  # a difference beyond the dtype becomes −∞, and its exponential is 0 all the same
+    """y_i = e^{x_i} / Σ_j e^{x_j} over the last axis; the maximum is subtracted first, which only prevents overflow."""
+    with np.errstate(over="ignore"):  # an overflow becomes −∞, whose exponential is 0, as it should be
         exponentials = np.exp(x - x.max(axis=-1, keepdims=True))
     return exponentials / exponentials.sum(axis=-1, keepdims=True)
 
@@ -183,7 +183,7 @@ def dropout(x: Array, rate: float, rng: RandomKey) -> Array:
     (on dy, with the same rng). Srivastava et al. 2014, "Dropout: a simple way to prevent neural networks from overfitting".
 
     The mask is a hash, not a stream: entry d of sample n depends on (key, first_sample + n, d) and on nothing else. It is the
-    same however a batch is cut into shards, in whatever order the threads run, and whenever it is asked for again.
+    same however a batch is cut into shards, in whatever order the threads run, and whenever it is computed again.
     """
     features = x.reshape(len(x), -1)
     sample = np.arange(rng.first_sample, rng.first_sample + len(x), dtype=np.uint64)
@@ -212,7 +212,7 @@ def _mix32(z: Array, high: Array) -> Array:
 
 # ---------------------------------------------------------------------------------------------------- optimizer updates
 # These change their first argument and the optimizer's state in place. All are elementwise, so any piece of the arrays can be
-# updated on its own.
+# updated separately.
 
 
 def sgd_update(param: Array, grad: Array, learning_rate: float) -> None:
@@ -250,7 +250,7 @@ def adam_update(
 ) -> None:
     """m ← m + (1 − β₁)(grad − m); v ← v + (1 − β₂)(grad² − v); param ← param − η · m / (√v + ε).
 
-    learning_rate: η with Adam's bias correction √(1 − β₂ᵗ) / (1 − β₁ᵗ) already in it, so ε is added to the uncorrected √v
+    learning_rate: η that already includes Adam's bias correction √(1 − β₂ᵗ) / (1 − β₁ᵗ), so ε is added to the uncorrected √v
     (section 2 of Kingma and Ba 2015, last paragraph, and Keras).
     """
     mean += (1 - beta_1) * (grad - mean)

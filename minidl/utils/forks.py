@@ -8,13 +8,13 @@ from typing import Protocol
 
 
 class Lock(Protocol):
-    """What can be locked: by name, or by ``with``."""
+    """A lock: with acquire and release, or with ``with``."""
 
     def acquire(self) -> object:
-        """Wait until it is ours."""
+        """Wait until the lock is free, and hold it."""
 
     def release(self) -> None:
-        """Let others have it."""
+        """Let others hold it."""
 
     def __enter__(self) -> object: ...
 
@@ -24,9 +24,9 @@ class Lock(Protocol):
 
 
 def fork_safe(lock: Lock | None = None, after_in_child: Callable[[], None] | None = None) -> Lock:
-    """The lock, a new RLock where none is given: it is taken before a fork, and released on both sides.
+    """The lock, a new RLock by default, made safe for forks: it is acquired before a fork and released in parent and child.
 
-    So no other thread is half-way through what the lock guards. after_in_child: called in the child before the release.
+    So no other thread is in the middle of what the lock guards. after_in_child: called in the child before the release.
     """
     guard: Lock = threading.RLock() if lock is None else lock
 

@@ -1,4 +1,4 @@
-"""Finding a thing by the name a user typed, and the nearest names where there is none."""
+"""Looking up an object by the name that a user typed, suggesting the nearest names where there is none."""
 
 import difflib
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ Value = TypeVar("Value")
 
 
 def by_name(table: Mapping[str, Value], name: object, kind: str) -> Value:
-    """table[name], or a ValueError that tells the nearest names and all of them. Raises TypeError where the name is no text."""
+    """table[name]. Raises ValueError, with the nearest names, where it is missing; TypeError where it is not a string."""
     if not isinstance(name, str):
         raise TypeError(f"a {kind} must be given by its name, received {name!r}.")
     if name in table:

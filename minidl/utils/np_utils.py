@@ -1,4 +1,4 @@
-"""Turn class labels into the one-hot rows that a categorical loss compares with."""
+"""to_categorical: class labels as the one-hot rows that categorical_crossentropy expects."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -9,18 +9,15 @@ from ..checks import is_integer
 def to_categorical(x: ArrayLike, num_classes: int | None = None) -> NDArray[np.float32]:
     """Encode integer labels as one-hot vectors.
 
-    Args:
-        x: labels from 0 to `num_classes` - 1, of any shape. Floats are accepted if each is a whole number. If `x` has
-            more than one axis and the last has size 1, that axis is dropped, so a column of labels gives a matrix.
-        num_classes: the number of classes; by default the largest label + 1.
+    Arguments: x: labels from 0 to num_classes − 1, of any shape (…); floats are accepted if they are whole numbers. If x has
+    more than one axis and the last has size 1, that axis is dropped, so a column of labels gives a matrix. num_classes: the
+    number of classes K; None means the largest label + 1.
 
-    Returns:
-        A float32 array of shape `x.shape + (num_classes,)`, with 1 at each label and 0 elsewhere. Keras 3 returns
-        float64 here; float32 is the type models compute in, so targets need no conversion and half the memory.
+    Returns a float32 array (…, K) with 1 at each label and 0 elsewhere. Keras 3 returns float64 here; float32 is what models
+    compute in, so targets need no conversion and half the memory.
 
-    Raises:
-        ValueError: a label is negative, not below `num_classes`, or not a whole number; `x` is empty and
-            `num_classes` is not given; or `num_classes` is not a positive integer.
+    Raises ValueError where a label is negative, not below num_classes or not a whole number; where x is empty and num_classes
+    is None; and where num_classes is not a positive integer.
     """
     labels = np.asarray(x)
     if labels.dtype.kind not in "biuf":

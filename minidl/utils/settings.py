@@ -1,4 +1,4 @@
-"""The settings of an object: the arguments that would make it again, as its attributes hold them."""
+"""The settings of an object: the arguments that would recreate it, as its attributes hold them."""
 
 import inspect
 from typing import Any
@@ -7,9 +7,9 @@ _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 def settings(thing: object, without: tuple[str, ...] = ()) -> dict[str, Any]:
-    """argument's name → the attribute of that name, for every argument of the class.
+    """Argument's name → the attribute of that name, for every argument of the class.
 
-    Where ``__init__`` takes ``**kwargs``, those of the class above belong to it, too. Raises ValueError where an argument is
+    Where ``__init__`` has ``**kwargs``, the arguments of the base class are included. Raises ValueError where an argument is
     kept under another name, or not at all.
     """
     found: dict[str, Any] = {}

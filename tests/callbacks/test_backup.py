@@ -466,16 +466,16 @@ OTHERS = {
 @pytest.mark.parametrize("what", OTHERS)
 def test_another_training_is_refused_with_what_is_different(folder, what):
     before = (folder / "backup" / FILE).read_bytes()
-    with pytest.raises(ValueError, match=f"cannot go on from .*: it is of another training: {what} now") as e:
+    with pytest.raises(ValueError, match=f"cannot resume from .*: it is of another training: {what} now") as e:
         OTHERS[what](folder)
-    assert "delete that file; to go on, call fit as it was called then" in str(e.value)
+    assert "delete that file; to resume, call fit as it was called then" in str(e.value)
     assert (folder / "backup" / FILE).read_bytes() == before
 
 
 def test_fewer_epochs_than_have_begun_are_refused(tmp_path):
     with pytest.raises(Death):
         fit(build(), tmp_path, [DiesAt(25)])
-    with pytest.raises(ValueError, match=r"cannot go on from .*: it has come to epoch 2, and epochs is 1 now\."):
+    with pytest.raises(ValueError, match=r"cannot resume from .*: it has come to epoch 2, and epochs is 1 now\."):
         fit(build(), tmp_path, epochs=1)
 
 
@@ -532,12 +532,12 @@ def change(folder, place=None, callback=(0, {}), change_arrays=None, **content):
 def test_a_file_that_was_cut_is_refused(folder, cut):
     path = folder / "backup" / FILE
     path.write_bytes(path.read_bytes()[:cut])
-    refused(folder, "cannot go on from .* is damaged, or no safetensors file")
+    refused(folder, "cannot resume from .* is damaged, or no safetensors file")
 
 
 def test_a_file_of_another_kind_is_refused(folder):
     build().save(folder / "backup" / FILE)
-    refused(folder, r"cannot go on from .* holds 'model', expected 'backup'")
+    refused(folder, r"cannot resume from .* holds 'model', expected 'backup'")
 
 
 def test_a_link_is_not_followed(folder, tmp_path_factory):
@@ -577,7 +577,7 @@ WRONG = {
 def test_a_place_that_cannot_be_is_refused(folder, name):
     for value in WRONG[name]:
         change(folder, {name: value})
-        refused(folder, "cannot go on from .*: it is damaged")
+        refused(folder, "cannot resume from .*: it is damaged")
 
 
 STATES = {  # the callback's place in the list, what its state becomes, and what is said of it
@@ -599,7 +599,7 @@ STATES = {  # the callback's place in the list, what its state becomes, and what
 def test_a_callbacks_state_of_another_type_is_refused(folder, what):
     position, values, match = STATES[what]
     change(folder, callback=(position, values))
-    refused(folder, f"cannot go on from .*{match}")
+    refused(folder, f"cannot resume from .*{match}")
 
 
 def test_what_is_no_whole_state_is_refused(folder):

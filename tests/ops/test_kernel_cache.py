@@ -36,7 +36,7 @@ PROGRAM = """
     print(found, *(notice.message for notice in notices), sep="\\n")
 """
 NOTICE = "minidl could not use the folder in which it keeps compiled kernels ("
-ADVICE = "Where this happens again, set NUMBA_CACHE_DIR to a folder that can be written."
+ADVICE = "If this keeps happening, set NUMBA_CACHE_DIR to a writable folder."
 
 
 def run(folder, dtypes=("float32",), program=PROGRAM, **environment):

@@ -1,7 +1,7 @@
 """The fast operations: the same names and signatures as ``ops.reference``, compiled with Numba where that is faster.
 
-Where NumPy's own code is already one vectorised pass, or works on arrays too small to matter, the reference is the fast
-operation and is taken over as it is.
+Where NumPy's own code is already one vectorised pass, or works on arrays too small to matter, the reference operation
+is used unchanged.
 """
 
 from ..reference import (

@@ -1,8 +1,7 @@
 """Convolution as im2col and a matrix product, in tiles that stay in the processor's L2 cache.
 
-im2col lays the window of each output pixel out as one row; the convolution is then rows · kernel, which BLAS does best
-as long as the rows come from the cache and not from memory. So a few images are laid out, multiplied and
-forgotten at a time.
+im2col lays out the window of each output pixel as one row; the convolution is then rows · kernel, which BLAS computes fastest
+if the rows come from the cache and not from memory. So only a few images at a time are laid out, multiplied and dropped.
 """
 
 from collections.abc import Iterator
@@ -13,13 +12,13 @@ from ...contracts import Array, Pair
 from ..geometry import pad_images
 from .jit import jit
 
-# Floats of a tile's columns: 1 MB in float32, half of the L2 cache of most of today's server cores.
+# Floats of a tile's columns: 1 MB in float32, half of the L2 cache of most current server cores.
 TILE_FLOATS = 256 * 1024
 
 
 @jit
 def _im2col(x, columns, height, width, stride_h, stride_w):
-    """x (n, H, W, C), padded → columns (n, OH, OW, KH, KW · C). A row of a window is one run of x, copied as it is."""
+    """x (n, H, W, C), padded → columns (n, OH, OW, KH, KW · C). A row of a window is contiguous in x, and copied as a whole."""
     samples, rows, cols = columns.shape[:3]
     run, skip = width * x.shape[3], stride_w * x.shape[3]
     for n in range(samples):
@@ -33,7 +32,7 @@ def _im2col(x, columns, height, width, stride_h, stride_w):
 
 @jit
 def _im2col_one_channel(x, columns, height, width, stride_h, stride_w):
-    """x (n, H, W, 1), padded → columns (KH, KW, n, OH, OW): with one channel the long runs are those of the pixels."""
+    """x (n, H, W, 1), padded → columns (KH, KW, n, OH, OW): with one channel the long contiguous runs are along the pixels."""
     samples, rows, cols = columns.shape[2:]
     for a in range(height):
         for b in range(width):
@@ -64,7 +63,7 @@ def _col2im(dcolumns, dx, shape, output, window, strides):
 
 
 def im2col(x: Array, window: Pair, strides: Pair, output: Pair, room: Array) -> Array:
-    """Every window of x (n, H, W, C), padded, as a row: a matrix (n · OH · OW, KH · KW · C) in ``room``, which is flat."""
+    """Every window of x (n, H, W, C), padded, as a row: a matrix (n · OH · OW, KH · KW · C). room: a flat array to hold it."""
     n, channels = len(x), x.shape[3]
     if channels == 1:
         _im2col_one_channel(x, room.reshape(*window, n, *output), *window, *strides)
@@ -74,10 +73,10 @@ def im2col(x: Array, window: Pair, strides: Pair, output: Pair, room: Array) -> 
 
 
 def tiles(samples: int, floats_per_sample: int) -> Iterator[slice]:
-    """Cut the batch into slices of as many images as fit a tile, at least one."""
+    """Cut the batch into slices of as many images as fit into a tile, at least one."""
     step = max(1, TILE_FLOATS // floats_per_sample)
-    for first in range(0, samples, step):
-        yield slice(first, min(first + step, samples))
+    for start in range(0, samples, step):
+        yield slice(start, min(start + step, samples))
 
 
 def conv2d_forward(x: Array, kernel: Array, bias: Array | None, strides: Pair, padding: str) -> Array:
@@ -111,5 +110,5 @@ def conv2d_backward(dy: Array, x: Array, kernel: Array, strides: Pair, padding: 
 
 
 def col2im(dcolumns: Array, dx: Array, window: Pair, strides: Pair, output: Pair) -> None:
-    """dx (n, H, W, C), padded, += the rows dcolumns (n · OH · OW, KH · KW · C), each at the window it came from."""
+    """dx (n, H, W, C), padded, += the rows dcolumns (n · OH · OW, KH · KW · C), each added to the window it came from."""
     _col2im(dcolumns.reshape(-1), dx.reshape(-1), dx.shape, output, window, strides)

@@ -9,17 +9,17 @@ from .jit import jit
 
 @jit
 def add_bias(y: Array, bias: Array, relu: bool) -> None:
-    """In place: y += bias, and ReLU where asked for.  y (N, U), bias (U,)."""
+    """In place: y += bias, and ReLU if requested.  y (N, U), bias (U,)."""
     zero = y.dtype.type(0)
     for n in range(y.shape[0]):
         for u in range(y.shape[1]):
             value = y[n, u] + bias[u]
-            y[n, u] = zero if relu and value < zero else value  # this way round NaN stays NaN
+            y[n, u] = zero if relu and value < zero else value  # written this way, NaN stays NaN
 
 
 @jit
 def relu_backward_into(dy: Array, y: Array, dx: Array) -> None:
-    """dx = dy where y > 0, else 0; all flat and of one length. dx may be dy."""
+    """dx = dy where y > 0, else 0; all flat and of equal length. dx may be dy."""
     zero = dx.dtype.type(0)
     for i in range(dy.size):
         dx[i] = dy[i] if y[i] > zero else zero
@@ -42,7 +42,7 @@ def _mix64(state):
 
 @jit
 def _mask(kept, threshold, key, first_sample):
-    """kept (N, D), bool: which entries stay. The hash is the one of the reference, step by step."""
+    """kept (N, D), bool: which entries stay. The same hash as in the reference, step by step."""
     golden = np.uint32(0x9E3779B9)
     base = _mix64(key)
     for n in range(kept.shape[0]):
@@ -74,10 +74,10 @@ def dropout(x: Array, rate: float, rng: RandomKey) -> Array:
 
 
 def dropout_mask(kept: Array, rate: float, rng: RandomKey) -> None:
-    """Write which entries stay, (N, …) bool."""
+    """Write to kept, bool (N, …), which entries stay."""
     _mask(kept.reshape(len(kept), -1), np.uint32(rate * 2**32), np.uint64(rng.key % 2**64), rng.first_sample)
 
 
 def keep(x: Array, kept: Array, rate: float) -> None:
-    """In place: x / (1 − rate) where kept, else 0; of one shape, contiguous."""
+    """In place: x / (1 − rate) where kept, else 0; both of the same shape, contiguous."""
     _keep(x.reshape(-1), kept.reshape(-1), x.dtype.type(1 / (1 - rate)))

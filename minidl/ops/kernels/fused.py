@@ -1,11 +1,11 @@
-"""Convolution, bias, ReLU and 2×2 max-pool in one pass: sums stay in registers, no columns are laid out, and backward knows
-that the pool let the gradient through to one pixel of four.
+"""Convolution, bias, ReLU and 2×2 max-pool in one pass: sums stay in registers, no columns are laid out, and backward uses
+that the pool passes the gradient to one pixel of four.
 
-Called by the engine's plan only, in float32. The plain twin of ``conv_pool_forward`` is ``conv2d_forward``, ``relu_forward``,
-``max_pool2d_forward``; that of the three ways backward is their backward operations. Strides of the convolution are 1, those of
-the pool 2; x is already padded.
+Called only by the engine's steps, in float32. The plain twin of ``conv_pool_forward`` is ``conv2d_forward``, ``relu_forward``,
+``max_pool2d_forward``; that of the three backward kernels is their backward operations. The strides are 1 for the convolution and
+2 for the pool; x is already padded.
 
-Axis letters as in ``ops.reference``, and G: the filters F, filled up with zeros to whole BLOCKs, so that no loop has a rest.
+Axis letters as in ``ops.reference``, and G: the filters F, padded with zeros to whole BLOCKs, so that no loop has a remainder.
 """
 
 import numpy as np
@@ -33,12 +33,12 @@ from .vector import (
 
 BLOCK = 2 * LANES  # filters at a time: with the 4 pixels of a pool's window that makes 8 sums
 DOWN = HALF  # an index into the pool's window is row · DOWN + column, which is a lane of ``pair``
-CUT = LANES  # in the place of an index: the ReLU was at 0
-TAPS = 5  # the widest window of conv_pool_dkernel_narrow: one sum each
+CUT = LANES  # instead of an index: the ReLU was at 0
+TAPS = 5  # the widest window of conv_pool_dkernel_narrow, which has a sum for each column
 
 
 def whole_blocks(array: Array) -> Array:
-    """Fill the last axis, the filters, up with zeros where they are no whole blocks."""
+    """Pad the last axis, the filters, with zeros to whole blocks."""
     missing = -array.shape[-1] % BLOCK
     return (
         array if not missing else np.concatenate([array, np.zeros((*array.shape[:-1], missing), array.dtype)], axis=-1)
@@ -47,7 +47,7 @@ def whole_blocks(array: Array) -> Array:
 
 @jit
 def _pool(v0, v1, v2, v3, relu):
-    """The largest of four vectors, lane by lane, and where it stands; CUT where the ReLU makes it 0."""
+    """The largest of four vectors, lane by lane, and its place; CUT where the ReLU makes it 0."""
     best, place = v0, fill(np.float32(0))
     wins = beats(v1, best)
     best, place = choose(wins, v1, best), choose(wins, fill(np.float32(1)), place)
@@ -64,10 +64,10 @@ def _pool(v0, v1, v2, v3, relu):
 
 @jit
 def conv_pool_forward(x: Array, kernel: Array, bias: Array, relu: bool, y: Array, index: Array) -> None:
-    """y = 2×2 max-pool of relu(x ∗ kernel + bias), index = where in its window (row · DOWN + column), or CUT.
+    """y = 2×2 max-pool of relu(x ∗ kernel + bias), index = its place in the window (row · DOWN + column), or CUT.
 
     x (N, H, W, C), kernel (KH, KW · C, G), bias (G,) → y (N, OH, OW, F), index (N, OH, OW, G) uint8. Adding the bias
-    and cutting at 0 keep the order of numbers, so the ReLU may follow the maximum.
+    and cutting at 0 preserve order, so the ReLU may follow the maximum.
     """
     samples, rows, columns, filters = y.shape
     height, width, channels = x.shape[1:]
@@ -108,10 +108,10 @@ def conv_pool_forward(x: Array, kernel: Array, bias: Array, relu: bool, y: Array
 
 @jit
 def conv_pool_dkernel(dy: Array, index: Array, x: Array, dkernel: Array, dbias: Array) -> None:
-    """dkernel (KH, KW · C, G) and dbias (G,) += the gradients, for images of few channels whose own gradient nobody needs.
+    """dkernel (KH, KW · C, G) and dbias (G,) += the gradients, for images with few channels, whose own gradient is not needed.
 
     dy (N, OH, OW, F), index (N, OH, OW, G), x (N, H, W, C). The filters are the lanes, so the three of four pixels that the
-    pool dropped are multiplied by zeros.
+    pool dropped are multiplied by zero.
     """
     samples, rows, columns, filters = dy.shape
     height, width, channels = x.shape[1:]
@@ -166,16 +166,16 @@ def conv_pool_dkernel(dy: Array, index: Array, x: Array, dkernel: Array, dbias: 
 
 @jit
 def conv_pool_dkernel_narrow(dy: Array, index: Array, x: Array, dkernel: Array, dbias: Array) -> None:
-    """What conv_pool_dkernel does, in a third of the time, for images of one channel and windows that ``narrow`` allows.
+    """The same as conv_pool_dkernel, in a third of the time, for images with one channel and windows that ``narrow`` allows.
 
-    The filters are the lanes, and each takes the one pixel that its maximum stood on out of two rows of the image, which lie in
-    one register. So nothing is multiplied by zeros.
+    The filters are the lanes, and each picks the pixel of its maximum out of two rows of the image, which are in one register.
+    So nothing is multiplied by zero.
     """
     samples, rows, columns, filters = dy.shape
     height, width = x.shape[1:3]
     window, run, padded = dkernel.shape
     gradients, pixels, dweights, where = dy.reshape(-1), x.reshape(-1), dkernel.reshape(-1), index.reshape(-1)
-    image = np.zeros(height * width + LANES, x.dtype)  # longer, because the last loads reach beyond the pixels
+    image = np.zeros(height * width + LANES, x.dtype)  # longer than the image, because the last loads reach beyond it
     through, sums = np.zeros(rows * columns * padded, dy.dtype), np.empty(TAPS * LANES, dy.dtype)
     zero, one, cut = fill(np.float32(0)), fill(np.float32(1)), fill(np.float32(CUT))
     for n in range(samples):
@@ -217,7 +217,7 @@ def conv_pool_dkernel_narrow(dy: Array, index: Array, x: Array, dkernel: Array, 
 
 
 def narrow(window: int, channels: int) -> bool:
-    """Whether conv_pool_dkernel_narrow can do it, and fast: two rows of a pool's windows have to fit a register."""
+    """Whether conv_pool_dkernel_narrow can be used and is fast: two rows of a pool's windows have to fit into a register."""
     return TAKE is not None and channels == 1 and window <= min(TAPS, HALF - 1)
 
 
@@ -225,10 +225,10 @@ def narrow(window: int, channels: int) -> bool:
 def conv_pool_backward(
     dy: Array, index: Array, x: Array, kernel: Array, dx: Array, dkernel: Array, dbias: Array
 ) -> None:
-    """dx (N, H, W, C), dkernel (F, KH, KW · C) and dbias (F,) += the gradients, for images of many channels.
+    """dx (N, H, W, C), dkernel (F, KH, KW · C) and dbias (F,) += the gradients, for images with many channels.
 
-    dy (N, OH, OW, F), index (N, OH, OW, G), x (N, H, W, C), kernel (F, KH, KW · C). A gradient that reaches y[n, i, j, f] belongs
-    to one pixel: there, and only there, a run of the image meets a run of the filter. That is a quarter of the work of the
+    dy (N, OH, OW, F), index (N, OH, OW, G), x (N, H, W, C), kernel (F, KH, KW · C). The gradient of y[n, i, j, f] belongs
+    to one pixel of the map before the pool, so only that pixel's window of x takes part. That is a quarter of the work of the
     convolution, and less where the ReLU was at 0.
     """
     samples, rows, columns, filters = dy.shape
@@ -238,7 +238,7 @@ def conv_pool_backward(
     pixels, dpixels, weights, dweights = x.reshape(-1), dx.reshape(-1), kernel.reshape(-1), dkernel.reshape(-1)
     gradient = np.empty(1, dy.dtype)
     for n in range(samples):
-        for f in range(filters):  # outside, so that its weights stay in the L1 cache
+        for f in range(filters):  # the outer loop, so that its weights stay in the L1 cache
             for i in range(rows):
                 for j in range(columns):
                     place = np.intp(index[n, i, j, f])

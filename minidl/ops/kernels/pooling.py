@@ -1,4 +1,4 @@
-"""Max-pooling: one pass that finds the maximum and remembers its place."""
+"""Max-pooling: one pass that finds the maximum and records its place."""
 
 import numpy as np
 
@@ -15,13 +15,13 @@ def _forward(x, y, index, height, width, stride_h, stride_w, top, left):
         for i in range(rows):
             for j in range(columns):
                 row, column = i * stride_h - top, j * stride_w - left
-                begin = True  # the first cell of the window that is in the image
+                begin = True  # at the window's first cell inside the image
                 for a in range(max(0, -row), min(height, x.shape[1] - row)):
                     for b in range(max(0, -column), min(width, x.shape[2] - column)):
                         for c in range(channels):
                             value = x[n, row + a, column + b, c]
                             best = y[n, i, j, c]
-                            # "not <=" rather than ">": a NaN wins, and once it has, nothing else does.
+                            # "not <=" rather than ">": a NaN wins, and then nothing else does.
                             wins = begin or (not value <= best and best == best)
                             y[n, i, j, c] = value if wins else best
                             index[n, i, j, c] = a * width + b if wins else index[n, i, j, c]
@@ -30,7 +30,7 @@ def _forward(x, y, index, height, width, stride_h, stride_w, top, left):
 
 @jit
 def _backward(dy, index, dx, width, stride_h, stride_w, top, left):
-    """dx (N, H, W, C) += dy where the maximum was; dx is not padded, and an index into the padding is left out."""
+    """dx (N, H, W, C) += dy where the maximum was; dx is not padded, and an index into the padding is ignored."""
     samples, rows, columns, channels = dy.shape
     for n in range(samples):
         for i in range(rows):
@@ -43,7 +43,7 @@ def _backward(dy, index, dx, width, stride_h, stride_w, top, left):
 
 
 def max_pool2d_forward(x: Array, pool_size: Pair, strides: Pair, padding: str) -> tuple[Array, Array]:
-    """y (N, OH, OW, C) = the largest value of each window of x (N, H, W, C); index, int32 = where in the window it stands."""
+    """y (N, OH, OW, C) = the largest value of each window of x (N, H, W, C); index, int32 = its place in the window."""
     rows, top, _ = window_output(x.shape[1], pool_size[0], strides[0], padding)
     columns, left, _ = window_output(x.shape[2], pool_size[1], strides[1], padding)
     y = np.empty((len(x), rows, columns, x.shape[3]), x.dtype)

@@ -87,7 +87,7 @@ def adam_update(
 
 
 def _flat(array: Array) -> Array:
-    """A flat view. A copy would lose the update without a word, so an array that has no flat view is an error."""
+    """A flat view. A copy would silently lose the update, so an array without a flat view is an error."""
     if not array.flags.c_contiguous:
         raise ValueError(
             f"an optimizer changes its arrays in place and needs them C-contiguous, received shape {array.shape} with "

@@ -1,10 +1,10 @@
 """Vectors: LANES float32 numbers that a kernel loads, compares, multiplies and adds as one value.
 
-LLVM makes vector code of simple loops by itself, but gives up without a word where several sums are to stay in registers at a
-time, as in a convolution. There the kernels say it outright, with the functions of this module. Without the compiler
+LLVM vectorises simple loops by itself, but silently gives up where several sums should stay in registers at once, as in a
+convolution. There the kernels are written in vectors, with the functions of this module. Without the compiler
 (NUMBA_DISABLE_JIT=1) they work on NumPy arrays of LANES numbers.
 
-Arrays are flat. Nothing checks that an index is inside, and a negative one does not count from the end.
+Arrays are flat. Indices are not checked, and a negative one does not count from the end.
 """
 
 from collections.abc import Sequence
@@ -22,13 +22,13 @@ from numba.extending import lower_builtin, models, register_model, type_callable
 
 from ...contracts import Array
 
-# As many as a register holds: 16 with AVX-512, 8 with AVX2. Elsewhere LLVM takes several registers. The processor is the one
-# that Numba compiles for, and keeps compiled kernels apart by.
+# As many as a register holds: 16 with AVX-512, 8 with AVX2. Elsewhere LLVM uses several registers. The features are those of the
+# processor that Numba compiles for, which its cache distinguishes, too.
 FEATURES = cpu_target.target_context.codegen().magic_tuple()[2].split(",")
 LANES = 16 if "+avx512f" in FEATURES else 8
 HALF = LANES // 2
 
-# The instruction that takes lanes from anywhere in a register, by LLVM's name; without it ``take`` goes lane by lane.
+# LLVM's name of the instruction that takes lanes from anywhere in a register; without it, ``take`` goes lane by lane.
 TAKE = {16: "llvm.x86.avx512.permvar.sf.512", 8: "llvm.x86.avx2.permps"}[LANES] if "+avx2" in FEATURES else None
 
 
@@ -43,7 +43,7 @@ def store(array: Array, start: int, vector: Array) -> None:
 
 
 def copy(source: Array, first: int, target: Array, start: int, n: int) -> None:
-    """target[start : start + n] = source[first : first + n], numbers of one type."""
+    """target[start : start + n] = source[first : first + n], of the same dtype."""
     target[start : start + n] = source[first : first + n]
 
 
@@ -63,7 +63,7 @@ def multiply_add(a: Array, b: Array, total: Array) -> Array:
 
 
 def beats(a: Array, b: Array) -> Array:
-    """Lane by lane: whether a > b, where NaN counts as the largest number, and the first NaN is not beaten."""
+    """Lane by lane: whether a > b, where NaN counts as the largest number, and one NaN does not beat another."""
     return ~(a <= b) & (b == b)
 
 
@@ -73,22 +73,22 @@ def equal(a: Array, b: Array) -> Array:
 
 
 def pair(array: Array, first: int, second: int) -> Array:
-    """HALF numbers of float32 array from first on, and behind them HALF from second on."""
+    """array[first : first + HALF] followed by array[second : second + HALF], float32."""
     return np.concatenate([array[first : first + HALF], array[second : second + HALF]])
 
 
 def places(array: Array, start: int) -> Array:
-    """array[start : start + LANES], uint8, as numbers of lanes."""
+    """array[start : start + LANES], uint8, as lane numbers."""
     return array[start : start + LANES].astype(np.int32)
 
 
 def after(place: Array, by: int) -> Array:
-    """The lanes that stand a constant number of lanes behind those."""
+    """The lane numbers, increased by a constant."""
     return place + by
 
 
 def take(vector: Array, place: Array) -> Array:
-    """vector[place], lane by lane; past the last lane it begins anew."""
+    """vector[place], lane by lane; lane numbers wrap around."""
     return vector[place % LANES]
 
 
@@ -134,7 +134,7 @@ type_callable(choose)(lambda context: lambda condition, yes, no: VECTOR)
 
 
 def _address(context: BaseContext, builder: ir.IRBuilder, signature: Signature, arguments: Values) -> ir.Value:
-    """Of the number that the first two arguments, an array and an index, stand for."""
+    """The address of array[index], the first two arguments."""
     data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
     return builder.gep(data, [arguments[1]])
 
@@ -144,7 +144,7 @@ def _load(context: BaseContext, builder: ir.IRBuilder, signature: Signature, arg
     address = _address(context, builder, signature, arguments)
     if signature.args[0].dtype == types.uint8:
         return builder.uitofp(builder.load(builder.bitcast(address, BYTES.as_pointer()), align=1), FLOATS)
-    return builder.load(builder.bitcast(address, FLOATS.as_pointer()), align=4)  # that of one number
+    return builder.load(builder.bitcast(address, FLOATS.as_pointer()), align=4)  # the alignment of one number
 
 
 @lower_builtin(store, types.Array, types.Integer, VECTOR)
@@ -210,11 +210,11 @@ def _take(context: BaseContext, builder: ir.IRBuilder, signature: Signature, arg
         kind = ir.FunctionType(FLOATS, [FLOATS, INTEGERS])
         return builder.call(cgutils.get_or_insert_function(builder.module, kind, TAKE), arguments)
     vector, place = arguments
-    taken = FLOATS(ir.Undefined)
+    result = FLOATS(ir.Undefined)
     for lane in map(LANE, range(LANES)):
         source = builder.and_(builder.extract_element(place, lane), LANE(LANES - 1))
-        taken = builder.insert_element(taken, builder.extract_element(vector, source), lane)
-    return taken
+        result = builder.insert_element(result, builder.extract_element(vector, source), lane)
+    return result
 
 
 @lower_builtin(multiply_add, VECTOR, VECTOR, VECTOR)
