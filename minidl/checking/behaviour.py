@@ -191,7 +191,7 @@ def _linear(
     both = backward(rows[0] + rows[1])
     parts = {name: np.maximum(*(np.abs(one[name]) for one in found)) for name in first}
     # What is left of dy where it cancels out, as in a softmax of 0 and 1.
-    rounding = 1e-13 * max(float(np.abs(rows).max()), *(float(part.max(initial=0.0)) for part in parts.values()))
+    rounding = 1e-12 * max(float(np.abs(rows).max()), *(float(part.max(initial=0.0)) for part in parts.values()))
     return [
         f"{name}: the gradients of two dys do not add up to the gradient of their sum: {must}."
         for name in first
@@ -199,8 +199,8 @@ def _linear(
     ]
 
 
-def proportional(value: Array, expected: Array, parts: Array, rounding: float = 0.0) -> bool:
-    """Equal, apart from the rounding of sums in another order."""
+def proportional(value: Array, expected: Array, parts: Array, rounding: float = 1e-300) -> bool:
+    """Equal, apart from the rounding of sums in another order, and of numbers close to the smallest that float64 holds."""
     limit = rounding + 1e-12 * max(np.abs(expected).max(initial=0), np.abs(parts).max(initial=0))
     return value.shape == expected.shape and np.allclose(value, expected, rtol=1e-9, atol=limit)
 

@@ -143,9 +143,11 @@ def _refuted(analytic: float, tried: list[Slope]) -> bool:
         doubt = abs(far.numeric - near.numeric) + near.noise
         off = abs(analytic - near.numeric)
         shorter = tried[position + 2 :]
-        kink = near.jump > off / 4 and near.jump > 0.3 * far.jump
-        if kink or not shorter or not off > ROUGH * doubt:  # false for NaN
+        if not shorter or not off > ROUGH * doubt:  # false for NaN
             continue
+        apart = abs(shorter[0].numeric - near.numeric)
+        if near.spread > off / 4 and (near.spread > 0.3 * far.spread or apart > 2 * doubt):
+            continue  # a kink is within reach, or was by chance just out of it
         if all(abs(slope.numeric - near.numeric) <= ROUGH * (slope.noise + doubt) for slope in shorter):
             return True
     return False
@@ -167,7 +169,7 @@ def _bends(near: Slope, far: Slope) -> bool:
 
     Where a function is smooth, they differ by the curvature times the step, so with a tenth of the step, by a tenth as much.
     """
-    return near.jump > 0.5 * far.jump and near.jump > 8 * near.noise
+    return near.spread > 0.5 * far.spread and near.spread > 8 * near.noise
 
 
 def _excused(line: Line, analytic: float, near: Slope, far: Slope, rtol: float) -> bool:
@@ -177,7 +179,7 @@ def _excused(line: Line, analytic: float, near: Slope, far: Slope, rtol: float) 
     or as along a direction, each one's share may be on the same side, and no gradient is wrong.
     """
     if line.subject.deep or line.direction is not None:
-        return near.jump > PRECISE * abs(analytic - near.numeric)
+        return near.spread > PRECISE * abs(analytic - near.numeric)
     low, high = min(near.low, far.low), max(near.high, far.high)
     slack = 100 * rtol * max(abs(low), abs(high)) + near.noise
     return low - slack <= analytic <= high + slack

@@ -37,6 +37,11 @@ class Slope:
     def jump(self) -> float:
         return abs(self.right - self.left)
 
+    @property
+    def spread(self) -> float:
+        """The jumps of all outputs, which in ``jump`` may cancel out."""
+        return self.high - self.low
+
 
 def _nowhere(step: float) -> Slope:
     return Slope(step, math.nan, math.nan, math.nan, math.nan, math.nan, math.nan, True)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from minidl import gradcheck
-from minidl.layers import Dense
+from minidl.layers import Dense, MaxPooling2D
 from minidl.testing import check_layer
 
 
@@ -452,3 +452,18 @@ def test_a_way_out_that_fits():
         assert not report.passed
         assert words in report.explanations()[0]
         assert "random" not in report.explanations()[0]
+
+
+def test_kinks_of_several_outputs_that_cancel_out_are_kinks():
+    """All windows of a constant image are tied. Along a direction each output jumps, and the sum of the jumps may be nearly 0."""
+    pool = MaxPooling2D((1, 3), (4, 2), "same")
+    for number in (107, 5407, 5517):
+        x = np.zeros((3, 3, 4, 3)) + number
+        report = gradcheck(pool, x, mode="direction", directions=40, seed=number)
+        assert not report.records[0].failed, str(report)
+
+
+def test_numbers_that_are_nearly_too_small_to_be_written():
+    """p is 1e-310: twice of what was rounded there is not quite twice."""
+    report = gradcheck(Softmax(), np.array([[0.0, 726.0], [0.0, 726.3]]))
+    assert not report.problems, str(report)

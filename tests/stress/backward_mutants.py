@@ -5,10 +5,12 @@ counts where some gradient of the right shape has another value than before. ``g
 find it, with their default arguments, and with x as people write it. With --right, right layers of the zoo and of the library are
 tried in random configurations instead.
 
-    python tests/stress/backward_mutants.py                    all mutants, in about ten minutes
-    python tests/stress/backward_mutants.py --start 500 --count 250    a part of them, in the same order
-    python tests/stress/backward_mutants.py --right 10000      right ones, none of which may be accused
-    python tests/stress/backward_mutants.py --page             and write the result into docs/checking.md
+    python tests/stress/backward_mutants.py                     all mutants, in about ten minutes
+    python tests/stress/backward_mutants.py --page              and write the result into docs/checking.md
+    python tests/stress/backward_mutants.py --count 1000 --json a.json       in parts, …
+    python tests/stress/backward_mutants.py --start 1000 --json b.json
+    python tests/stress/backward_mutants.py --parts a.json b.json --page     … which are summed up
+    python tests/stress/backward_mutants.py --right 10000       right ones, none of which may be accused
 """
 
 import argparse
@@ -613,9 +615,7 @@ def main():
     if options.right:
         tried, accused = right_configurations(options.start, options.right)
         print("\n\n".join(accused))
-        print(
-            f"{tried:,} configurations of right layers tried, {len(accused)} accused, {time.perf_counter() - started:.0f} s."
-        )
+        print(f"{tried:,} configurations of right layers tried, {len(accused)} accused.")
         return bool(accused)
 
     if options.parts:
