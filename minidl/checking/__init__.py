@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from ..contracts import Output, Target
 from .report import Fault, GradientError, Record, Report
 from .state import remember
 from .subjects import Settings
@@ -19,8 +20,8 @@ __all__ = ["GradientError", "Record", "Report", "assert_gradients", "gradcheck"]
 
 
 def gradcheck(
-    target: Any,
-    *arrays: Any,
+    target: Target,
+    *arrays: Output,
     eps: float = 1e-6,
     rtol: float = 1e-5,
     mode: str = "entries",
@@ -28,7 +29,7 @@ def gradcheck(
     directions: int = 8,
     training: bool = True,
     seed: int = 0,
-    dy: Any = None,
+    dy: Output = None,
     only: str | Sequence[str] | None = None,
     without: str | Sequence[str] = (),
     per_sample: bool = False,
@@ -97,7 +98,7 @@ def gradcheck(
     return report
 
 
-def assert_gradients(target: Any, *arrays: Any, **settings: Any) -> None:
+def assert_gradients(target: Target, *arrays: Any, **settings: Any) -> None:
     """Call gradcheck; raise GradientError (an AssertionError), with the worst entry and the likely mistake, where it fails."""
     report = gradcheck(target, *arrays, **settings)
     if not report.passed:

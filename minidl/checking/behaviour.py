@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..contracts import Array
+from ..contracts import Array, Cache, Named, Output
 from .hints import of_degree
 from .nested import in_a_row, kept_copies, like, parts_of, same, several
 from .report import Fault, Report
@@ -41,17 +41,17 @@ class Operator:
     """
 
     arrays: dict[str, Array]
-    inputs: dict[str, Any]
+    inputs: Named
     loose: set[str]
-    forward: Callable[[dict[str, Any], int], tuple[Any, Any]]
-    backward: Callable[[Any, Any], dict[str, Any]]
+    forward: Callable[[Named, int], tuple[Output, Output]]
+    backward: Callable[[Output, Output], Named]
     codes: list[Any] = field(default_factory=list)
 
-    def gradients(self, dy: Any, cache: Any) -> dict[str, Array]:
+    def gradients(self, dy: Output, cache: Cache) -> dict[str, Array]:
         """backward's gradients as arrays, without the loose ones."""
         return {name: np.asarray(value) for name, value in self.backward(dy, cache).items() if name not in self.loose}
 
-    def evaluate(self, inputs: dict[str, Any], key: int) -> Array:
+    def evaluate(self, inputs: Named, key: int) -> Array:
         return in_a_row(self.forward(copy.deepcopy(inputs), key)[0])
 
 
@@ -72,7 +72,7 @@ def behaviour(operator: Operator, settings: Settings, report: Report) -> Behavio
     params = {name: array for name, array in arrays.items() if name not in inputs}
     given, before = copy.deepcopy(inputs), copy.deepcopy(params)
 
-    def alike(a: Any, b: Any) -> bool:
+    def alike(a: Output, b: Output) -> bool:
         return same(a, b, settings.nondet_tol)
 
     y, cache = operator.forward(given, seed)
@@ -130,7 +130,7 @@ def behaviour(operator: Operator, settings: Settings, report: Report) -> Behavio
     return Behaviour(upstreams, found, np.shape(y) if not several(y) else (outputs.size,), backward, rescue)
 
 
-def _upstreams(y: Any, size: int, settings: Settings) -> list[Array]:
+def _upstreams(y: Output, size: int, settings: Settings) -> list[Array]:
     if settings.dy is None:
         return draw_upstreams(size, settings.seed, settings.training)
     shapes, wanted = ([part.shape for part in parts_of(value)] for value in (settings.dy, y))
@@ -141,7 +141,7 @@ def _upstreams(y: Any, size: int, settings: Settings) -> list[Array]:
     return [in_a_row(settings.dy)]
 
 
-def _first_backward(operator: Operator, dy: Any, cache: Any, report: Report) -> dict[str, Array]:
+def _first_backward(operator: Operator, dy: Output, cache: Cache, report: Report) -> dict[str, Array]:
     """(gradients, the likely cause of a shape that does not fit, whether forward was called)."""
     calls, largest = 0, max((array.size for array in operator.arrays.values()), default=1)
     profiler = sys.getprofile()
@@ -205,17 +205,17 @@ def proportional(value: Array, expected: Array, parts: Array, rounding: float = 
     return value.shape == expected.shape and np.allclose(value, expected, rtol=1e-9, atol=limit)
 
 
-def floats_of(inputs: dict[str, Any], arrays: dict[str, Array]) -> dict[str, Array]:
+def floats_of(inputs: Named, arrays: dict[str, Array]) -> dict[str, Array]:
     """The inputs that are moved."""
     return {name: value for name, value in inputs.items() if name in arrays}
 
 
-def changed(given: dict[str, Any], inputs: dict[str, Any]) -> list[str]:
+def changed(given: Named, inputs: Named) -> list[str]:
     """The names of the arrays that have changed."""
     return [name for name, value in inputs.items() if isinstance(value, np.ndarray) and not same(given[name], value)]
 
 
-def again_or_error(call: Callable[[], Any]) -> Any:
+def again_or_error(call: Callable[[], Output]) -> Output:
     """The call's result; where it fails this time, a string, which equals no gradient."""
     try:
         return call()
@@ -223,13 +223,13 @@ def again_or_error(call: Callable[[], Any]) -> Any:
         return f"{type(error).__name__}: {error}"
 
 
-def not_twice(again: Any, what: str) -> str:
+def not_twice(again: Output, what: str) -> str:
     if isinstance(again, str):
         return f"backward fails when it is called twice with the same {what}: {again}"
     return f"backward gives a different result when called twice with the same {what}."
 
 
-def show_elsewhere(call: Callable[[], Any]) -> None:
+def show_elsewhere(call: Callable[[], Output]) -> None:
     """Show the target other data, which it may not be able to work on."""
     with np.errstate(all="ignore"), contextlib.suppress(Exception):
         call()
@@ -253,7 +253,7 @@ def computed_in_float32(function: Callable[[dict[str, Array]], Array], inputs: d
     return fits(changed) and bool((changed != np.rint(changed)).any())
 
 
-def compare_names(gradients: dict[str, Any], arrays: dict[str, Array]) -> list[str]:
+def compare_names(gradients: Named, arrays: dict[str, Array]) -> list[str]:
     problems = [f"{name}: the gradient is missing." for name in arrays if name not in gradients]
     problems += [
         f"{name}: a gradient of something that is not a parameter." for name in gradients if name not in arrays

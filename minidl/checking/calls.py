@@ -4,10 +4,10 @@ import contextlib
 import inspect
 from collections.abc import Callable, Iterator
 from types import CodeType
-from typing import Any
 
 import numpy as np
 
+from ..contracts import Cache, Named, Output, Target
 from ..ops.random import RandomKey
 from .nested import several
 from .report import Fault
@@ -22,7 +22,7 @@ NO_GENERATOR = (
 class LayerCall:
     """An object with forward(x, …) → (y, cache), backward(dy, cache) → (dx, gradients by name), and params."""
 
-    def __init__(self, layer: Any, count: int, training: bool) -> None:
+    def __init__(self, layer: Target, count: int, training: bool) -> None:
         self.layer, self.training = layer, training
         wanted = required_by(layer.forward)
         # A single input is passed as it is; several as separate arguments, or as a tuple where forward accepts only one.
@@ -41,7 +41,7 @@ class LayerCall:
             function.__code__ for function in functions if isinstance(getattr(function, "__code__", None), CodeType)
         ]
 
-    def forward(self, inputs: dict[str, Any], key: int, training: bool | None = None) -> tuple[Any, Any]:
+    def forward(self, inputs: Named, key: int, training: bool | None = None) -> tuple[Output, Output]:
         given = tuple(inputs[name] for name in self.names)
         options = {"training": self.training if training is None else training, "rng": RandomKey(key, 0)}
         with _explained():
@@ -51,7 +51,7 @@ class LayerCall:
             )
         return pair(value, "forward must return (y, cache)")
 
-    def backward(self, dy: Any, cache: Any) -> dict[str, Any]:
+    def backward(self, dy: Output, cache: Cache) -> Named:
         dx, grads = pair(self.layer.backward(dy, cache), "backward must return (dx, {name: gradient})")
         if not isinstance(grads, dict):
             raise Fault(
@@ -66,19 +66,19 @@ class LayerCall:
 class PairCall:
     """Two functions: forward(x, w, …) → (y, cache), and backward(dy, cache) → (dx, dw, …), or one gradient, or them by name."""
 
-    def __init__(self, functions: tuple[Any, Any], arguments: tuple[Any, ...]) -> None:
+    def __init__(self, functions: tuple[Output, Output], arguments: tuple[Output, ...]) -> None:
         self.functions = functions
         self.names = names_of_arguments(functions[0], len(arguments))
         self.codes = [functions[0].__code__] if hasattr(functions[0], "__code__") else []
 
-    def forward(self, inputs: dict[str, Any], key: int, training: bool | None = None) -> tuple[Any, Any]:
+    def forward(self, inputs: Named, key: int, training: bool | None = None) -> tuple[Output, Output]:
         return pair(self.functions[0](*inputs.values()), "forward must return (y, cache)")
 
-    def backward(self, dy: Any, cache: Any) -> dict[str, Any]:
+    def backward(self, dy: Output, cache: Cache) -> Named:
         return by_name(self.functions[1](dy, cache), self.names)
 
 
-def by_name(gradients: Any, names: list[str]) -> dict[str, Any]:
+def by_name(gradients: Output, names: list[str]) -> Named:
     """Gradients by name, from a dictionary or in the order of the arguments."""
     if isinstance(gradients, dict):
         return gradients
@@ -89,7 +89,7 @@ def by_name(gradients: Any, names: list[str]) -> dict[str, Any]:
     return {names[0]: gradients}
 
 
-def names_of_arguments(function: Callable[..., Any], count: int) -> list[str]:
+def names_of_arguments(function: Callable[..., Output], count: int) -> list[str]:
     """The names of the function's first parameters; x, or x0, x1, … where it has none."""
     with contextlib.suppress(TypeError, ValueError):
         parameters = list(inspect.signature(function).parameters.values())[:count]
@@ -99,14 +99,14 @@ def names_of_arguments(function: Callable[..., Any], count: int) -> list[str]:
     return ["x"] if count == 1 else [f"x{i}" for i in range(count)]
 
 
-def pair(value: Any, must: str) -> tuple[Any, Any]:
+def pair(value: Output, must: str) -> tuple[Output, Output]:
     if not isinstance(value, tuple) or len(value) != 2:
         hint = " Is a return missing?" if value is None else ""
         raise Fault(f"{must}, received {type(value).__name__}.{hint}")
     return value
 
 
-def params_of(layer: Any) -> dict[str, Any]:
+def params_of(layer: Target) -> Named:
     params = getattr(layer, "params", None)
     if params is not None and not isinstance(params, dict):
         raise TypeError(
@@ -115,7 +115,7 @@ def params_of(layer: Any) -> dict[str, Any]:
     return params or {}
 
 
-def required_by(function: Callable[..., Any]) -> list[str] | None:
+def required_by(function: Callable[..., Output]) -> list[str] | None:
     """The names of the required positional arguments; None where any number is accepted, or it is unknown."""
     try:
         parameters = inspect.signature(function).parameters.values()
@@ -129,7 +129,7 @@ def required_by(function: Callable[..., Any]) -> list[str] | None:
     ]
 
 
-def keywords_of(function: Callable[..., Any]) -> tuple[str, ...]:
+def keywords_of(function: Callable[..., Output]) -> tuple[str, ...]:
     """Those of the keywords training and rng that it accepts."""
     try:
         parameters = inspect.signature(function).parameters
@@ -151,5 +151,5 @@ def _explained() -> Iterator[None]:
         raise
 
 
-def is_integers(value: Any) -> bool:
+def is_integers(value: Output) -> bool:
     return isinstance(value, np.ndarray) and value.dtype.kind in "iub"

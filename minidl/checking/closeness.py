@@ -1,17 +1,16 @@
 """Equality up to rounding, of two computations of the same numbers, and the same numbers in other memory layouts."""
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
-from ..contracts import Array
+from ..contracts import Array, Output
 
 # How much two computations of the same numbers may differ, relative to the largest: a few dozen roundings.
 TOLERANCES = {np.dtype(np.float32): 2e-5, np.dtype(np.float64): 1e-12}
 
 
-def assert_close(actual: Any, expected: Any, what: str = "the arrays") -> None:
+def assert_close(actual: Output, expected: Output, what: str = "the arrays") -> None:
     """Assert equal shapes, and equality up to rounding in the coarser of the two dtypes."""
     actual, expected = np.asarray(actual), np.asarray(expected)
     if actual.shape != expected.shape:

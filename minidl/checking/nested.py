@@ -2,18 +2,17 @@
 
 import copy
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
-from ..contracts import Array
+from ..contracts import Array, Cache, Output
 
 
-def leaves_of(value: Any, *, objects: bool = True) -> Iterator[Any]:
+def leaves_of(value: Output, *, objects: bool = True) -> Iterator[Output]:
     """All arrays, numbers and strings inside tuples, lists, dictionaries and objects, in order."""
     seen: set[int] = set()
 
-    def walk(value: Any) -> Iterator[Any]:
+    def walk(value: Output) -> Iterator[Output]:
         if isinstance(value, np.ndarray | np.generic | int | float | complex | str):
             yield value
         elif id(value) not in seen:
@@ -28,10 +27,10 @@ def leaves_of(value: Any, *, objects: bool = True) -> Iterator[Any]:
     yield from walk(value)
 
 
-def same(a: Any, b: Any, tolerance: float = 0.0) -> bool:
+def same(a: Output, b: Output, tolerance: float = 0.0) -> bool:
     """Whether arrays, numbers and strings are equal: bit for bit, or within tolerance, relative to the largest number."""
 
-    def equal(a: Any, b: Any) -> bool:
+    def equal(a: Output, b: Output) -> bool:
         a, b = np.asarray(a), np.asarray(b)
         if a.dtype.kind != b.dtype.kind or a.shape != b.shape:
             return False
@@ -44,7 +43,7 @@ def same(a: Any, b: Any, tolerance: float = 0.0) -> bool:
     return len(ours) == len(others) and all(map(equal, ours, others))
 
 
-def kept_copies(cache: Any) -> tuple[Any, list[Any]]:
+def kept_copies(cache: Cache) -> tuple[Output, list[Output]]:
     """Copies of the cache, and of the arrays in it; the cache itself where something in it refuses to be copied."""
     leaves = copy.deepcopy(list(leaves_of(cache)))
     try:
@@ -53,30 +52,30 @@ def kept_copies(cache: Any) -> tuple[Any, list[Any]]:
         return cache, leaves
 
 
-def several(value: Any) -> bool:
+def several(value: Output) -> bool:
     """Whether this is several arrays, not one written as a list of numbers."""
     if isinstance(value, dict | tuple):
         return True
     return isinstance(value, list) and any(isinstance(part, np.ndarray) for part in value)
 
 
-def parts_of(value: Any) -> list[Array]:
+def parts_of(value: Output) -> list[Array]:
     """The arrays of an output: one, or several in a tuple, list or dictionary."""
     if not several(value):
         return [np.asarray(value)]
     return [part for each in (value.values() if isinstance(value, dict) else value) for part in parts_of(each)]
 
 
-def in_a_row(value: Any) -> Array:
+def in_a_row(value: Output) -> Array:
     """All numbers of an output as one float64 array with one axis; a copy."""
     return np.concatenate([np.array(part, np.float64).reshape(-1) for part in parts_of(value)])
 
 
-def like(row: Array, pattern: Any) -> Any:
+def like(row: Array, pattern: Output) -> Output:
     """The row's numbers in the form of the pattern, an output: arrays of the same shapes, nested in the same way."""
     numbers = iter(np.split(row, np.cumsum([part.size for part in parts_of(pattern)])[:-1]))
 
-    def shaped(value: Any) -> Any:
+    def shaped(value: Output) -> Output:
         if not several(value):
             return next(numbers).reshape(np.shape(value)).copy()
         if isinstance(value, dict):

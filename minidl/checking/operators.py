@@ -2,12 +2,11 @@
 
 import copy
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
 from .. import backprop
-from ..contracts import Array
+from ..contracts import Array, Cache, Named, Output, Target
 from .behaviour import Operator, behaviour
 from .calls import LayerCall, PairCall, is_integers, params_of
 from .nested import in_a_row, like, same
@@ -17,10 +16,10 @@ from .state import layers_in, remember, summed, tied
 from .subjects import Settings, Subject, as_float64, choose, count_samples
 from .upstream import stream
 
-Forward = Callable[..., tuple[Any, Any]]
+Forward = Callable[..., tuple[Output, Output]]
 
 
-def of_layer(layer: Any, given: tuple[Any, ...], settings: Settings, report: Report) -> Subject:
+def of_layer(layer: Target, given: tuple[Output, ...], settings: Settings, report: Report) -> Subject:
     """An object with forward and backward, of one input or more."""
     if len(given) == 1 and isinstance(given[0], tuple):
         given = given[0]
@@ -31,7 +30,7 @@ def of_layer(layer: Any, given: tuple[Any, ...], settings: Settings, report: Rep
     xs = [x if is_integers(x) else as_float64(x, "x", report) for x in xs]
     params = _prepare(layer, xs, settings, report)
     call = LayerCall(layer, len(xs), settings.training)
-    inputs: dict[str, Any] = dict(zip(call.names, xs, strict=True))
+    inputs: Named = dict(zip(call.names, xs, strict=True))
     still, state = _look(call, inputs, settings.seed)
     for name in inputs.keys() - still:
         inputs[name] = as_float64(inputs[name], name, report)
@@ -53,7 +52,7 @@ def of_layer(layer: Any, given: tuple[Any, ...], settings: Settings, report: Rep
     moved = {name: array for name, array in arrays.items() if name in chosen}
     own = {name for name, array in params_of(layer).items() if array is params.get(name)}
 
-    def backward(dy: Any, cache: Any) -> dict[str, Any]:
+    def backward(dy: Output, cache: Cache) -> Named:
         gradients = summed(call.backward(dy, cache), twins)
         for name in inputs.keys() & still:
             if gradients.get(name) is not None and np.any(gradients[name]):
@@ -73,7 +72,7 @@ def of_layer(layer: Any, given: tuple[Any, ...], settings: Settings, report: Rep
     return _subject(operator, settings, report, samples, deep=len(list(layers_in(layer))) > 1)
 
 
-def of_pair(functions: tuple[Any, Any], given: tuple[Any, ...], settings: Settings, report: Report) -> Subject:
+def of_pair(functions: tuple[Output, Output], given: tuple[Output, ...], settings: Settings, report: Report) -> Subject:
     """(forward, backward), two functions: forward(x, w, …) → (y, cache), backward(dy, cache) → (dx, dw, …)."""
     call = PairCall(functions, given)
     arguments = dict(zip(call.names, given, strict=True))
@@ -94,7 +93,7 @@ def of_pair(functions: tuple[Any, Any], given: tuple[Any, ...], settings: Settin
     )
 
 
-def arguments_as_arrays(value: Any, name: str, report: Report) -> Any:
+def arguments_as_arrays(value: Output, name: str, report: Report) -> Output:
     """Arrays and lists of floats as float64; anything else as it is: labels, settings, None."""
     if isinstance(value, np.ndarray | list) and np.asarray(value).dtype.kind == "f" and np.ndim(value):
         return as_float64(value, name, report)
@@ -135,7 +134,7 @@ def _subject(operator: Operator, settings: Settings, report: Report, samples: in
     )
 
 
-def _look(call: LayerCall, inputs: dict[str, Any], seed: int) -> tuple[set[str], set[str]]:
+def _look(call: LayerCall, inputs: Named, seed: int) -> tuple[set[str], set[str]]:
     """(names of integers without a gradient, such as ids and tables; names of parameters that forward changes in training).
 
     Other integers are numbers like any others. What fails here fails again, where it is told.
@@ -145,7 +144,7 @@ def _look(call: LayerCall, inputs: dict[str, Any], seed: int) -> tuple[set[str],
     before = {name: np.array(value) for name, value in params.items()}
     restore = remember(layer)
     state: set[str] = set()
-    gradients: dict[str, Any] | None = None
+    gradients: Named | None = None
     try:
         with np.errstate(all="ignore"):
             y, cache = call.forward(copy.deepcopy(inputs), seed, True)
@@ -169,7 +168,7 @@ def _look(call: LayerCall, inputs: dict[str, Any], seed: int) -> tuple[set[str],
     return nothing, state
 
 
-def _needs_integers(call: LayerCall, inputs: dict[str, Any], name: str, seed: int, restore: Callable[[], None]) -> bool:
+def _needs_integers(call: LayerCall, inputs: Named, name: str, seed: int, restore: Callable[[], None]) -> bool:
     try:
         call.forward({**copy.deepcopy(inputs), name: inputs[name].astype(np.float64)}, seed)
     except Exception:
@@ -180,12 +179,12 @@ def _needs_integers(call: LayerCall, inputs: dict[str, Any], name: str, seed: in
 
 
 def _keep_state(
-    operator: Operator, layer: Any, arrays: list[Array], state: bool, settings: Settings, report: Report
+    operator: Operator, layer: Target, arrays: list[Array], state: bool, settings: Settings, report: Report
 ) -> None:
     """If a forward changes the result of the next one, the layer is restored before each call, except for these arrays."""
     forward, restore = operator.forward, remember(layer, arrays)
 
-    def fresh(inputs: dict[str, Any], key: int) -> tuple[Any, Any]:
+    def fresh(inputs: Named, key: int) -> tuple[Output, Output]:
         restore()
         return forward(inputs, key)
 
@@ -207,7 +206,7 @@ def _keep_state(
         )
 
 
-def _prepare(layer: Any, xs: list[Array], settings: Settings, report: Report) -> dict[str, Array]:
+def _prepare(layer: Target, xs: list[Array], settings: Settings, report: Report) -> dict[str, Array]:
     """The layer's parameters in float64: it is built if necessary, and gets copies if its own cannot be moved."""
     if isinstance(layer, Stack):
         params, (x,) = {}, xs
@@ -235,7 +234,7 @@ def _prepare(layer: Any, xs: list[Array], settings: Settings, report: Report) ->
     return dict(params)
 
 
-def _replace(layer: Any, params: dict[str, Array]) -> None:
+def _replace(layer: Target, params: dict[str, Array]) -> None:
     try:
         layer.params = params
     except AttributeError as error:

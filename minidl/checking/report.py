@@ -3,10 +3,10 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
+from ..contracts import Named
 from .pictures import as_html
 
 MIN_PROVED = 0.05  # the share of an array's tried entries that must be proved; the rest may be kinks or too small
@@ -154,13 +154,13 @@ class Report:
             worst = [str(list(r.where or ())), f"{r.analytic:.6g}", f"{r.numeric:.6g}"] if r.failed else ["", "", ""]
             yield [r.name, *counts, *errors, *worst]
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Named:
         """The report as data, for JSON: numbers that are not finite become None."""
 
         def number(value: float) -> float | None:
             return value if math.isfinite(value) else None
 
-        def record(r: Record) -> dict[str, Any]:
+        def record(r: Record) -> Named:
             counts = {
                 name: getattr(r, name) for name in ("entries", "tried", "proved", "kink", "small", "zero", "failed")
             }

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..contracts import Array
+from ..contracts import Array, Named, Output, Target
 from ..ops.random import RandomKey
 from . import gradcheck
 from .calls import is_integers, keywords_of
@@ -41,7 +41,7 @@ class Result:
     points: float = 1.0
     faults: list[str] = field(default_factory=list)
     hint: str = ""
-    worst: dict[str, Any] | None = None
+    worst: Named | None = None
     notes: list[str] = field(default_factory=list)
     seconds: float = 0.0
 
@@ -49,7 +49,7 @@ class Result:
     def passed(self) -> bool:
         return not self.faults
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Named:
         """The result as data, for JSON."""
         return {"passed": self.passed, **asdict(self), "input_shape": list(self.input_shape)}
 
@@ -59,13 +59,13 @@ class Trial:
 
     def __init__(
         self,
-        factory: Callable[[], Any],
+        factory: Callable[[], Output],
         shape: Shape,
         draw: Draw,
         samples: int,
         seed: int,
-        settings: dict[str, Any],
-        reference: Callable[[], Any] | None,
+        settings: Named,
+        reference: Callable[[], Output] | None,
         near_zero: bool,
     ) -> None:
         self.factory, self.shape, self.draw, self.seed = factory, shape, draw, seed
@@ -75,7 +75,7 @@ class Trial:
         self.near_zero = near_zero
         self.x = x if is_integers(x) else x.astype(np.float32).astype(np.float64)
         self.key = RandomKey(seed, 0)
-        self.promised: Any = None
+        self.promised: Output = None
         self.reports: list[Report] = []
 
     def results(self) -> list[Result]:
@@ -136,7 +136,7 @@ class Trial:
                 result.faults += [f"y: {result.hint}"] if result.hint else []
                 return
 
-    def _hint_of_values(self, layer: Any, x: Array, y: Array, expected: Array) -> str:
+    def _hint_of_values(self, layer: Target, x: Array, y: Array, expected: Array) -> str:
         """What would make the outputs right: a factor, or a transposed or reversed parameter."""
         if y.shape != expected.shape:
             return ""
@@ -192,7 +192,7 @@ class Trial:
                 **{key: value if math.isfinite(value) else None for key, value in numbers.items()},
             }
 
-    def _within_seconds(self, result: Result) -> dict[str, Any]:
+    def _within_seconds(self, result: Result) -> Named:
         """The settings for gradcheck; fewer entries where all of them would take long."""
         if self.settings.keys() & {"max_entries", "mode"} or is_integers(self.x):
             return self.settings
@@ -306,12 +306,12 @@ class Trial:
             layer.build(self.shape, stream(self.seed, 7), np.dtype(dtype))
         return _params(layer)
 
-    def _forward(self, layer: Any, x: Array) -> tuple[Array, Any]:
+    def _forward(self, layer: Target, x: Array) -> tuple[Array, Output]:
         options = {"training": False, "rng": self.key}
         y, cache = layer.forward(x, **{name: options[name] for name in keywords_of(layer.forward)})
         return y, cache
 
-    def _run(self, layer: Any, x: Array, dy: Array | None = None) -> dict[str, Array]:
+    def _run(self, layer: Target, x: Array, dy: Array | None = None) -> dict[str, Array]:
         """y, dx and the gradients, by name; without dx if it is None."""
         y, cache = self._forward(layer, x)
         dx, grads = layer.backward(self._upstream(y) if dy is None else dy, cache)
@@ -340,7 +340,7 @@ def _subject(fault: str) -> str:
     return name if len(name.split()) == 1 else fault
 
 
-def _params(layer: Any) -> dict[str, Array]:
+def _params(layer: Target) -> dict[str, Array]:
     return getattr(layer, "params", None) or {}
 
 

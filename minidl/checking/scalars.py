@@ -2,11 +2,10 @@
 
 import copy
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
-from ..contracts import Array
+from ..contracts import Array, Named, Output, Target
 from .behaviour import (
     CHANGES_CACHE,
     STALE,
@@ -26,14 +25,12 @@ from .state import summed, tied
 from .subjects import TOO_COARSE, Settings, Subject, as_float64, check_value, choose, count_samples
 from .upstream import stream
 
-Named = dict[str, Any]
 
-
-def of_loss(loss: Any, y_true: Any, y_pred: Any, settings: Settings, report: Report) -> Subject:
+def of_loss(loss: Target, y_true: Output, y_pred: Output, settings: Settings, report: Report) -> Subject:
     """An object with forward(y_true, y_pred) → (value, cache) and backward(cache) → the gradient with respect to y_pred."""
     y_true, y_pred = np.asarray(y_true), as_float64(y_pred, "y_pred", report)
 
-    def forward() -> tuple[Any, Any]:
+    def forward() -> tuple[Output, Output]:
         return pair(loss.forward(y_true, y_pred.copy()), "forward must return (value, cache)")
 
     given = copy.deepcopy((y_true, y_pred))
@@ -60,7 +57,7 @@ def of_loss(loss: Any, y_true: Any, y_pred: Any, settings: Settings, report: Rep
     return Subject({"y_pred": y_pred}, lambda: in_a_row(forward()[0]), [ones], [{"y_pred": gradient}], samples)
 
 
-def of_model(model: Any, x: Any, y: Any, settings: Settings, report: Report) -> Subject:
+def of_model(model: Target, x: Output, y: Output, settings: Settings, report: Report) -> Subject:
     """An object with params and loss_and_gradients(x, y, training=…) → (loss, gradients by address)."""
     if getattr(model, "loss", model) is None:
         raise ValueError(
@@ -68,8 +65,8 @@ def of_model(model: Any, x: Any, y: Any, settings: Settings, report: Report) -> 
             "as one layer, from its input to its output."
         )
 
-    def loss_and_gradients() -> tuple[Any, Named]:
-        value: tuple[Any, Named] = model.loss_and_gradients(x, y, training=settings.training)
+    def loss_and_gradients() -> tuple[Output, Named]:
+        value: tuple[Output, Named] = model.loss_and_gradients(x, y, training=settings.training)
         return value
 
     gradients = loss_and_gradients()[1]  # which builds the model
@@ -82,10 +79,10 @@ def of_model(model: Any, x: Any, y: Any, settings: Settings, report: Report) -> 
     return _of_params(dict(model.params), gradients, loss_and_gradients, "loss_and_gradients", x, settings, report)
 
 
-def of_net(net: Any, given: tuple[Any, ...], settings: Settings, report: Report) -> Subject:
+def of_net(net: Target, given: tuple[Output, ...], settings: Settings, report: Report) -> Subject:
     """An object with params and loss(x, y, …) → (loss, gradients by name), as in Stanford's CS231n."""
 
-    def loss() -> tuple[Any, Named]:
+    def loss() -> tuple[Output, Named]:
         return pair(net.loss(*copy.deepcopy(given)), "loss(x, y) must return (loss, gradients by name)")
 
     params = {name: value for name, value in net.params.items() if not is_integers(value)}
@@ -102,9 +99,9 @@ def of_net(net: Any, given: tuple[Any, ...], settings: Settings, report: Report)
 def _of_params(
     params: dict[str, Array],
     gradients: Named,
-    call: Callable[[], tuple[Any, Named]],
+    call: Callable[[], tuple[Output, Named]],
     what: str,
-    x: Any,
+    x: Output,
     settings: Settings,
     report: Report,
 ) -> Subject:
@@ -130,16 +127,18 @@ def _of_params(
     return Subject(arrays, lambda: in_a_row(call()[0]), [ones], [found], samples, deep=True)
 
 
-def of_functions(functions: tuple[Any, Any], given: tuple[Any, ...], settings: Settings, report: Report) -> Subject:
+def of_functions(
+    functions: tuple[Output, Output], given: tuple[Output, ...], settings: Settings, report: Report
+) -> Subject:
     """(value, gradient), two functions of the same arguments: value(…) is a number, gradient(…) one gradient, or several."""
     value, gradient = functions
     return _of_values(value, gradient, "value(x)", given, settings, report)
 
 
-def of_function(function: Any, given: tuple[Any, ...], settings: Settings, report: Report) -> Subject:
+def of_function(function: Target, given: tuple[Output, ...], settings: Settings, report: Report) -> Subject:
     """One function → (value, gradients), of arrays, or of a dictionary of arrays, and anything else it needs."""
 
-    def both(*arguments: Any) -> tuple[Any, Any]:
+    def both(*arguments: Output) -> tuple[Output, Output]:
         return pair(function(*arguments), "the function must return (value, gradients)")
 
     return _of_values(
@@ -154,10 +153,10 @@ def of_function(function: Any, given: tuple[Any, ...], settings: Settings, repor
 
 
 def _of_values(
-    value: Callable[..., Any],
-    gradient: Callable[..., Any],
+    value: Callable[..., Output],
+    gradient: Callable[..., Output],
     what: str,
-    given: tuple[Any, ...],
+    given: tuple[Output, ...],
     settings: Settings,
     report: Report,
     names: list[str] | None = None,
@@ -171,7 +170,7 @@ def _of_values(
         for name, each in list(zip(names, given, strict=True))[table:]
     }
 
-    def call(function: Callable[..., Any], arrays: Named) -> Any:
+    def call(function: Callable[..., Output], arrays: Named) -> Output:
         """Call the function with copies, and note whether it changed them."""
         inside = {name: arrays[name] for name in first} if first is not None else {}
         return function(*([inside] if table else []), *(arrays[name] for name in rest))

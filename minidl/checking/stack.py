@@ -1,9 +1,7 @@
 """The layers of a model as one layer, which reports an inner layer that changes its dy."""
 
-from typing import Any
-
 from .. import backprop
-from ..contracts import Array, Cache, Gradients
+from ..contracts import Array, Cache, Gradients, Output, Target
 from ..ops.random import RandomKey
 from .behaviour import CHANGES_DY
 from .nested import same
@@ -13,7 +11,7 @@ from .report import Fault
 class Stack:
     """Parameters are addressed as "layer/parameter", by the layer's name or place."""
 
-    def __init__(self, layers: list[Any]) -> None:
+    def __init__(self, layers: list[Output]) -> None:
         self.layers = layers
 
     @property
@@ -35,10 +33,10 @@ class Stack:
 class Watched:
     """A layer whose backward must not change its dy."""
 
-    def __init__(self, layer: Any, name: str) -> None:
+    def __init__(self, layer: Target, name: str) -> None:
         self.layer, self.name = layer, name
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> Output:
         return getattr(self.layer, name)
 
     def backward(self, dy: Array, cache: Cache) -> tuple[Array, Gradients]:

@@ -1,15 +1,14 @@
 """What a target holds between calls: how it is restored, and which of its arrays share memory."""
 
 from collections.abc import Callable, Collection, Iterator
-from typing import Any
 
 import numpy as np
 
-from ..contracts import Array
+from ..contracts import Array, Named, Output, Target
 from .nested import leaves_of, same
 
 
-def remember(target: Any, moved: Collection[Array] = ()) -> Callable[[], None]:
+def remember(target: Target, moved: Collection[Array] = ()) -> Callable[[], None]:
     """A function that restores everything: attributes of the target and its layers, contents of arrays and dictionaries.
 
     moved: arrays that it does not restore.
@@ -34,11 +33,11 @@ def remember(target: Any, moved: Collection[Array] = ()) -> Callable[[], None]:
     return restore
 
 
-def layers_in(target: Any) -> Iterator[Any]:
+def layers_in(target: Target) -> Iterator[Output]:
     """The target, the layers of a model, and layers in the attributes of a layer, however deep."""
     seen: set[int] = set()
 
-    def walk(value: Any) -> Iterator[Any]:
+    def walk(value: Output) -> Iterator[Output]:
         if isinstance(value, dict):
             value = list(value.values())
         if isinstance(value, tuple | list):
@@ -55,7 +54,7 @@ def layers_in(target: Any) -> Iterator[Any]:
 
 def tied(arrays: dict[str, Array]) -> dict[str, tuple[str, bool]]:
     """For arrays with the same memory as an earlier one: name → (the earlier one's name, whether it is its transpose)."""
-    first: dict[Any, str] = {}
+    first: dict[Output, str] = {}
     twins: dict[str, tuple[str, bool]] = {}
     for name, array in arrays.items():
         view = array.__array_interface__["data"][0], array.shape, array.strides
@@ -69,7 +68,7 @@ def tied(arrays: dict[str, Array]) -> dict[str, tuple[str, bool]]:
     return twins
 
 
-def summed(gradients: dict[str, Any], twins: dict[str, tuple[str, bool]]) -> dict[str, Any]:
+def summed(gradients: Named, twins: dict[str, tuple[str, bool]]) -> Named:
     """The gradients, with those of the same memory added up under the first one's name."""
     total = {name: value for name, value in gradients.items() if name not in twins}
     for name, (other, turned) in twins.items():

@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from ..contracts import Array
+from ..contracts import Array, Output
 from .report import Fault, Report
 
 TOO_COARSE = "its rounding is larger than the differences to be judged"
@@ -19,7 +19,7 @@ class Settings(NamedTuple):
     training: bool = True
     seed: int = 0
     nondet_tol: float = 0.0
-    dy: Any = None
+    dy: Output = None
     per_sample: bool = False
     only: tuple[str, ...] | None = None
     without: tuple[str, ...] = ()
@@ -59,7 +59,7 @@ class Subject:
         return self.evaluate()
 
 
-def as_float64(value: Any, what: str, report: Report) -> Array:
+def as_float64(value: Output, what: str, report: Report) -> Array:
     """A copy in float64, with a note if it was a smaller float."""
     array = np.asarray(value)
     if array.dtype.kind not in "fiub":
@@ -72,7 +72,7 @@ def as_float64(value: Any, what: str, report: Report) -> Array:
     return array
 
 
-def check_value(value: Any, what: str, per_sample: bool = False) -> None:
+def check_value(value: Output, what: str, per_sample: bool = False) -> None:
     """Raise Fault where the value is not one finite float64 number, or one per sample."""
     array = np.asarray(value)
     wanted = "one number for each sample" if per_sample else "one number"
@@ -85,7 +85,7 @@ def check_value(value: Any, what: str, per_sample: bool = False) -> None:
         raise Fault(f"{what} must be finite, received {array}.")
 
 
-def count_samples(batch: Any, name: str, report: Report) -> int:
+def count_samples(batch: Output, name: str, report: Report) -> int:
     """The number of samples, with a note if there is only one."""
     if len(batch) == 1:
         report.notes.append(

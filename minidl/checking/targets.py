@@ -1,8 +1,8 @@
 """What can be checked, recognised by its attributes: a layer, a loss, a model, a network, or functions."""
 
 import copy
-from typing import Any
 
+from ..contracts import Output, Target
 from .calls import required_by
 from .operators import of_layer, of_pair
 from .report import Report
@@ -11,7 +11,7 @@ from .stack import Stack
 from .subjects import Settings, Subject
 
 
-def subject_of(target: Any, arrays: tuple[Any, ...], settings: Settings, report: Report) -> Subject:
+def subject_of(target: Target, arrays: tuple[Output, ...], settings: Settings, report: Report) -> Subject:
     """The target as a Subject. Raises TypeError where it cannot be checked, ValueError for arrays that do not fit."""
     if isinstance(target, tuple) and len(target) == 2 and all(map(callable, target)):
         report.target = getattr(target[0], "__name__", "function")
@@ -39,12 +39,12 @@ def subject_of(target: Any, arrays: tuple[Any, ...], settings: Settings, report:
     )
 
 
-def _returns_a_pair(function: Any, arrays: tuple[Any, ...]) -> bool:
+def _returns_a_pair(function: Target, arrays: tuple[Output, ...]) -> bool:
     """Whether it returns (y, cache), like a forward, and not a value."""
     return isinstance(function(*copy.deepcopy(arrays)), tuple)
 
 
-def _expect(arrays: tuple[Any, ...], target: str, *names: str, more: bool = False) -> tuple[Any, ...]:
+def _expect(arrays: tuple[Output, ...], target: str, *names: str, more: bool = False) -> tuple[Output, ...]:
     """The arrays, if there are at least as many as names."""
     if len(arrays) != len(names) and not (more and len(arrays) > len(names)):
         raise ValueError(f"gradcheck of {target} expects {', '.join(names)}, received {len(arrays)} arrays.")

@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from ..contracts import Output
 from . import gradcheck
 from .rungs import Draw, Result, Shape, Trial
 
@@ -22,13 +23,13 @@ class LayerError(AssertionError):
 
 
 def check_layer(
-    factory: Callable[[], Any],
+    factory: Callable[[], Output],
     input_shapes: Sequence[Shape] | Shape,
     *,
     inputs: Draw | None = None,
     samples: int = 3,
     seed: int = 0,
-    reference: Callable[[], Any] | None = None,
+    reference: Callable[[], Output] | None = None,
     **settings: Any,
 ) -> list[Result]:
     """Check everything that a layer promises. Raises LayerError (an AssertionError), listing what is wrong.
