@@ -39,7 +39,7 @@ def judge(line: Line, upstream: Array, gradient: Array, others: float, eps: floa
     if scale and max(abs(analytic - first.numeric), first.noise) <= rtol * scale and first.jump <= PRECISE * scale:
         return Verdict("proved", first.numeric, pace)
 
-    found, flat = _Search(analytic, rtol, first), 0.0
+    found, flat = _Search(analytic, rtol, first, line.wide), 0.0
     steps = _steps(line, step, first, scale * rtol)
     for factor in steps:
         slope = line.slope(step * factor, upstream)
@@ -72,11 +72,11 @@ class _Search:
     """Goes from long to short steps and keeps the best two neighbours.
 
     best: (the shorter, the longer one). error: how far the slope may be off, relative to it. dissent: how many times in a row
-    two neighbours agreed with each other, and not with the gradient.
+    two neighbours agreed with each other, and not with the gradient. wide: as of the line.
     """
 
-    def __init__(self, analytic: float, rtol: float, first: Slope) -> None:
-        self.analytic, self.rtol, self.first = analytic, rtol, first
+    def __init__(self, analytic: float, rtol: float, first: Slope, wide: bool) -> None:
+        self.analytic, self.rtol, self.first, self.wide = analytic, rtol, first, wide
         self.tried: list[Slope] = []
         self.best: tuple[Slope, Slope] | None = None
         self.error, self.dissent, self.last_gap = PRECISE, 0, math.inf
@@ -102,13 +102,15 @@ class _Search:
         return error <= self.rtol and (self.dissent == 0 or self.disproved(slope))
 
     def disproved(self, slope: Slope) -> bool:
-        """Whether three in a row agree on a slope that is plainly another one, and the first step,
-        if it is shorter, does not contradict them."""
+        """Whether three in a row agree on a slope that is plainly another one, with no kink among them, and the first step, if
+        it is shorter, does not contradict them."""
         off = abs(self.analytic - slope.numeric)
         plain = off > PLAIN * self.rtol * max(abs(self.analytic), abs(slope.numeric))
         apart = abs(self.first.numeric - slope.numeric)  # NaN where the first step leaves the function's domain
         sides = slope.step > self.first.step and apart > max(off / 4, ROUGH * (self.first.noise + slope.noise))
-        return self.dissent > 1 and plain and not sides
+        within = self.wide or slope.low <= self.analytic <= slope.high
+        kink = within and slope.spread > off / 4 and slope.spread > 0.3 * self.tried[-2].spread
+        return self.dissent > 1 and plain and not sides and not kink
 
 
 def _verdict(line: Line, found: _Search, longer: int, flat: float, pace: float) -> Verdict:
@@ -178,7 +180,7 @@ def _excused(line: Line, analytic: float, near: Slope, far: Slope, rtol: float) 
     That is so where each output is at one kink. Where it is at several of them, as the loss of a model that sees a blank image,
     or as along a direction, each one's share may be on the same side, and no gradient is wrong.
     """
-    if line.subject.deep or line.direction is not None:
+    if line.wide:
         return near.spread > PRECISE * abs(analytic - near.numeric)
     low, high = min(near.low, far.low), max(near.high, far.high)
     slack = 100 * rtol * max(abs(low), abs(high)) + near.noise

@@ -67,6 +67,11 @@ class Line:
             return float(gradient[self.where])
         return float((gradient * self.direction).sum())
 
+    @property
+    def wide(self) -> bool:
+        """Whether an output may be at several kinks at once, so that its slopes to the sides are no bounds."""
+        return self.subject.deep or self.direction is not None
+
     def size(self, gradient: Array) -> float:
         """The size of the terms that the slope is made of: where they cancel, their rounding remains."""
         if self.direction is None:
