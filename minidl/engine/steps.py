@@ -13,26 +13,16 @@ from typing import Any, ClassVar, TypeGuard, TypeVar
 
 import numpy as np
 
-from ..contracts import Array, Cache, Gradients, Pair, Shape, StackedLayer
+from ..contracts import Array, Cache, Gradients, StackedLayer
 from ..layers import Activation, Conv2D, Dense, Dropout, Flatten, Layer, MaxPooling2D, Rescaling, Residual, Stack
 from ..layers.stack import runs_in_order
 from ..ops import kernels
-from ..ops.geometry import pad_images
-from ..ops.kernels.convolution import col2im, im2col, tiles
+from ..ops.kernels import direct
 from ..ops.kernels.elementwise import add_bias, dropout_mask, keep, relu_backward_into
-from ..ops.kernels.fused import (
-    conv_pool_backward,
-    conv_pool_dkernel,
-    conv_pool_dkernel_narrow,
-    conv_pool_forward,
-    narrow,
-    whole_blocks,
-)
 from ..ops.random import RandomKey
 
 NOT_NEEDED: Array = np.empty(0)  # stands for a dx that nobody will read
 DRAWS_NOTHING = (Activation, Conv2D, Dense, Flatten, MaxPooling2D, Rescaling)
-FEW_CHANNELS = 4  # grey or coloured images: too few for vectors along the channels
 
 
 def forward(steps: Sequence["LayerStep"], x: Array, training: bool, rng: RandomKey | None) -> tuple[Array, list[Cache]]:
@@ -257,110 +247,63 @@ class DenseStep(LayerStep):
         return dz @ layer.params["kernel"].T if need_dx else NOT_NEEDED
 
 
+def _direct(layer: StackedLayer) -> TypeGuard[Conv2D]:
+    """Whether the kernels of ``direct`` can run this convolution."""
+    return _fusable(layer, Conv2D) and _simple(layer) and layer.params["kernel"].dtype == np.float32
+
+
 class ConvStep(LayerStep):
-    """Conv2D with its bias and ReLU in one pass after each tile's matrix product. Plain twin: Conv2D."""
+    """Conv2D with its bias and ReLU. Plain twin: Conv2D."""
 
     layer: Conv2D  # replaces() allows no other
 
     @classmethod
     def replaces(cls, layers: Sequence[StackedLayer]) -> int:
-        return int(_fusable(layers[0], Conv2D) and _simple(layers[0]))
+        return int(_direct(layers[0]))
 
     def forward(self, x: Array, training: bool, rng: RandomKey | None) -> tuple[Array, Cache]:
-        layer, matrix = self.layer, self._matrix()
-        x, output, offset = pad_images(x, layer.kernel_size, layer.strides, layer.padding)
-        y = np.empty((len(x), *output, layer.filters), x.dtype)
-        for tile in tiles(len(x), output[0] * output[1] * len(matrix)):
-            z = y[tile].reshape(-1, layer.filters)
-            np.matmul(self._columns(x[tile], output), matrix, out=z)
-            add_bias(z, _bias(layer, layer.filters), layer.activation == "relu")
-        return y, (x, y, output, offset)
+        layer, relu = self.layer, self.layer.activation == "relu"
+        y = direct.forward(x, layer.params["kernel"], _bias(layer, layer.filters), layer.strides, layer.padding, relu)
+        return y, (x, y)
 
     def backward(self, dy: Array, cache: Cache, grads: Gradients, need_dx: bool) -> Array:
-        layer, matrix, (x, y, output, offset) = self.layer, self._matrix(), cache
+        layer, (x, y) = self.layer, cache
         dz = _relu_backward(layer, dy, y)
-        dmatrix = grads[self.kernel].reshape(matrix.shape)
-        dmatrix[:] = 0
-        dx = np.zeros_like(x) if need_dx else NOT_NEEDED
-        for tile in tiles(len(x), output[0] * output[1] * len(matrix)):
-            columns, rows = self._columns(x[tile], output), dz[tile].reshape(-1, layer.filters)
-            dmatrix += columns.T @ rows
-            if need_dx:
-                col2im(rows @ matrix.T, dx[tile], layer.kernel_size, layer.strides, output)
-        if layer.use_bias:
-            dz.sum(axis=(0, 1, 2), out=grads[self.bias])
-        return _inner(dx, offset, layer.input_shape or ()) if need_dx else dx
-
-    def _matrix(self) -> Array:
-        """The kernel as a matrix (KH · KW · C, F)."""
-        return self.layer.params["kernel"].reshape(-1, self.layer.filters)
-
-    def _columns(self, images: Array, output: Pair) -> Array:
-        """Every window of some images as a row, (n · OH · OW, KH · KW · C)."""
-        height, width = self.layer.kernel_size
-        room = np.empty(len(images) * output[0] * output[1] * height * width * images.shape[3], images.dtype)
-        return im2col(images, self.layer.kernel_size, self.layer.strides, output, room)
-
-
-class ConvPoolStep(LayerStep):
-    """Conv2D with its bias and ReLU, and the 2×2 MaxPooling2D after it, in one pass. Plain twin: the two layers."""
-
-    layer: Conv2D  # replaces() allows no other
-
-    @classmethod
-    def replaces(cls, layers: Sequence[StackedLayer]) -> int:
-        """Two in the usual case: 2×2 pooling in float32; otherwise 0."""
-        if len(layers) < 2:
-            return 0
-        conv, pool = layers[:2]
-        fits = (
-            _fusable(conv, Conv2D)
-            and _fusable(pool, MaxPooling2D)
-            and _simple(conv)
-            and conv.strides == (1, 1)
-            and conv.params["kernel"].dtype == np.float32
-            and pool.pool_size == pool.strides == (2, 2)
-            and pool.padding == "valid"
-        )
-        return 2 if fits else 0
-
-    def forward(self, x: Array, training: bool, rng: RandomKey | None) -> tuple[Array, Cache]:
-        layer, (height, width) = self.layer, self.layer.kernel_size
-        x, output, offset = pad_images(x, layer.kernel_size, layer.strides, layer.padding)
-        kernel = whole_blocks(layer.params["kernel"].reshape(height, width * x.shape[3], layer.filters))
-        bias = whole_blocks(_bias(layer, layer.filters))
-        pooled = (len(x), output[0] // 2, output[1] // 2)
-        y = np.empty((*pooled, layer.filters), x.dtype)
-        index = np.empty((*pooled, len(bias)), np.uint8)
-        conv_pool_forward(x, kernel, bias, layer.activation == "relu", y, index)
-        return y, (x, index, offset)
-
-    def backward(self, dy: Array, cache: Cache, grads: Gradients, need_dx: bool) -> Array:
-        layer, (height, width), (x, index, offset) = self.layer, self.layer.kernel_size, cache
-        kernel, run, filters = layer.params["kernel"], width * x.shape[3], layer.filters
-        dx = NOT_NEEDED
-        if need_dx or x.shape[3] > FEW_CHANNELS:
-            by_filter = np.ascontiguousarray(np.moveaxis(kernel, 3, 0)).reshape(filters, height, run)
-            dby_filter, dbias = np.zeros_like(by_filter), np.zeros(filters, dy.dtype)
-            dx = np.zeros_like(x)
-            conv_pool_backward(dy, index, x, by_filter, dx, dby_filter, dbias)
-            dx = _inner(dx, offset, layer.input_shape or ())
-            dkernel: Array = np.moveaxis(dby_filter.reshape(filters, height, width, -1), 0, 3)
-        else:
-            dmatrix, dbias = np.zeros((height, run, index.shape[3]), dy.dtype), np.zeros(index.shape[3], dy.dtype)
-            by_lanes = conv_pool_dkernel_narrow if narrow(width, x.shape[3]) else conv_pool_dkernel
-            by_lanes(dy, index, x, dmatrix, dbias)
-            dkernel = dmatrix[:, :, :filters].reshape(kernel.shape)
+        dx, dkernel, dbias = direct.backward(dz, x, layer.params["kernel"], layer.strides, layer.padding, need_dx)
         grads[self.kernel][...] = dkernel
         if layer.use_bias:
-            grads[self.bias][...] = dbias[:filters]
+            grads[self.bias][...] = dbias
         return dx
 
 
-def _inner(padded: Array, offset: Pair, shape: Shape) -> Array:
-    """Padded images without their padding, contiguous."""
-    (top, left), (height, width) = offset, shape[:2]
-    return np.ascontiguousarray(padded[:, top : top + height, left : left + width])
+class ConvPoolStep(LayerStep):
+    """Conv2D with its bias and ReLU, and the 2×2 MaxPooling2D after it: the map before the pool is never kept. Plain twin: the two."""
+
+    layer: Conv2D  # replaces() allows no other
+
+    @classmethod
+    def replaces(cls, layers: Sequence[StackedLayer]) -> int:
+        """Two if a 2×2 pool follows, otherwise 0."""
+        if len(layers) < 2:
+            return 0
+        conv, pool = layers[:2]
+        fits = _direct(conv) and _fusable(pool, MaxPooling2D) and pool.pool_size == pool.strides == (2, 2)
+        return 2 if fits and pool.padding == "valid" else 0
+
+    def forward(self, x: Array, training: bool, rng: RandomKey | None) -> tuple[Array, Cache]:
+        layer, relu = self.layer, self.layer.activation == "relu"
+        bias = _bias(layer, layer.filters)
+        y, index = direct.forward_pooled(x, layer.params["kernel"], bias, layer.strides, layer.padding, relu)
+        return y, (x, index)
+
+    def backward(self, dy: Array, cache: Cache, grads: Gradients, need_dx: bool) -> Array:
+        layer, (x, index) = self.layer, cache
+        kernel = layer.params["kernel"]
+        dx, dkernel, dbias = direct.backward_pooled(dy, index, x, kernel, layer.strides, layer.padding, need_dx)
+        grads[self.kernel][...] = dkernel
+        if layer.use_bias:
+            grads[self.bias][...] = dbias
+        return dx
 
 
 PLAIN: tuple[type[LayerStep], ...] = (ResidualStep, LayerStep)

@@ -1,0 +1,220 @@
+"""Sums of products that stay in registers, in three shapes; every convolution is made of them.
+
+LLVM does not keep many sums in registers by itself, so the code of these three is written in its own language, with as many sums as the
+processor has registers for. Without the compiler (NUMBA_DISABLE_JIT=1) they are the Python functions that define them.
+
+Arrays are flat. Starts and offsets count numbers; they are not checked.
+"""
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.core.base import BaseContext
+from numba.core.typing.templates import Signature
+from numba.extending import lower_builtin, type_callable
+
+from ...contracts import Array
+from .vector import FEATURES, FLOATS, LANES
+
+# (rows, vectors, lanes) of the blocks, the widest first: as many sums as there are registers for.
+SIZES = [(12, 2, 16), (12, 1, 16), (12, 1, 8)] if "+avx512f" in FEATURES else [(6, 2, 8), (12, 1, 8)]
+WIDTHS = [vectors * lanes for _, vectors, lanes in SIZES]
+ROWS = 12  # a multiple of the rows of every block
+SPAN = 6  # vectors of a window that gather and scatter keep in registers
+SLACK = 32  # numbers behind an array that may be read and written; no block is wider
+
+PLACE, NUMBER = ir.IntType(64), ir.FloatType()
+Body = Callable[[ir.Value, ir.Value], None]
+
+
+def make_block(rows: int, vectors: int, lanes: int) -> Callable[..., None]:
+    """The block of these many rows, each of these many vectors of these many lanes."""
+    width = vectors * lanes
+
+    def block(a, a_at, row, a_start, b, b_start, counts, a_steps, b_steps, first, first_at, add, floor, c, c_at, c_start):
+        """c[c_at[p] + c_start …] = first[first_at …] or, to ``add``, itself, + Σ a[a_at[p] + a_start + i · a_steps] · b[b_start + i · b_steps …],
+        at least ``floor``, for the rows p of the block, from ``row`` on.
+
+        The sum goes over three nested loops i, of the lengths ``counts``. b, c and first are taken ``width`` numbers at a time.
+        """
+        for p in range(row, row + rows):
+            to = c_at[p] + c_start
+            sums = (c[to : to + width] if add else first[first_at : first_at + width]).copy()
+            for i in range(counts[0]):
+                for j in range(counts[1]):
+                    for k in range(counts[2]):
+                        at = a_at[p] + a_start + i * a_steps[0] + j * a_steps[1] + k * a_steps[2]
+                        start = b_start + i * b_steps[0] + j * b_steps[1] + k * b_steps[2]
+                        sums += a[at] * b[start : start + width]
+            c[to : to + width] = np.where(sums < floor, floor, sums)
+
+    def code(builder: ir.IRBuilder, arguments: Sequence[ir.Value]) -> None:
+        a, a_at, row, a_start, b, b_start, counts, a_steps, b_steps, first, first_at, add, floor, c, c_at, c_start = arguments
+        kind = ir.VectorType(NUMBER, lanes)
+        a_rows, c_rows = _rows(builder, a, a_start, a_at, row, rows), _rows(builder, c, c_start, c_at, row, rows)
+        b, first = builder.gep(b, [b_start]), builder.gep(first, [first_at])
+        sums = [[cgutils.alloca_once(builder, kind) for _ in range(vectors)] for _ in range(rows)]
+        for p in range(rows):
+            begin = builder.select(add, c_rows[p], first)
+            for v in range(vectors):
+                builder.store(_load(builder, begin, v, kind), sums[p][v])
+
+        def products(a_shift: ir.Value, b_shift: ir.Value) -> None:
+            start = builder.gep(b, [b_shift])
+            values = [_load(builder, start, v, kind) for v in range(vectors)]
+            for p in range(rows):
+                number = _spread(builder, builder.load(builder.gep(a_rows[p], [a_shift])), kind)
+                for v in range(vectors):
+                    builder.store(_multiply_add(builder, number, values[v], builder.load(sums[p][v])), sums[p][v])
+
+        _loops(builder, [[builder.extract_value(t, i) for t in (counts, a_steps, b_steps)] for i in range(3)], products)
+        least = _spread(builder, floor, kind)
+        for p in range(rows):
+            for v in range(vectors):
+                total = builder.load(sums[p][v])
+                total = builder.select(builder.fcmp_ordered("<", total, least), least, total)  # NaN stays NaN
+                _store(builder, total, c_rows[p], v)
+
+    _register(block, code)
+    return block
+
+
+def gather(x, at, values, first, count, offsets, span, c, start):  # type: ignore[no-untyped-def]
+    """c[start + t · LANES …] += Σ values[e] · x[at[e] + offsets[span + t] …], for SPAN vectors t and the entries e from ``first`` on."""
+    for t in range(SPAN):
+        for e in range(first, first + count):
+            place = at[e] + offsets[span + t]
+            c[start + t * LANES : start + (t + 1) * LANES] += values[e] * x[place : place + LANES]
+
+
+def scatter(x, at, values, first, count, offsets, span, c, start):  # type: ignore[no-untyped-def]
+    """x[at[e] + offsets[span + t] …] += values[e] · c[start + t · LANES …]: the transpose of ``gather``."""
+    for e in range(first, first + count):
+        for t in range(SPAN):
+            place = at[e] + offsets[span + t]
+            x[place : place + LANES] += values[e] * c[start + t * LANES : start + (t + 1) * LANES]
+
+
+# ------------------------------------------------------------------------------------------------ their code, for Numba
+
+
+def _gather(builder: ir.IRBuilder, arguments: Sequence[ir.Value]) -> None:
+    x, at, values, first, count, offsets, span, c, start = arguments
+    windows, c = _rows(builder, x, PLACE(0), offsets, span, SPAN), builder.gep(c, [start])
+    sums = [cgutils.alloca_once_value(builder, _load(builder, c, t, FLOATS)) for t in range(SPAN)]
+
+    def entry(place: ir.Value, value: ir.Value) -> None:
+        for window, total in zip(windows, sums, strict=True):
+            numbers = _load(builder, builder.gep(window, [place]), 0, FLOATS)
+            builder.store(_multiply_add(builder, value, numbers, builder.load(total)), total)
+
+    _entries(builder, at, values, first, count, entry)
+    for t in range(SPAN):
+        _store(builder, builder.load(sums[t]), c, t)
+
+
+def _scatter(builder: ir.IRBuilder, arguments: Sequence[ir.Value]) -> None:
+    x, at, values, first, count, offsets, span, c, start = arguments
+    windows, c = _rows(builder, x, PLACE(0), offsets, span, SPAN), builder.gep(c, [start])
+    weights = [_load(builder, c, t, FLOATS) for t in range(SPAN)]
+
+    def entry(place: ir.Value, value: ir.Value) -> None:
+        for window, weight in zip(windows, weights, strict=True):
+            target = builder.gep(window, [place])
+            _store(builder, _multiply_add(builder, value, weight, _load(builder, target, 0, FLOATS)), target, 0)
+
+    _entries(builder, at, values, first, count, entry)
+
+
+def _entries(
+    builder: ir.IRBuilder, at: ir.Value, values: ir.Value, first: ir.Value, count: ir.Value, entry: Body
+) -> None:
+    """``entry(place, value in every lane)`` for each."""
+    at, values = builder.gep(at, [first]), builder.gep(values, [first])
+
+    def body(e: ir.Value, _: ir.Value) -> None:
+        entry(builder.load(builder.gep(at, [e])), _spread(builder, builder.load(builder.gep(values, [e])), FLOATS))
+
+    _loops(builder, [(count, PLACE(1), PLACE(0))], body)
+
+
+def _loops(builder: ir.IRBuilder, steps: Sequence[Sequence[ir.Value]], body: Body) -> None:
+    """Nested loops, each (count, step, step): the body gets two places, which each loop moves by its steps."""
+
+    def loop(level: int, a: ir.Value, b: ir.Value) -> None:
+        if level == len(steps):
+            body(a, b)
+            return
+        count, a_step, b_step = steps[level]
+        before, inside, after = builder.block, builder.append_basic_block(), builder.append_basic_block()
+        builder.cbranch(builder.icmp_signed(">", count, PLACE(0)), inside, after)
+        builder.position_at_end(inside)
+        left, here, there = (builder.phi(PLACE) for _ in range(3))
+        loop(level + 1, here, there)
+        following = (builder.sub(left, PLACE(1)), builder.add(here, a_step), builder.add(there, b_step))
+        for phi, start, value in zip((left, here, there), (count, a, b), following, strict=True):
+            phi.add_incoming(start, before)
+            phi.add_incoming(value, builder.block)
+        builder.cbranch(builder.icmp_signed(">", following[0], PLACE(0)), inside, after)
+        builder.position_at_end(after)
+
+    loop(0, PLACE(0), PLACE(0))
+
+
+def _rows(
+    builder: ir.IRBuilder, array: ir.Value, start: ir.Value, at: ir.Value, first: ir.Value, count: int
+) -> list[ir.Value]:
+    """The addresses of array[start + at[first + i]]."""
+    origin, at = builder.gep(array, [start]), builder.gep(at, [first])
+    return [builder.gep(origin, [builder.load(builder.gep(at, [PLACE(i)]))]) for i in range(count)]
+
+
+def _load(builder: ir.IRBuilder, address: ir.Value, v: int, kind: ir.VectorType) -> ir.Value:
+    """The vector number v from an address on."""
+    address = builder.gep(address, [PLACE(v * kind.count)])
+    return builder.load(builder.bitcast(address, kind.as_pointer()), align=4)  # the alignment of one number
+
+
+def _store(builder: ir.IRBuilder, value: ir.Value, address: ir.Value, v: int) -> None:
+    address = builder.gep(address, [PLACE(v * value.type.count)])
+    builder.store(value, builder.bitcast(address, value.type.as_pointer()), align=4)
+
+
+def _spread(builder: ir.IRBuilder, number: ir.Value, kind: ir.VectorType) -> ir.Value:
+    nothing, lane = kind(ir.Undefined), ir.IntType(32)
+    first = builder.insert_element(nothing, number, lane(0))
+    return builder.shuffle_vector(first, nothing, ir.VectorType(lane, kind.count)([0] * kind.count))
+
+
+def _multiply_add(builder: ir.IRBuilder, a: ir.Value, b: ir.Value, total: ir.Value) -> ir.Value:
+    return builder.fadd(builder.fmul(a, b, flags=("contract",)), total, flags=("contract",))
+
+
+def _register(function: Callable[..., None], code: Callable[[ir.IRBuilder, Sequence[ir.Value]], None]) -> None:
+    """Let Numba write this code where a kernel calls the function. Arrays are passed as the address of their first number."""
+
+    def lower(context: BaseContext, builder: ir.IRBuilder, signature: Signature, arguments: Sequence[ir.Value]) -> Any:
+        code(
+            builder,
+            [
+                context.make_array(kind)(context, builder, value).data if isinstance(kind, types.Array) else value
+                for kind, value in zip(signature.args, arguments, strict=True)
+            ],
+        )
+        return context.get_dummy_value()
+
+    def typer(*arguments: types.Type) -> types.Type:
+        return types.none
+
+    typer.pysig = inspect.signature(function)  # type: ignore[attr-defined]
+    type_callable(function)(lambda context: typer)
+    lower_builtin(function, types.VarArg(types.Any))(lower)
+
+
+_register(gather, _gather)
+_register(scatter, _scatter)
