@@ -73,10 +73,19 @@ class Convolution:
         return _whole(windows, windows[-1]), _whole(np.arange(len(n)) * self.filters, (len(n) - 1) * self.filters)
 
     @cached_property
-    def taps(self) -> tuple[Array, Array]:
-        """Of each number of a window: where it is in the window, and where its row of dkernel (T, G) begins."""
-        places = (np.arange(self.window[0])[:, None] * self.line + np.arange(self.run)).reshape(-1)
-        return _whole(places, 0), _whole(np.arange(self.depth) * self.lanes, self.depth * self.lanes)
+    def taps(self) -> Array:
+        """Of each number of a window: where it is in the window."""
+        return _whole((np.arange(self.window[0])[:, None] * self.line + np.arange(self.run)).reshape(-1), 0)
+
+    @cached_property
+    def tap_sums(self) -> Array:
+        """Of each number of a window: where its row of dkernel (T + 1, G) begins; the last row is for what fills up a block."""
+        return _whole(np.arange(self.depth) * self.lanes, self.depth * self.lanes)
+
+    @cached_property
+    def each_filter(self) -> Array:
+        """Where the number of each filter is in a pixel of dy."""
+        return np.arange(self.filters)
 
     @cached_property
     def scattered(self) -> tuple[Array, Array, int]:

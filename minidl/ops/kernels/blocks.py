@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
+from llvmlite import binding, ir
 from numba import types
 from numba.core import cgutils
 from numba.core.base import BaseContext
@@ -19,60 +19,64 @@ from numba.core.typing.templates import Signature
 from numba.extending import lower_builtin, type_callable
 
 from ...contracts import Array
-from .vector import FEATURES, FLOATS, LANES
+from .vector import FEATURES, FLOATS, LANES, TAKE
 
 # (rows, vectors, lanes) of the blocks, the widest first: as many sums as there are registers for.
 SIZES = [(12, 2, 16), (12, 1, 16), (12, 1, 8)] if "+avx512f" in FEATURES else [(6, 2, 8), (12, 1, 8)]
 WIDTHS = [vectors * lanes for _, vectors, lanes in SIZES]
 ROWS = 12  # a multiple of the rows of every block
+SCARCE = LANES == 8 and TAKE is not None  # 16 registers, of an x86 processor with AVX2
 SPAN = 6  # vectors of a window that gather and scatter keep in registers
 SLACK = 32  # numbers behind an array that may be read and written; no block is wider
 
+if SCARCE:
+    binding.initialize_native_asmparser()  # for the two instructions of _multiply_add_at
+
 PLACE, NUMBER = ir.IntType(64), ir.FloatType()
-Body = Callable[[ir.Value, ir.Value], None]
 
 
 def make_block(rows: int, vectors: int, lanes: int) -> Callable[..., None]:
     """The block of these many rows, each of these many vectors of these many lanes."""
     width = vectors * lanes
 
-    def block(a, a_at, row, a_start, b, b_start, counts, a_steps, b_steps, first, first_at, add, floor, c, c_at, c_start):
-        """c[c_at[p] + c_start …] = first[first_at …] or, to ``add``, itself, + Σ a[a_at[p] + a_start + i · a_steps] · b[b_start + i · b_steps …],
-        at least ``floor``, for the rows p of the block, from ``row`` on.
+    def block(a, a_at, row, terms, first, count, b, b_at, start, start_at, add, floor, c, c_at, c_from):
+        """c[c_at[p] + c_from …] = start[start_at …] or, to ``add``, itself, + Σ a[a_at[p] + terms[t]] · b[b_at + (t − first) · width …],
+        at least ``floor``, for the rows p from ``row`` on.
 
-        The sum goes over three nested loops i, of the lengths ``counts``. b, c and first are taken ``width`` numbers at a time.
+        The sum goes over the ``count`` terms t from ``first`` on. b, c and start are taken ``width`` numbers at a time.
         """
         for p in range(row, row + rows):
-            to = c_at[p] + c_start
-            sums = (c[to : to + width] if add else first[first_at : first_at + width]).copy()
-            for i in range(counts[0]):
-                for j in range(counts[1]):
-                    for k in range(counts[2]):
-                        at = a_at[p] + a_start + i * a_steps[0] + j * a_steps[1] + k * a_steps[2]
-                        start = b_start + i * b_steps[0] + j * b_steps[1] + k * b_steps[2]
-                        sums += a[at] * b[start : start + width]
+            to = c_at[p] + c_from
+            sums = (c[to : to + width] if add else start[start_at : start_at + width]).copy()
+            for t in range(count):
+                at = b_at + t * width
+                sums += a[a_at[p] + terms[first + t]] * b[at : at + width]
             c[to : to + width] = np.where(sums < floor, floor, sums)
 
     def code(builder: ir.IRBuilder, arguments: Sequence[ir.Value]) -> None:
-        a, a_at, row, a_start, b, b_start, counts, a_steps, b_steps, first, first_at, add, floor, c, c_at, c_start = arguments
+        a, a_at, row, terms, first, count, b, b_at, start, start_at, add, floor, c, c_at, c_from = arguments
         kind = ir.VectorType(NUMBER, lanes)
-        a_rows, c_rows = _rows(builder, a, a_start, a_at, row, rows), _rows(builder, c, c_start, c_at, row, rows)
-        b, first = builder.gep(b, [b_start]), builder.gep(first, [first_at])
+        a_rows, c_rows = _rows(builder, a, PLACE(0), a_at, row, rows), _rows(builder, c, c_from, c_at, row, rows)
+        start, terms, b = builder.gep(start, [start_at]), builder.gep(terms, [first]), builder.gep(b, [b_at])
         sums = [[cgutils.alloca_once(builder, kind) for _ in range(vectors)] for _ in range(rows)]
         for p in range(rows):
-            begin = builder.select(add, c_rows[p], first)
+            begin = builder.select(add, c_rows[p], start)
             for v in range(vectors):
                 builder.store(_load(builder, begin, v, kind), sums[p][v])
 
-        def products(a_shift: ir.Value, b_shift: ir.Value) -> None:
-            start = builder.gep(b, [b_shift])
-            values = [_load(builder, start, v, kind) for v in range(vectors)]
+        def term(t: ir.Value) -> None:
+            place, numbers = builder.load(builder.gep(terms, [t])), builder.gep(b, [builder.mul(t, PLACE(width))])
+            values = [_load(builder, numbers, v, kind) for v in range(vectors)]
             for p in range(rows):
-                number = _spread(builder, builder.load(builder.gep(a_rows[p], [a_shift])), kind)
+                if vectors == 1 and SCARCE:
+                    total = _multiply_add_at(builder, a_rows[p], place, values[0], builder.load(sums[p][0]))
+                    builder.store(total, sums[p][0])
+                    continue
+                number = _spread(builder, builder.load(builder.gep(a_rows[p], [place])), kind)
                 for v in range(vectors):
                     builder.store(_multiply_add(builder, number, values[v], builder.load(sums[p][v])), sums[p][v])
 
-        _loops(builder, [[builder.extract_value(t, i) for t in (counts, a_steps, b_steps)] for i in range(3)], products)
+        _loop(builder, count, term)
         least = _spread(builder, floor, kind)
         for p in range(rows):
             for v in range(vectors):
@@ -132,38 +136,34 @@ def _scatter(builder: ir.IRBuilder, arguments: Sequence[ir.Value]) -> None:
 
 
 def _entries(
-    builder: ir.IRBuilder, at: ir.Value, values: ir.Value, first: ir.Value, count: ir.Value, entry: Body
+    builder: ir.IRBuilder,
+    at: ir.Value,
+    values: ir.Value,
+    first: ir.Value,
+    count: ir.Value,
+    entry: Callable[[ir.Value, ir.Value], None],
 ) -> None:
     """``entry(place, value in every lane)`` for each."""
     at, values = builder.gep(at, [first]), builder.gep(values, [first])
 
-    def body(e: ir.Value, _: ir.Value) -> None:
+    def body(e: ir.Value) -> None:
         entry(builder.load(builder.gep(at, [e])), _spread(builder, builder.load(builder.gep(values, [e])), FLOATS))
 
-    _loops(builder, [(count, PLACE(1), PLACE(0))], body)
+    _loop(builder, count, body)
 
 
-def _loops(builder: ir.IRBuilder, steps: Sequence[Sequence[ir.Value]], body: Body) -> None:
-    """Nested loops, each (count, step, step): the body gets two places, which each loop moves by its steps."""
-
-    def loop(level: int, a: ir.Value, b: ir.Value) -> None:
-        if level == len(steps):
-            body(a, b)
-            return
-        count, a_step, b_step = steps[level]
-        before, inside, after = builder.block, builder.append_basic_block(), builder.append_basic_block()
-        builder.cbranch(builder.icmp_signed(">", count, PLACE(0)), inside, after)
-        builder.position_at_end(inside)
-        left, here, there = (builder.phi(PLACE) for _ in range(3))
-        loop(level + 1, here, there)
-        following = (builder.sub(left, PLACE(1)), builder.add(here, a_step), builder.add(there, b_step))
-        for phi, start, value in zip((left, here, there), (count, a, b), following, strict=True):
-            phi.add_incoming(start, before)
-            phi.add_incoming(value, builder.block)
-        builder.cbranch(builder.icmp_signed(">", following[0], PLACE(0)), inside, after)
-        builder.position_at_end(after)
-
-    loop(0, PLACE(0), PLACE(0))
+def _loop(builder: ir.IRBuilder, count: ir.Value, body: Callable[[ir.Value], None]) -> None:
+    """body(0), …, body(count − 1)"""
+    before, inside, after = builder.block, builder.append_basic_block(), builder.append_basic_block()
+    builder.cbranch(builder.icmp_signed(">", count, PLACE(0)), inside, after)
+    builder.position_at_end(inside)
+    i = builder.phi(PLACE)
+    body(i)
+    following = builder.add(i, PLACE(1))
+    i.add_incoming(PLACE(0), before)
+    i.add_incoming(following, builder.block)
+    builder.cbranch(builder.icmp_signed("<", following, count), inside, after)
+    builder.position_at_end(after)
 
 
 def _rows(
@@ -193,6 +193,20 @@ def _spread(builder: ir.IRBuilder, number: ir.Value, kind: ir.VectorType) -> ir.
 
 def _multiply_add(builder: ir.IRBuilder, a: ir.Value, b: ir.Value, total: ir.Value) -> ir.Value:
     return builder.fadd(builder.fmul(a, b, flags=("contract",)), total, flags=("contract",))
+
+
+def _multiply_add_at(
+    builder: ir.IRBuilder, array: ir.Value, place: ir.Value, b: ir.Value, total: ir.Value
+) -> ir.Value:
+    """array[place] · b + total, as these two instructions.
+
+    Where registers are scarce, LLVM would load the numbers of all rows first, and have none left for the sums.
+    """
+    results = ir.LiteralStructType([total.type, total.type])
+    kind = ir.FunctionType(results, [total.type, array.type, place.type, b.type])
+    code = "vbroadcastss ($3,$4,4), $1\n vfmadd231ps $1, $5, $0"
+    assembly = ir.InlineAsm(kind, code, "=x,=&x,0,r,r,x", side_effect=True)
+    return builder.extract_value(builder.call(assembly, [total, array, place, b]), 0)
 
 
 def _register(function: Callable[..., None], code: Callable[[ir.IRBuilder, Sequence[ir.Value]], None]) -> None:

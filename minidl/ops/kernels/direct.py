@@ -29,28 +29,22 @@ EMPTY = np.empty(0, np.float32)
 
 
 @jit
-def multiply(a, a_at, rows, a_steps, b, b_steps, packed, blocks, counts, patch, first, add, floor, c, c_at, c_start):
-    """All ``rows`` with all ``blocks`` of b: see ``blocks.block``. patch: rounds of the outermost loop at a time. packed: whether the
-    steps of b count vectors.
-    """
-    for n in range(0, counts[0], patch):
-        lengths = (min(patch, counts[0] - n), counts[1], counts[2])
-        a_start = n * a_steps[0]
+def multiply(a, a_at, rows, terms, count, patch, b, blocks, start, add, floor, c, c_at, c_from):
+    """All ``rows`` with all ``blocks`` of b, ``patch`` of the ``count`` terms at a time: see ``blocks.block``."""
+    for first in range(0, count, patch):
+        length = min(patch, count - first)
         for q in range(len(blocks)):
-            start, lane, width = blocks[q]
-            unit = width if packed else 1
-            steps = (b_steps[0] * unit, b_steps[1] * unit, b_steps[2] * unit)
-            b_start = start + n * steps[0]
-            to, bias = c_start + lane, 0 if add else lane
+            b_from, lane, width = blocks[q]
+            b_at, to, start_at = b_from + first * width, c_from + lane, 0 if add else lane
             if width == WIDTH_0:
                 for p in range(0, rows, ROWS_0):
-                    widest(a, a_at, p, a_start, b, b_start, lengths, a_steps, steps, first, bias, add, floor, c, c_at, to)
+                    widest(a, a_at, p, terms, first, length, b, b_at, start, start_at, add, floor, c, c_at, to)
             elif width == WIDTH_1:
                 for p in range(0, rows, ROWS_1):
-                    narrower(a, a_at, p, a_start, b, b_start, lengths, a_steps, steps, first, bias, add, floor, c, c_at, to)
+                    narrower(a, a_at, p, terms, first, length, b, b_at, start, start_at, add, floor, c, c_at, to)
             else:
                 for p in range(0, rows, ROWS_2):
-                    narrowest(a, a_at, p, a_start, b, b_start, lengths, a_steps, steps, first, bias, add, floor, c, c_at, to)
+                    narrowest(a, a_at, p, terms, first, length, b, b_at, start, start_at, add, floor, c, c_at, to)
 
 
 @jit
@@ -279,13 +273,13 @@ def _convolved_tiles(
     padded = np.zeros(g.tile * g.steps[0] + SLACK, x.dtype)
     lanes = np.zeros(g.lanes, x.dtype)
     lanes[: g.filters] = bias
-    flat, counts, floor = x.reshape(-1), (1, g.window[0], g.run), np.float32(0) if relu else NONE
+    flat, floor = x.reshape(-1), np.float32(0) if relu else NONE
     for first in range(0, g.samples, g.tile):
         count = min(g.tile, g.samples - first)
         put_in_frames(flat, first, count, g.image, g.frame, padded)
         # from the last block to the first: what a block writes too much is the next pixel's first lanes
         multiply(
-            padded, at, count * g.pixels, (0, g.line, 1), packed, (0, g.run, 1), True, g.filter_blocks, counts, 1, lanes, False, floor, y, sums,
+            padded, at, count * g.pixels, g.taps, g.depth, g.depth, packed, g.filter_blocks, lanes, False, floor, y, sums,
             first * g.pixels * g.filters if all_of_y else 0,
         )
         yield first, count
@@ -293,7 +287,6 @@ def _convolved_tiles(
 
 def _dkernel(g: Convolution, dz: Array, x: Array) -> tuple[Array, Array]:
     """dkernel (KH · KW · C, F), dbias (F,): the taps are the rows, the filters the lanes, and the sum goes over the pixels."""
-    at, sums = g.taps
     padded = np.zeros(g.tile * g.steps[0] + SLACK, x.dtype)
     packed = np.empty(g.tile * g.pixels * g.lanes + SLACK, x.dtype)
     dkernel, dbias = np.zeros((g.depth + 1, g.lanes), x.dtype), np.zeros(g.lanes + SLACK, x.dtype)
@@ -303,8 +296,8 @@ def _dkernel(g: Convolution, dz: Array, x: Array) -> tuple[Array, Array]:
         put_in_frames(flat, first, count, g.image, g.frame, padded)
         pack_pixels(dflat, first * g.pixels, count * g.pixels, g.filters, g.pixel_blocks, packed, dbias)
         multiply(
-            padded, at, g.depth, g.steps, packed, (g.pixels, g.output[1], 1), True, g.pixel_blocks, (count, *g.output),
-            max(1, PATCH // g.pixels), dbias, True, NONE, dkernel.reshape(-1), sums, 0,
+            padded, g.taps, g.depth, g.windows[0], count * g.pixels, PATCH, packed, g.pixel_blocks, dbias, True, NONE,
+            dkernel.reshape(-1), g.tap_sums, 0,
         )
     return dkernel[: g.depth, : g.filters], dbias[: g.filters]
 
@@ -329,7 +322,7 @@ def _dx_scattered(g: Convolution, dz: Array, kernel: Array) -> Array:
         own[: len(part)] = part
         dpadded[:] = 0
         multiply(
-            own, at, len(at), (0, 0, 1), packed, (0, 0, 1), True, g.run_blocks, (1, 1, g.filters), 1, dpadded, True, NONE, dpadded, windows, 0
+            own, at, len(at), g.each_filter, g.filters, g.filters, packed, g.run_blocks, dpadded, True, NONE, dpadded, windows, 0
         )
         take_out_of_frames(dpadded, first, count, g.image, g.frame, dflat)
     return dx
