@@ -50,6 +50,26 @@ class Convolution:
         self.list_tile = _equally(samples, LIST_TILE // self.steps[0])
 
     @cached_property
+    def group(self) -> int:
+        """How many neighbouring pixels are best taken as one, with as many times the filters and a wider window.
+
+        Few filters do not fill a block. The products with the zeros in the wider window's kernel are the price: see ``unfold``.
+        """
+
+        def lanes_per_pixel(group: int) -> float:
+            return covered(group * self.filters) * (self.window[1] + (group - 1) * self.strides[1]) / group
+
+        return min((m for m in range(1, WIDTHS[0] + 1) if self.output[1] % m == 0), key=lanes_per_pixel)
+
+    @cached_property
+    def grouped(self) -> "Convolution":
+        """The convolution that computes ``group`` pixels as one; its result is the same numbers in the same order."""
+        stride = self.strides[1]
+        window = (self.window[0], self.window[1] + (self.group - 1) * stride)
+        output, strides = (self.output[0], self.output[1] // self.group), (self.strides[0], self.group * stride)
+        return Convolution(self.samples, self.image, window, self.group * self.filters, strides, self.frame, output)
+
+    @cached_property
     def turned(self) -> "Convolution":
         """The convolution that computes dx from dy where the strides are 1: of dy, by the kernel turned around."""
         (top, bottom, left, right), (height, width) = self.frame, self.window
@@ -62,8 +82,9 @@ class Convolution:
         """Whether that takes fewer multiplications than to scatter dy; a block that scatters costs some more to begin."""
         if self.strides != (1, 1):
             return False
-        turning = self.image[0] * self.image[1] * self.window[0] * self.window[1] * self.filters * covered(self.image[2])
-        return turning < self.pixels * self.window[0] * covered(self.run) * (self.filters + 8)
+        turned = self.turned.grouped
+        scattering = self.pixels * self.window[0] * covered(self.run) * (self.filters + 8)
+        return turned.pixels * turned.depth * turned.lanes < scattering
 
     @cached_property
     def windows(self) -> tuple[Array, Array]:
@@ -140,6 +161,24 @@ def convolution(samples: int, image: Shape, kernel: Shape, strides: Pair, paddin
     output = (rows - rows % pool, columns - columns % pool)
     window = (kernel[0], kernel[1])
     return Convolution(samples, image, window, kernel[3], strides, (top, bottom, left, right), output)
+
+
+def unfold(kernel: Array, group: int, stride: int) -> Array:
+    """The kernel (KH, KW, C, F) as (KH, KW + (group − 1) · stride, C, group · F): of each pixel, shifted to where its window is."""
+    if group == 1:
+        return kernel
+    height, width, channels, filters = kernel.shape
+    wide = np.zeros((height, width + (group - 1) * stride, channels, group, filters), kernel.dtype)
+    for pixel in range(group):
+        wide[:, pixel * stride : pixel * stride + width, :, pixel] = kernel
+    return wide.reshape(*wide.shape[:3], group * filters)
+
+
+def fold(dwide: Array, group: int, stride: int) -> Array:
+    """The transpose of ``unfold``: dkernel (KH, KW, C, F) as the sum of what each pixel's part contributes."""
+    parts = dwide.reshape(*dwide.shape[:3], group, -1)
+    width = dwide.shape[1] - (group - 1) * stride
+    return sum(parts[:, pixel * stride : pixel * stride + width, :, pixel] for pixel in range(group))
 
 
 def pack(matrix: Array) -> Array:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from llvmlite import binding, ir
+from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.core.base import BaseContext
@@ -19,18 +19,15 @@ from numba.core.typing.templates import Signature
 from numba.extending import lower_builtin, type_callable
 
 from ...contracts import Array
-from .vector import FEATURES, FLOATS, LANES, TAKE
+from .vector import FEATURES, FLOATS, LANES
 
-# (rows, vectors, lanes) of the blocks, the widest first: as many sums as there are registers for.
-SIZES = [(12, 2, 16), (12, 1, 16), (12, 1, 8)] if "+avx512f" in FEATURES else [(6, 2, 8), (12, 1, 8)]
-WIDTHS = [vectors * lanes for _, vectors, lanes in SIZES]
-ROWS = 12  # a multiple of the rows of every block
-SCARCE = LANES == 8 and TAKE is not None  # 16 registers, of an x86 processor with AVX2
+# (rows, vectors, lanes) of the blocks, the widest first: as many sums as there are registers for. With 16 registers, blocks of one
+# vector are no faster than blocks of two: they load as many numbers for half as many products.
+SIZES = [(12, 2, 16), (12, 1, 16)] if "+avx512f" in FEATURES else [(6, 2, 8)]
+WIDTHS = tuple(vectors * lanes for _, vectors, lanes in SIZES)
+ROWS = SIZES[0][0]  # of every block
 SPAN = 6  # vectors of a window that gather and scatter keep in registers
 SLACK = 32  # numbers behind an array that may be read and written; no block is wider
-
-if SCARCE:
-    binding.initialize_native_asmparser()  # for the two instructions of _multiply_add_at
 
 PLACE, NUMBER = ir.IntType(64), ir.FloatType()
 
@@ -68,10 +65,6 @@ def make_block(rows: int, vectors: int, lanes: int) -> Callable[..., None]:
             place, numbers = builder.load(builder.gep(terms, [t])), builder.gep(b, [builder.mul(t, PLACE(width))])
             values = [_load(builder, numbers, v, kind) for v in range(vectors)]
             for p in range(rows):
-                if vectors == 1 and SCARCE:
-                    total = _multiply_add_at(builder, a_rows[p], place, values[0], builder.load(sums[p][0]))
-                    builder.store(total, sums[p][0])
-                    continue
                 number = _spread(builder, builder.load(builder.gep(a_rows[p], [place])), kind)
                 for v in range(vectors):
                     builder.store(_multiply_add(builder, number, values[v], builder.load(sums[p][v])), sums[p][v])
@@ -193,20 +186,6 @@ def _spread(builder: ir.IRBuilder, number: ir.Value, kind: ir.VectorType) -> ir.
 
 def _multiply_add(builder: ir.IRBuilder, a: ir.Value, b: ir.Value, total: ir.Value) -> ir.Value:
     return builder.fadd(builder.fmul(a, b, flags=("contract",)), total, flags=("contract",))
-
-
-def _multiply_add_at(
-    builder: ir.IRBuilder, array: ir.Value, place: ir.Value, b: ir.Value, total: ir.Value
-) -> ir.Value:
-    """array[place] · b + total, as these two instructions.
-
-    Where registers are scarce, LLVM would load the numbers of all rows first, and have none left for the sums.
-    """
-    results = ir.LiteralStructType([total.type, total.type])
-    kind = ir.FunctionType(results, [total.type, array.type, place.type, b.type])
-    code = "vbroadcastss ($3,$4,4), $1\n vfmadd231ps $1, $5, $0"
-    assembly = ir.InlineAsm(kind, code, "=x,=&x,0,r,r,x", side_effect=True)
-    return builder.extract_value(builder.call(assembly, [total, array, place, b]), 0)
 
 
 def _register(function: Callable[..., None], code: Callable[[ir.IRBuilder, Sequence[ir.Value]], None]) -> None:

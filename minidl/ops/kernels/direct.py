@@ -9,15 +9,12 @@ from collections.abc import Iterator
 import numpy as np
 
 from ...contracts import Array, Pair
-from .addresses import Convolution, convolution, pack
-from .blocks import ROWS, SIZES, SLACK, SPAN, gather, make_block, scatter
+from .addresses import Convolution, convolution, fold, pack, unfold
+from .blocks import ROWS, SIZES, SLACK, SPAN, WIDTHS, gather, make_block, scatter
 from .jit import jit
 from .vector import LANES, beats, choose, copy, fill, load, multiply_add, store
 
-WIDEST, NARROWER, NARROWEST = (*SIZES, SIZES[-1])[:3]
-widest, narrower, narrowest = make_block(*WIDEST), make_block(*NARROWER), make_block(*NARROWEST)
-ROWS_0, ROWS_1, ROWS_2 = WIDEST[0], NARROWER[0], NARROWEST[0]
-WIDTH_0, WIDTH_1 = WIDEST[1] * WIDEST[2], NARROWER[1] * NARROWER[2]
+wide, narrow = make_block(*SIZES[0]), make_block(*SIZES[-1])
 
 CUT = 4  # instead of a place in the pool's window, row · 2 + column: the ReLU was at 0
 PATCH = 256  # output pixels whose products are added to dkernel at once: what they need fits into the L1 cache
@@ -36,15 +33,11 @@ def multiply(a, a_at, rows, terms, count, patch, b, blocks, start, add, floor, c
         for q in range(len(blocks)):
             b_from, lane, width = blocks[q]
             b_at, to, start_at = b_from + first * width, c_from + lane, 0 if add else lane
-            if width == WIDTH_0:
-                for p in range(0, rows, ROWS_0):
-                    widest(a, a_at, p, terms, first, length, b, b_at, start, start_at, add, floor, c, c_at, to)
-            elif width == WIDTH_1:
-                for p in range(0, rows, ROWS_1):
-                    narrower(a, a_at, p, terms, first, length, b, b_at, start, start_at, add, floor, c, c_at, to)
-            else:
-                for p in range(0, rows, ROWS_2):
-                    narrowest(a, a_at, p, terms, first, length, b, b_at, start, start_at, add, floor, c, c_at, to)
+            for p in range(0, rows, ROWS):
+                if width == WIDTHS[0]:
+                    wide(a, a_at, p, terms, first, length, b, b_at, start, start_at, add, floor, c, c_at, to)
+                else:
+                    narrow(a, a_at, p, terms, first, length, b, b_at, start, start_at, add, floor, c, c_at, to)
 
 
 @jit
@@ -200,7 +193,7 @@ def forward_pooled(x: Array, kernel: Array, bias: Array, strides: Pair, padding:
     g = convolution(len(x), x.shape[1:], kernel.shape, strides, padding, 2)
     pooled = (len(x), *g.pooled, g.filters)
     y, index = roomy(pooled, x.dtype), roomy(pooled, np.dtype(np.uint8))
-    z = np.zeros(_room(g.tile * g.pixels, g.filters), x.dtype)
+    z = np.zeros(_room(g.grouped.tile * g.grouped.pixels, g.grouped.filters), x.dtype)
     for first, count in _convolved_tiles(g, x, kernel, bias, False, z, False):
         pool(z, count, g.output, g.filters, relu, _whole(y), _whole(index), first * g.pixels // 4 * g.filters)
     return y, index
@@ -213,8 +206,8 @@ def backward(
     g = convolution(len(x), x.shape[1:], kernel.shape, strides, padding, 1)
     dkernel, dbias = _dkernel(g, dz, x)
     if not need_dx:
-        return EMPTY, dkernel.reshape(kernel.shape), dbias
-    return (_dx_turned if g.turning_pays else _dx_scattered)(g, dz, kernel), dkernel.reshape(kernel.shape), dbias
+        return EMPTY, dkernel, dbias
+    return (_dx_turned if g.turning_pays else _dx_scattered)(g, dz, kernel), dkernel, dbias
 
 
 def backward_pooled(
@@ -258,16 +251,18 @@ def _whole(array: Array) -> Array:
 
 
 def _convolve(g: Convolution, x: Array, kernel: Array, bias: Array, relu: bool) -> Array:
-    y = roomy((g.samples, *g.output, g.filters), x.dtype)
+    y = roomy((g.samples, *g.grouped.output, g.grouped.filters), x.dtype)
     for _ in _convolved_tiles(g, x, kernel, bias, relu, _whole(y), True):
         pass
-    return y
+    return y.reshape(g.samples, *g.output, g.filters)
 
 
 def _convolved_tiles(
     g: Convolution, x: Array, kernel: Array, bias: Array, relu: bool, y: Array, all_of_y: bool
 ) -> Iterator[tuple[int, int]]:
     """Compute tile after tile of y, which holds all of them or one: (first sample, samples) of each that is done."""
+    kernel, bias = unfold(kernel, g.group, g.strides[1]), np.tile(bias, g.group)
+    g = g.grouped
     at, sums = g.windows
     packed = pack(kernel.reshape(g.depth, g.filters))
     padded = np.zeros(g.tile * g.steps[0] + SLACK, x.dtype)
@@ -286,7 +281,8 @@ def _convolved_tiles(
 
 
 def _dkernel(g: Convolution, dz: Array, x: Array) -> tuple[Array, Array]:
-    """dkernel (KH · KW · C, F), dbias (F,): the taps are the rows, the filters the lanes, and the sum goes over the pixels."""
+    """dkernel (KH, KW, C, F), dbias (F,): the taps are the rows, the filters the lanes, and the sum goes over the pixels."""
+    group, stride, g = g.group, g.strides[1], g.grouped
     padded = np.zeros(g.tile * g.steps[0] + SLACK, x.dtype)
     packed = np.empty(g.tile * g.pixels * g.lanes + SLACK, x.dtype)
     dkernel, dbias = np.zeros((g.depth + 1, g.lanes), x.dtype), np.zeros(g.lanes + SLACK, x.dtype)
@@ -299,7 +295,8 @@ def _dkernel(g: Convolution, dz: Array, x: Array) -> tuple[Array, Array]:
             padded, g.taps, g.depth, g.windows[0], count * g.pixels, PATCH, packed, g.pixel_blocks, dbias, True, NONE,
             dkernel.reshape(-1), g.tap_sums, 0,
         )
-    return dkernel[: g.depth, : g.filters], dbias[: g.filters]
+    dgrouped = dkernel[: g.depth, : g.filters].reshape(*g.window, g.image[2], g.filters)
+    return fold(dgrouped, group, stride), dbias[: g.filters].reshape(group, -1).sum(axis=0)
 
 
 def _dx_turned(g: Convolution, dz: Array, kernel: Array) -> Array:
