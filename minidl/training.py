@@ -9,6 +9,7 @@ from . import resuming
 from .callbacks import Callback, CallbackList, History, Progress, one_by_one
 from .callbacks.base import TrainingCallback
 from .contracts import Array, Logs, Path, TrainedModel
+from .engine import memory
 from .engine.blas import SingleThreadedBlas
 from .engine.data import Data, Where
 from .engine.engine import Engine
@@ -112,7 +113,7 @@ class Training:
         for callback in self.backups:
             callback.training = self
         try:
-            with SingleThreadedBlas():
+            with SingleThreadedBlas(), memory.kept():
                 self.hooks.on_train_begin()
                 while self.epoch < self.epochs:
                     self._epoch()

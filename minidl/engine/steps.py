@@ -17,7 +17,7 @@ from ..contracts import Array, Cache, Gradients, StackedLayer
 from ..layers import Activation, Conv2D, Dense, Dropout, Flatten, Layer, MaxPooling2D, Rescaling, Residual, Stack
 from ..layers.stack import runs_in_order
 from ..ops import kernels
-from ..ops.kernels import direct
+from ..ops.kernels import direct, small
 from ..ops.kernels.elementwise import add_bias, dropout_mask, keep, relu_backward_into
 from ..ops.random import RandomKey
 
@@ -232,19 +232,34 @@ class DenseStep(LayerStep):
         return int(_fusable(layers[0], Dense) and _simple(layers[0]))
 
     def forward(self, x: Array, training: bool, rng: RandomKey | None) -> tuple[Array, Cache]:
-        layer = self.layer
-        y = x @ layer.params["kernel"]
-        if layer.use_bias or layer.activation == "relu":
-            add_bias(y, _bias(layer, layer.units), layer.activation == "relu")
+        layer, relu = self.layer, self.layer.activation == "relu"
+        kernel = layer.params["kernel"]
+        if _small(x, kernel):
+            y = np.empty((len(x), layer.units), x.dtype)
+            small.dense_forward(x, kernel, _bias(layer, layer.units), relu, y)
+            return y, (x, y)
+        y = x @ kernel
+        if layer.use_bias or relu:
+            add_bias(y, _bias(layer, layer.units), relu)
         return y, (x, y)
 
     def backward(self, dy: Array, cache: Cache, grads: Gradients, need_dx: bool) -> Array:
         layer, (x, y) = self.layer, cache
+        kernel, dkernel = layer.params["kernel"], grads[self.kernel]
+        if _small(x, kernel):
+            dx = np.empty((len(x), kernel.shape[0] if need_dx else 0), dy.dtype)
+            dbias = grads[self.bias] if layer.use_bias else np.empty(layer.units, dy.dtype)
+            small.dense_backward(dy, x, y, kernel, layer.activation == "relu", dkernel, dbias, dx)
+            return dx
         dz = _relu_backward(layer, dy, y)
-        np.matmul(x.T, dz, out=grads[self.kernel])
+        np.matmul(x.T, dz, out=dkernel)
         if layer.use_bias:
             dz.sum(axis=0, out=grads[self.bias])
-        return dz @ layer.params["kernel"].T if need_dx else NOT_NEEDED
+        return dz @ kernel.T if need_dx else NOT_NEEDED
+
+
+def _small(x: Array, kernel: Array) -> bool:
+    return len(x) * kernel.size <= small.MOST
 
 
 def _direct(layer: StackedLayer) -> TypeGuard[Conv2D]:
@@ -277,7 +292,7 @@ class ConvStep(LayerStep):
 
 
 class ConvPoolStep(LayerStep):
-    """Conv2D with its bias and ReLU, and the 2×2 MaxPooling2D after it: the map before the pool is never kept. Plain twin: the two."""
+    """Conv2D with its bias and ReLU, and the 2×2 MaxPooling2D after it, whose input is never kept. Plain twin: the two layers."""
 
     layer: Conv2D  # replaces() allows no other
 
@@ -287,8 +302,13 @@ class ConvPoolStep(LayerStep):
         if len(layers) < 2:
             return 0
         conv, pool = layers[:2]
-        fits = _direct(conv) and _fusable(pool, MaxPooling2D) and pool.pool_size == pool.strides == (2, 2)
-        return 2 if fits and pool.padding == "valid" else 0
+        fits = (
+            _direct(conv)
+            and _fusable(pool, MaxPooling2D)
+            and pool.pool_size == pool.strides == (2, 2)
+            and pool.padding == "valid"
+        )
+        return 2 if fits else 0
 
     def forward(self, x: Array, training: bool, rng: RandomKey | None) -> tuple[Array, Cache]:
         layer, relu = self.layer, self.layer.activation == "relu"

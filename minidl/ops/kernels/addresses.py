@@ -1,7 +1,7 @@
 """Where the numbers of a convolution lie: the addresses that make its three products out of the same blocks.
 
-Images are processed in tiles, some at a time, so that a tile and what becomes of it stay in the processor's L2 cache. In a tile each
-image has its frame of zeros around it. An address counts numbers from the beginning of the tile.
+Images are processed in tiles, some at a time, so that a tile and what becomes of it stay in the processor's L2 cache. In a
+tile each image has its frame of zeros around it. An address counts numbers from the beginning of the tile.
 """
 
 from functools import cached_property, lru_cache
@@ -10,8 +10,7 @@ import numpy as np
 
 from ...contracts import Array, Pair, Shape
 from ..geometry import window_output
-from .blocks import ROWS, SLACK, SPAN, WIDTHS
-from .vector import LANES
+from .blocks import ROWS, SLACK, SPAN, SPAN_LANES, WIDTHS
 
 TILE = 96 * 1024  # numbers of a tile with its result: 384 kB in float32
 LIST_TILE = 6 * 1024  # numbers of the images whose sparse gradients are listed at once: 24 kB, most of the L1 cache
@@ -20,8 +19,8 @@ LIST_TILE = 6 * 1024  # numbers of the images whose sparse gradients are listed 
 class Convolution:
     """A convolution of ``samples`` images (H, W, C) by F filters of KH × KW, with these strides and this frame of zeros.
 
-    Everything here follows from these numbers, and is computed when it is first asked for. frame: (top, bottom, left, right). output:
-    (OH, OW), which is less than what fits where a pool drops the last row or column.
+    Everything here follows from these numbers, and is computed when it is first asked for. frame: (top, bottom, left, right).
+    output: (OH, OW), which is less than what fits where a pool drops the last row or column.
     """
 
     def __init__(
@@ -128,7 +127,7 @@ class Convolution:
     @cached_property
     def vectors(self) -> Array:
         """Of each vector of a window: where it is in the window. Filled up to whole spans."""
-        places = (np.arange(self.window[0])[:, None] * self.line + np.arange(0, self.run, LANES)).reshape(-1)
+        places = (np.arange(self.window[0])[:, None] * self.line + np.arange(0, self.run, SPAN_LANES)).reshape(-1)
         return np.concatenate([places, np.zeros(-len(places) % SPAN, np.int64)]).astype(np.int64)
 
     @cached_property
@@ -150,12 +149,12 @@ class Convolution:
     def run_blocks(self) -> Array:
         """The blocks of the KH runs of a window, each of which is a packed matrix (F, KW · C); lanes are places in the window."""
         one, size = blocks(self.run, self.filters), covered(self.run) * self.filters
-        return np.concatenate([one + [k * size, k * self.line, 0] for k in range(self.window[0])])
+        return np.concatenate([one + np.array([k * size, k * self.line, 0]) for k in range(self.window[0])])
 
 
 @lru_cache(maxsize=256)
 def convolution(samples: int, image: Shape, kernel: Shape, strides: Pair, padding: str, pool: int) -> Convolution:
-    """Of x (N, H, W, C) and a kernel (KH, KW, C, F). pool: of a pool behind it, whose windows are squares of this size; or 1."""
+    """Of x (N, H, W, C) and a kernel (KH, KW, C, F). pool: the size of the pool's windows behind it; 1 for none."""
     rows, top, bottom = window_output(image[0], kernel[0], strides[0], padding)
     columns, left, right = window_output(image[1], kernel[1], strides[1], padding)
     output = (rows - rows % pool, columns - columns % pool)
@@ -164,7 +163,10 @@ def convolution(samples: int, image: Shape, kernel: Shape, strides: Pair, paddin
 
 
 def unfold(kernel: Array, group: int, stride: int) -> Array:
-    """The kernel (KH, KW, C, F) as (KH, KW + (group − 1) · stride, C, group · F): of each pixel, shifted to where its window is."""
+    """The kernel (KH, KW, C, F) as (KH, KW + (group − 1) · stride, C, group · F): of each pixel, where its window is.
+
+    The zeros around it are multiplied, too, so an infinity in x may make its neighbours in y NaN.
+    """
     if group == 1:
         return kernel
     height, width, channels, filters = kernel.shape
@@ -178,7 +180,8 @@ def fold(dwide: Array, group: int, stride: int) -> Array:
     """The transpose of ``unfold``: dkernel (KH, KW, C, F) as the sum of what each pixel's part contributes."""
     parts = dwide.reshape(*dwide.shape[:3], group, -1)
     width = dwide.shape[1] - (group - 1) * stride
-    return sum(parts[:, pixel * stride : pixel * stride + width, :, pixel] for pixel in range(group))
+    shifted = [parts[:, pixel * stride : pixel * stride + width, :, pixel] for pixel in range(group)]
+    return np.sum(shifted, axis=0, dtype=dwide.dtype)
 
 
 def pack(matrix: Array) -> Array:

@@ -1,7 +1,8 @@
 """Sums of products that stay in registers, in three shapes; every convolution is made of them.
 
-LLVM does not keep many sums in registers by itself, so the code of these three is written in its own language, with as many sums as the
-processor has registers for. Without the compiler (NUMBA_DISABLE_JIT=1) they are the Python functions that define them.
+LLVM does not keep many sums in registers by itself, so the code of these three is written in its own language, with as many
+sums as the processor has registers for. Without the compiler (NUMBA_DISABLE_JIT=1) they are the Python functions that define
+them.
 
 Arrays are flat. Starts and offsets count numbers; they are not checked.
 """
@@ -18,18 +19,18 @@ from numba.core.base import BaseContext
 from numba.core.typing.templates import Signature
 from numba.extending import lower_builtin, type_callable
 
-from ...contracts import Array
-from .vector import FEATURES, FLOATS, LANES
+from .vector import FEATURES
 
-# (rows, vectors, lanes) of the blocks, the widest first: as many sums as there are registers for. With 16 registers, blocks of one
-# vector are no faster than blocks of two: they load as many numbers for half as many products.
+# (rows, vectors, lanes) of the blocks, the widest first: as many sums as there are registers for. With 16 registers, a block of
+# one vector takes as long as a block of two: it loads as many numbers for half as many products.
 SIZES = [(12, 2, 16), (12, 1, 16)] if "+avx512f" in FEATURES else [(6, 2, 8)]
 WIDTHS = tuple(vectors * lanes for _, vectors, lanes in SIZES)
 ROWS = SIZES[0][0]  # of every block
-SPAN = 6  # vectors of a window that gather and scatter keep in registers
+SPAN, SPAN_LANES = 6, 8  # vectors of a window that gather and scatter keep in registers; many windows have short rows
 SLACK = 32  # numbers behind an array that may be read and written; no block is wider
 
 PLACE, NUMBER = ir.IntType(64), ir.FloatType()
+EIGHT = ir.VectorType(NUMBER, SPAN_LANES)
 
 
 def make_block(rows: int, vectors: int, lanes: int) -> Callable[..., None]:
@@ -37,8 +38,8 @@ def make_block(rows: int, vectors: int, lanes: int) -> Callable[..., None]:
     width = vectors * lanes
 
     def block(a, a_at, row, terms, first, count, b, b_at, start, start_at, add, floor, c, c_at, c_from):
-        """c[c_at[p] + c_from …] = start[start_at …] or, to ``add``, itself, + Σ a[a_at[p] + terms[t]] · b[b_at + (t − first) · width …],
-        at least ``floor``, for the rows p from ``row`` on.
+        """c[c_at[p] + c_from …] = start[start_at …], or itself in order to ``add``, + Σ a[a_at[p] + terms[t]] · b[b_at + (t − first) ·
+        width …], but at least ``floor``, for the rows p from ``row`` on.
 
         The sum goes over the ``count`` terms t from ``first`` on. b, c and start are taken ``width`` numbers at a time.
         """
@@ -81,20 +82,21 @@ def make_block(rows: int, vectors: int, lanes: int) -> Callable[..., None]:
     return block
 
 
-def gather(x, at, values, first, count, offsets, span, c, start):  # type: ignore[no-untyped-def]
-    """c[start + t · LANES …] += Σ values[e] · x[at[e] + offsets[span + t] …], for SPAN vectors t and the entries e from ``first`` on."""
+def gather(x, at, values, first, count, offsets, span, c, start):
+    """c[start + t · SPAN_LANES …] += Σ values[e] · x[at[e] + offsets[span + t] …], for SPAN vectors t, and the entries e from
+    ``first`` on."""
     for t in range(SPAN):
         for e in range(first, first + count):
             place = at[e] + offsets[span + t]
-            c[start + t * LANES : start + (t + 1) * LANES] += values[e] * x[place : place + LANES]
+            c[start + t * SPAN_LANES : start + (t + 1) * SPAN_LANES] += values[e] * x[place : place + SPAN_LANES]
 
 
-def scatter(x, at, values, first, count, offsets, span, c, start):  # type: ignore[no-untyped-def]
-    """x[at[e] + offsets[span + t] …] += values[e] · c[start + t · LANES …]: the transpose of ``gather``."""
+def scatter(x, at, values, first, count, offsets, span, c, start):
+    """x[at[e] + offsets[span + t] …] += values[e] · c[start + t · SPAN_LANES …]: the transpose of ``gather``."""
     for e in range(first, first + count):
         for t in range(SPAN):
             place = at[e] + offsets[span + t]
-            x[place : place + LANES] += values[e] * c[start + t * LANES : start + (t + 1) * LANES]
+            x[place : place + SPAN_LANES] += values[e] * c[start + t * SPAN_LANES : start + (t + 1) * SPAN_LANES]
 
 
 # ------------------------------------------------------------------------------------------------ their code, for Numba
@@ -103,11 +105,11 @@ def scatter(x, at, values, first, count, offsets, span, c, start):  # type: igno
 def _gather(builder: ir.IRBuilder, arguments: Sequence[ir.Value]) -> None:
     x, at, values, first, count, offsets, span, c, start = arguments
     windows, c = _rows(builder, x, PLACE(0), offsets, span, SPAN), builder.gep(c, [start])
-    sums = [cgutils.alloca_once_value(builder, _load(builder, c, t, FLOATS)) for t in range(SPAN)]
+    sums = [cgutils.alloca_once_value(builder, _load(builder, c, t, EIGHT)) for t in range(SPAN)]
 
     def entry(place: ir.Value, value: ir.Value) -> None:
         for window, total in zip(windows, sums, strict=True):
-            numbers = _load(builder, builder.gep(window, [place]), 0, FLOATS)
+            numbers = _load(builder, builder.gep(window, [place]), 0, EIGHT)
             builder.store(_multiply_add(builder, value, numbers, builder.load(total)), total)
 
     _entries(builder, at, values, first, count, entry)
@@ -118,12 +120,12 @@ def _gather(builder: ir.IRBuilder, arguments: Sequence[ir.Value]) -> None:
 def _scatter(builder: ir.IRBuilder, arguments: Sequence[ir.Value]) -> None:
     x, at, values, first, count, offsets, span, c, start = arguments
     windows, c = _rows(builder, x, PLACE(0), offsets, span, SPAN), builder.gep(c, [start])
-    weights = [_load(builder, c, t, FLOATS) for t in range(SPAN)]
+    weights = [_load(builder, c, t, EIGHT) for t in range(SPAN)]
 
     def entry(place: ir.Value, value: ir.Value) -> None:
         for window, weight in zip(windows, weights, strict=True):
             target = builder.gep(window, [place])
-            _store(builder, _multiply_add(builder, value, weight, _load(builder, target, 0, FLOATS)), target, 0)
+            _store(builder, _multiply_add(builder, value, weight, _load(builder, target, 0, EIGHT)), target, 0)
 
     _entries(builder, at, values, first, count, entry)
 
@@ -140,7 +142,7 @@ def _entries(
     at, values = builder.gep(at, [first]), builder.gep(values, [first])
 
     def body(e: ir.Value) -> None:
-        entry(builder.load(builder.gep(at, [e])), _spread(builder, builder.load(builder.gep(values, [e])), FLOATS))
+        entry(builder.load(builder.gep(at, [e])), _spread(builder, builder.load(builder.gep(values, [e])), EIGHT))
 
     _loop(builder, count, body)
 

@@ -26,15 +26,11 @@ from ...contracts import Array
 # processor that Numba compiles for, which its cache distinguishes, too.
 FEATURES = cpu_target.target_context.codegen().magic_tuple()[2].split(",")
 LANES = 16 if "+avx512f" in FEATURES else 8
-HALF = LANES // 2
-
-# LLVM's name of the instruction that takes lanes from anywhere in a register; without it, ``take`` goes lane by lane.
-TAKE = {16: "llvm.x86.avx512.permvar.sf.512", 8: "llvm.x86.avx2.permps"}[LANES] if "+avx2" in FEATURES else None
 
 
 def load(array: Array, start: int) -> Array:
-    """array[start : start + LANES], float32 or uint8."""
-    return array[start : start + LANES].astype(np.float32)
+    """array[start : start + LANES], float32."""
+    return array[start : start + LANES].copy()
 
 
 def store(array: Array, start: int, vector: Array) -> None:
@@ -45,11 +41,6 @@ def store(array: Array, start: int, vector: Array) -> None:
 def copy(source: Array, first: int, target: Array, start: int, n: int) -> None:
     """target[start : start + n] = source[first : first + n], of the same dtype."""
     target[start : start + n] = source[first : first + n]
-
-
-def spread(array: Array, index: int) -> Array:
-    """array[index] in every lane."""
-    return array[index : index + 1].repeat(LANES)
 
 
 def fill(number: np.float32) -> Array:
@@ -67,31 +58,6 @@ def beats(a: Array, b: Array) -> Array:
     return ~(a <= b) & (b == b)
 
 
-def equal(a: Array, b: Array) -> Array:
-    """Lane by lane: whether a = b."""
-    return a == b
-
-
-def pair(array: Array, first: int, second: int) -> Array:
-    """array[first : first + HALF] followed by array[second : second + HALF], float32."""
-    return np.concatenate([array[first : first + HALF], array[second : second + HALF]])
-
-
-def places(array: Array, start: int) -> Array:
-    """array[start : start + LANES], uint8, as lane numbers."""
-    return array[start : start + LANES].astype(np.int32)
-
-
-def after(place: Array, by: int) -> Array:
-    """The lane numbers, increased by a constant."""
-    return place + by
-
-
-def take(vector: Array, place: Array) -> Array:
-    """vector[place], lane by lane; lane numbers wrap around."""
-    return vector[place % LANES]
-
-
 def choose(condition: Array, yes: Array, no: Array) -> Array:
     """Lane by lane: yes where the condition holds, else no."""
     return np.where(condition, yes, no)
@@ -104,12 +70,11 @@ class _Lanes(types.Type):
     """Numba's name for LANES values of one kind."""
 
 
-VECTOR, CONDITION, PLACES = _Lanes("Vector"), _Lanes("Condition"), _Lanes("Places")
+VECTOR, CONDITION = _Lanes("Vector"), _Lanes("Condition")
 FLOATS, BITS = ir.VectorType(ir.FloatType(), LANES), ir.VectorType(ir.IntType(1), LANES)
-BYTES, INTEGERS = ir.VectorType(ir.IntType(8), LANES), ir.VectorType(ir.IntType(32), LANES)
-LANE = INTEGERS.element
+BYTES = ir.VectorType(ir.IntType(8), LANES)
 Values: TypeAlias = Sequence[ir.Value]
-CODE = {VECTOR: FLOATS, CONDITION: BITS, PLACES: INTEGERS}
+CODE = {VECTOR: FLOATS, CONDITION: BITS}
 
 
 @register_model(_Lanes)
@@ -121,15 +86,9 @@ class _Model(models.PrimitiveModel):
 type_callable(load)(lambda context: lambda array, start: VECTOR)
 type_callable(store)(lambda context: lambda array, start, vector: types.none)
 type_callable(copy)(lambda context: lambda source, first, target, start, n: types.none)
-type_callable(spread)(lambda context: lambda array, index: VECTOR)
 type_callable(fill)(lambda context: lambda number: VECTOR)
 type_callable(multiply_add)(lambda context: lambda a, b, total: VECTOR)
 type_callable(beats)(lambda context: lambda a, b: CONDITION)
-type_callable(equal)(lambda context: lambda a, b: CONDITION)
-type_callable(pair)(lambda context: lambda array, first, second: VECTOR)
-type_callable(places)(lambda context: lambda array, start: PLACES)
-type_callable(after)(lambda context: lambda place, by: PLACES)
-type_callable(take)(lambda context: lambda vector, place: VECTOR)
 type_callable(choose)(lambda context: lambda condition, yes, no: VECTOR)
 
 
@@ -142,8 +101,6 @@ def _address(context: BaseContext, builder: ir.IRBuilder, signature: Signature, 
 @lower_builtin(load, types.Array, types.Integer)
 def _load(context: BaseContext, builder: ir.IRBuilder, signature: Signature, arguments: Values) -> ir.Value:
     address = _address(context, builder, signature, arguments)
-    if signature.args[0].dtype == types.uint8:
-        return builder.uitofp(builder.load(builder.bitcast(address, BYTES.as_pointer()), align=1), FLOATS)
     return builder.load(builder.bitcast(address, FLOATS.as_pointer()), align=4)  # the alignment of one number
 
 
@@ -167,11 +124,6 @@ def _copy(context: BaseContext, builder: ir.IRBuilder, signature: Signature, arg
     return context.get_dummy_value()
 
 
-@lower_builtin(spread, types.Array, types.Integer)
-def _spread(context: BaseContext, builder: ir.IRBuilder, signature: Signature, arguments: Values) -> ir.Value:
-    return _repeat(builder, builder.load(_address(context, builder, signature, arguments)))
-
-
 @lower_builtin(fill, types.float32)
 def _fill(context: BaseContext, builder: ir.IRBuilder, signature: Signature, arguments: Values) -> ir.Value:
     return _repeat(builder, arguments[0])
@@ -179,42 +131,9 @@ def _fill(context: BaseContext, builder: ir.IRBuilder, signature: Signature, arg
 
 def _repeat(builder: ir.IRBuilder, number: ir.Value) -> ir.Value:
     nothing = ir.VectorType(number.type, LANES)(ir.Undefined)
-    first = builder.insert_element(nothing, number, LANE(0))
-    return builder.shuffle_vector(first, nothing, INTEGERS([0] * LANES))
-
-
-@lower_builtin(pair, types.Array, types.Integer, types.Integer)
-def _pair(context: BaseContext, builder: ir.IRBuilder, signature: Signature, arguments: Values) -> ir.Value:
-    array, *starts = arguments
-    half = ir.VectorType(ir.FloatType(), HALF).as_pointer()
-    addresses = [_address(context, builder, signature, (array, start)) for start in starts]
-    halves = [builder.load(builder.bitcast(address, half), align=4) for address in addresses]
-    return builder.shuffle_vector(*halves, INTEGERS(list(range(LANES))))
-
-
-@lower_builtin(places, types.Array, types.Integer)
-def _places(context: BaseContext, builder: ir.IRBuilder, signature: Signature, arguments: Values) -> ir.Value:
-    address = _address(context, builder, signature, arguments)
-    return builder.zext(builder.load(builder.bitcast(address, BYTES.as_pointer()), align=1), INTEGERS)
-
-
-@lower_builtin(after, PLACES, types.Integer)
-def _after(context: BaseContext, builder: ir.IRBuilder, signature: Signature, arguments: Values) -> ir.Value:
-    place, by = arguments
-    return builder.add(place, _repeat(builder, builder.trunc(by, LANE)))
-
-
-@lower_builtin(take, VECTOR, PLACES)
-def _take(context: BaseContext, builder: ir.IRBuilder, signature: Signature, arguments: Values) -> ir.Value:
-    if TAKE:
-        kind = ir.FunctionType(FLOATS, [FLOATS, INTEGERS])
-        return builder.call(cgutils.get_or_insert_function(builder.module, kind, TAKE), arguments)
-    vector, place = arguments
-    result = FLOATS(ir.Undefined)
-    for lane in map(LANE, range(LANES)):
-        source = builder.and_(builder.extract_element(place, lane), LANE(LANES - 1))
-        result = builder.insert_element(result, builder.extract_element(vector, source), lane)
-    return result
+    lane = ir.IntType(32)
+    first = builder.insert_element(nothing, number, lane(0))
+    return builder.shuffle_vector(first, nothing, ir.VectorType(lane, LANES)([0] * LANES))
 
 
 @lower_builtin(multiply_add, VECTOR, VECTOR, VECTOR)
@@ -227,11 +146,6 @@ def _multiply_add(context: BaseContext, builder: ir.IRBuilder, signature: Signat
 def _beats(context: BaseContext, builder: ir.IRBuilder, signature: Signature, arguments: Values) -> ir.Value:
     a, b = arguments
     return builder.and_(builder.fcmp_unordered(">", a, b), builder.fcmp_ordered("ord", b, b))
-
-
-@lower_builtin(equal, VECTOR, VECTOR)
-def _equal(context: BaseContext, builder: ir.IRBuilder, signature: Signature, arguments: Values) -> ir.Value:
-    return builder.fcmp_ordered("==", *arguments)
 
 
 @lower_builtin(choose, CONDITION, VECTOR, VECTOR)

@@ -1,0 +1,162 @@
+"""The compiled loops of ``direct``: products of blocks, and what is done to tiles of images before and after. All arrays are flat."""
+
+import numpy as np
+
+from .blocks import ROWS, SIZES, SPAN, SPAN_LANES, WIDTHS, gather, make_block, scatter
+from .jit import jit
+from .vector import LANES, beats, choose, copy, fill, load, multiply_add, store
+
+CUT = 4  # instead of a place in a pool's window, row · 2 + column: the ReLU was at 0
+
+wide, narrow = make_block(*SIZES[0]), make_block(*SIZES[-1])
+
+
+@jit
+def multiply(a, a_at, rows, terms, count, patch, b, blocks, start, add, floor, c, c_at, c_from):
+    """All ``rows`` with all ``blocks`` of b, ``patch`` of the ``count`` terms at a time: see ``blocks.block``."""
+    for first in range(0, count, patch):
+        length = min(patch, count - first)
+        for q in range(len(blocks)):
+            b_from, lane, width = blocks[q]
+            b_at, to, start_at = b_from + first * width, c_from + lane, 0 if add else lane
+            for p in range(0, rows, ROWS):
+                if width == WIDTHS[0]:
+                    wide(a, a_at, p, terms, first, length, b, b_at, start, start_at, add, floor, c, c_at, to)
+                else:
+                    narrow(a, a_at, p, terms, first, length, b, b_at, start, start_at, add, floor, c, c_at, to)
+
+
+@jit
+def put_in_frames(x, first, count, image, frame, padded):
+    """padded = ``count`` images of x, in their frames."""
+    (height, width, channels), (top, bottom, left, right) = image, frame
+    size, line = width * channels, (left + width + right) * channels
+    target = top * line + left * channels
+    source = first * height * size
+    for _ in range(count):
+        if line == size:
+            copy(x, source, padded, target, height * size)
+            source += height * size
+        else:
+            for i in range(height):
+                copy(x, source, padded, target + i * line, size)
+                source += size
+        target += (top + height + bottom) * line
+
+
+@jit
+def take_out_of_frames(padded, first, count, image, frame, x):
+    """``count`` images of x = what is in the frames."""
+    (height, width, channels), (top, bottom, left, right) = image, frame
+    size, line = width * channels, (left + width + right) * channels
+    source = top * line + left * channels
+    target = first * height * size
+    for _ in range(count):
+        for i in range(height):
+            copy(padded, source + i * line, x, target, size)
+            target += size
+        source += (top + height + bottom) * line
+
+
+@jit
+def pack_pixels(dz, first, pixels, filters, blocks, packed, dbias):
+    """packed = the blocks of dz (pixels, F), from the pixel ``first`` on; dbias += their sum. Both have SLACK."""
+    last = dz.size - LANES
+    rest = np.zeros(LANES, dz.dtype)
+    one = fill(np.float32(1))
+    for q in range(len(blocks)):
+        start, lane, width = blocks[q]
+        for f in range(0, width, LANES):
+            source, target = first * filters + lane + f, start + f
+            total = load(dbias, lane + f)
+            for _ in range(pixels):
+                if source <= last:
+                    value = load(dz, source)
+                else:  # the vector would reach beyond the array
+                    for t in range(LANES):
+                        rest[t] = dz[source + t] if source + t < dz.size else 0
+                    value = load(rest, 0)
+                store(packed, target, value)
+                total = multiply_add(one, value, total)
+                source += filters
+                target += width
+            store(dbias, lane + f, total)
+
+
+@jit
+def _largest(v0, v1, v2, v3, relu):
+    """The largest of four vectors, lane by lane, and its place; CUT where the ReLU makes it 0."""
+    best, place = v0, fill(np.float32(0))
+    wins = beats(v1, best)
+    best, place = choose(wins, v1, best), choose(wins, fill(np.float32(1)), place)
+    wins = beats(v2, best)
+    best, place = choose(wins, v2, best), choose(wins, fill(np.float32(2)), place)
+    wins = beats(v3, best)
+    best, place = choose(wins, v3, best), choose(wins, fill(np.float32(3)), place)
+    if relu:
+        zero = fill(np.float32(0))
+        passes = beats(best, zero)
+        best, place = choose(passes, best, zero), choose(passes, place, fill(np.float32(CUT)))
+    return best, place
+
+
+@jit
+def pool(z, count, output, filters, relu, y, index, start):
+    """y, index from ``start`` on: the maxima of z (count, OH, OW, F) after the ReLU, and their places. y and index have SLACK."""
+    rows, columns = output
+    right, down = filters, columns * filters
+    for n in range(count):
+        for i in range(0, rows, 2):
+            for j in range(0, columns, 2):
+                corner = ((n * rows + i) * columns + j) * filters
+                for f in range(0, filters, LANES):  # what the last vector writes too much, the next pixel overwrites
+                    at = corner + f
+                    best, place = _largest(
+                        load(z, at), load(z, at + right), load(z, at + down), load(z, at + down + right), relu
+                    )
+                    store(y, start + f, best)
+                    store(index, start + f, place)
+                start += filters
+
+
+@jit
+def sparse(
+    dy, index, x, samples, tile, image, frame, steps, pooled, filters, apart, offsets, kernel, dkernel, dbias, dx, size
+):
+    """dkernel (F, vectors), dbias (F,) += the gradients, and dx, unless it is empty, = its own. kernel: as dkernel.
+
+    Of each filter the entries that are not 0 are listed: where the window of x begins, and the number. Entries that follow each
+    other have no columns of x in common, if there are enough columns: adding to what was just written would wait for it.
+    """
+    padded, dpadded = np.zeros(size, x.dtype), np.zeros(size if dx.size else 0, x.dtype)
+    rows, columns = pooled
+    at, values = np.zeros(tile * rows * columns + 1, np.int64), np.zeros(tile * rows * columns + 1, x.dtype)
+    window = len(offsets) * SPAN_LANES
+    for first in range(0, samples, tile):
+        count = min(tile, samples - first)
+        put_in_frames(x, first, count, image, frame, padded)
+        if dx.size:
+            dpadded[:] = 0
+        for f in range(filters):
+            length, total = 0, dy.dtype.type(0)
+            for n in range(count):
+                for group in range(apart):
+                    for i in range(rows):
+                        source = (((first + n) * rows + i) * columns + group) * filters + f
+                        corner = n * steps[0] + 2 * i * steps[1] + 2 * group * steps[2]
+                        for _ in range(group, columns, apart):
+                            place = np.int64(index[source])
+                            at[length] = corner + (place >> 1) * steps[1] + (place & 1) * steps[2]
+                            values[length] = dy[source]
+                            length += place != CUT
+                            source += apart * filters
+                            corner += apart * 2 * steps[2]
+            for e in range(length):
+                total += values[e]
+            dbias[f] += total
+            for span in range(0, len(offsets), SPAN):
+                gather(padded, at, values, 0, length, offsets, span, dkernel, f * window + span * SPAN_LANES)
+                if dx.size:
+                    scatter(dpadded, at, values, 0, length, offsets, span, kernel, f * window + span * SPAN_LANES)
+        if dx.size:
+            take_out_of_frames(dpadded, first, count, image, frame, dx)

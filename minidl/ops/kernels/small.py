@@ -1,0 +1,50 @@
+"""Dense layers of so few numbers that a call of NumPy or of BLAS takes longer than the arithmetic: one call for all of it.
+
+Called only by the engine's steps. The plain twins are ``dense_forward``, ``relu_forward`` and their backward operations.
+"""
+
+from ...contracts import Array
+from .jit import jit
+
+MOST = 16 * 1024  # multiplications; with more, BLAS is faster
+
+
+@jit
+def dense_forward(x: Array, kernel: Array, bias: Array, relu: bool, y: Array) -> None:
+    """y (N, U) = x (N, D) · kernel (D, U) + bias (U,), and ReLU if requested."""
+    zero = y.dtype.type(0)
+    for n in range(y.shape[0]):
+        for u in range(y.shape[1]):
+            y[n, u] = bias[u]
+        for d in range(x.shape[1]):
+            value = x[n, d]
+            for u in range(y.shape[1]):
+                y[n, u] += value * kernel[d, u]
+        if relu:
+            for u in range(y.shape[1]):
+                value = y[n, u]
+                y[n, u] = zero if value < zero else value  # written this way, NaN stays NaN
+
+
+@jit
+def dense_backward(
+    dy: Array, x: Array, y: Array, kernel: Array, relu: bool, dkernel: Array, dbias: Array, dx: Array
+) -> None:
+    """dkernel (D, U), dbias (U,) and dx (N, D), if it is not empty, from dy (N, U), over which dz is written."""
+    zero = dy.dtype.type(0)
+    dkernel[:] = 0
+    dbias[:] = 0
+    for n in range(dy.shape[0]):
+        for u in range(dy.shape[1]):
+            value = dy[n, u]
+            dy[n, u] = value if y[n, u] > zero or not relu else zero
+            dbias[u] += dy[n, u]
+        for d in range(x.shape[1]):
+            value = x[n, d]
+            for u in range(dy.shape[1]):
+                dkernel[d, u] += value * dy[n, u]
+        for d in range(dx.shape[1]):
+            total = zero
+            for u in range(dy.shape[1]):
+                total += dy[n, u] * kernel[d, u]
+            dx[n, d] = total
