@@ -38,8 +38,8 @@ def make_block(rows: int, vectors: int, lanes: int) -> Callable[..., None]:
     width = vectors * lanes
 
     def block(a, a_at, row, terms, first, count, b, b_at, start, start_at, add, floor, c, c_at, c_from):
-        """c[c_at[p] + c_from …] = start[start_at …], or itself in order to ``add``, + Σ a[a_at[p] + terms[t]] · b[b_at + (t − first) ·
-        width …], but at least ``floor``, for the rows p from ``row`` on.
+        """c[c_at[p] + c_from …] = start[start_at …] + Σ a[a_at[p] + terms[t]] · b[b_at + (t − first) · width …], but at least
+        ``floor``, for the rows p from ``row`` on. With ``add``, c itself is what the sum starts from.
 
         The sum goes over the ``count`` terms t from ``first`` on. b, c and start are taken ``width`` numbers at a time.
         """

@@ -1,4 +1,4 @@
-"""Convolution without columns: forward and both gradients, out of blocks of sums in registers, with bias, ReLU and a 2×2 max-pool.
+"""Convolution without columns: forward and both gradients out of blocks of sums in registers, with bias, ReLU and 2×2 max-pool.
 
 Called only by the engine's steps, in float32. The plain twins are ``conv2d_forward``, ``relu_forward``, ``max_pool2d_forward``
 and their backward operations. Axis letters as in ``ops.reference``.

@@ -1,4 +1,4 @@
-"""The compiled loops of ``direct``: products of blocks, and what is done to tiles of images before and after. All arrays are flat."""
+"""The compiled loops of ``direct``: products of blocks, and what happens to tiles of images before and after. Arrays are flat."""
 
 import numpy as np
 
