@@ -11,23 +11,28 @@ import numpy as np
 from ...contracts import Array, Pair
 from ..geometry import pad_images
 from .jit import jit
+from .vector import copy
 
 # Floats of a tile's columns: 1 MB in float32, half of the L2 cache of most current server cores.
 TILE_FLOATS = 256 * 1024
 
 
 @jit
-def _im2col(x, columns, height, width, stride_h, stride_w):
-    """x (n, H, W, C), padded → columns (n, OH, OW, KH, KW · C). A row of a window is contiguous in x, and copied as a whole."""
-    samples, rows, cols = columns.shape[:3]
-    run, skip = width * x.shape[3], stride_w * x.shape[3]
+def _im2col(x, columns, shape, output, window, strides):
+    """x, of this shape (n, H, W, C), padded → columns (n, OH, OW, KH, KW · C); both flat.
+
+    A row of a window is contiguous in x, and copied as a whole.
+    """
+    samples, h, w, c = shape
+    run = window[1] * c
+    target = 0
     for n in range(samples):
-        for i in range(rows):
-            for j in range(cols):
-                for a in range(height):
-                    source, target = x[n, i * stride_h + a].reshape(-1), columns[n, i, j, a]
-                    for k in range(run):
-                        target[k] = source[j * skip + k]
+        for i in range(output[0]):
+            for j in range(output[1]):
+                for a in range(window[0]):
+                    source = ((n * h + i * strides[0] + a) * w + j * strides[1]) * c
+                    copy(x, source, columns, target, run)
+                    target += run
 
 
 @jit
@@ -68,7 +73,7 @@ def im2col(x: Array, window: Pair, strides: Pair, output: Pair, room: Array) -> 
     if channels == 1:
         _im2col_one_channel(x, room.reshape(*window, n, *output), *window, *strides)
         return room.reshape(window[0] * window[1], -1).T
-    _im2col(x, room.reshape(n, *output, window[0], window[1] * channels), *window, *strides)
+    _im2col(x.reshape(-1), room, x.shape, output, window, strides)
     return room.reshape(-1, window[0] * window[1] * channels)
 
 
