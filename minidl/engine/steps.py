@@ -21,6 +21,7 @@ from ..ops.kernels import direct, small
 from ..ops.kernels.elementwise import add_bias, dropout_mask, keep, relu_backward_into
 from ..ops.random import RandomKey
 
+MOST_REPLACED = 3  # layers, by one step
 NOT_NEEDED: Array = np.empty(0)  # stands for a dx that nobody will read
 DRAWS_NOTHING = (Activation, Conv2D, Dense, Flatten, MaxPooling2D, Rescaling)
 
@@ -205,16 +206,18 @@ class DropoutStep(LayerStep):
         return dy
 
 
-def _simple(layer: Dense | Conv2D) -> bool:
-    return layer.activation in ("linear", "relu")
+def _with_relu(layers: Sequence[StackedLayer], kind: type[Dense] | type[Conv2D]) -> int:
+    """How many layers are a layer of this kind and its ReLU, which may be a layer of its own; 0 if another activation follows."""
+    layer = layers[0]
+    if not _fusable(layer, kind) or layer.activation not in ("linear", "relu"):
+        return 0
+    relu_follows = len(layers) > 1 and _fusable(layers[1], Activation) and layers[1].activation == "relu"
+    return 2 if relu_follows and layer.activation == "linear" else 1
 
 
-def _relu_backward(layer: Dense | Conv2D, dy: Array, y: Array) -> Array:
-    """dz, written over dy."""
-    if layer.activation == "relu":
-        flat = dy.reshape(-1)
-        relu_backward_into(flat, y.reshape(-1), flat)
-    return dy
+def _has_relu(layers: Sequence[StackedLayer]) -> bool:
+    """Whether a ReLU is among the layers of a step."""
+    return any(getattr(layer, "activation", None) == "relu" for layer in layers)
 
 
 def _bias(layer: Dense | Conv2D, size: int) -> Array:
@@ -223,16 +226,16 @@ def _bias(layer: Dense | Conv2D, size: int) -> Array:
 
 
 class DenseStep(LayerStep):
-    """Dense with its bias and ReLU in one pass. Plain twin: Dense."""
+    """Dense with its bias and ReLU in one pass. Plain twin: Dense, Activation."""
 
     layer: Dense  # replaces() allows no other
 
     @classmethod
     def replaces(cls, layers: Sequence[StackedLayer]) -> int:
-        return int(_fusable(layers[0], Dense) and _simple(layers[0]))
+        return _with_relu(layers, Dense)
 
     def forward(self, x: Array, training: bool, rng: RandomKey | None) -> tuple[Array, Cache]:
-        layer, relu = self.layer, self.layer.activation == "relu"
+        layer, relu = self.layer, _has_relu(self.layers)
         kernel = layer.params["kernel"]
         if _small(x, kernel):
             y = np.empty((len(x), layer.units), x.dtype)
@@ -244,14 +247,14 @@ class DenseStep(LayerStep):
         return y, (x, y)
 
     def backward(self, dy: Array, cache: Cache, grads: Gradients, need_dx: bool) -> Array:
-        layer, (x, y) = self.layer, cache
+        layer, relu, (x, y) = self.layer, _has_relu(self.layers), cache
         kernel, dkernel = layer.params["kernel"], grads[self.kernel]
         if _small(x, kernel):
             dx = np.empty((len(x), kernel.shape[0] if need_dx else 0), dy.dtype)
             dbias = grads[self.bias] if layer.use_bias else np.empty(layer.units, dy.dtype)
-            small.dense_backward(dy, x, y, kernel, layer.activation == "relu", dkernel, dbias, dx)
-            return dx
-        dz = _relu_backward(layer, dy, y)
+            small.dense_backward(dy, x, y, kernel, relu, dkernel, dbias, dx)
+            return dx if need_dx else NOT_NEEDED
+        dz = _relu_backward(dy, y) if relu else dy
         np.matmul(x.T, dz, out=dkernel)
         if layer.use_bias:
             dz.sum(axis=0, out=grads[self.bias])
@@ -262,56 +265,54 @@ def _small(x: Array, kernel: Array) -> bool:
     return len(x) * kernel.size <= small.MOST
 
 
-def _direct(layer: StackedLayer) -> TypeGuard[Conv2D]:
-    """Whether the kernels of ``direct`` can run this convolution."""
-    return _fusable(layer, Conv2D) and _simple(layer) and layer.params["kernel"].dtype == np.float32
+def _relu_backward(dy: Array, y: Array) -> Array:
+    """dz, written over dy."""
+    flat = dy.reshape(-1)
+    relu_backward_into(flat, y.reshape(-1), flat)
+    return dy
 
 
 class ConvStep(LayerStep):
-    """Conv2D with its bias and ReLU. Plain twin: Conv2D."""
+    """Conv2D with its bias and ReLU, in float32. Plain twin: Conv2D, Activation."""
 
     layer: Conv2D  # replaces() allows no other
 
     @classmethod
     def replaces(cls, layers: Sequence[StackedLayer]) -> int:
-        return int(_direct(layers[0]))
+        found = _with_relu(layers, Conv2D)
+        return found if found and layers[0].params["kernel"].dtype == np.float32 else 0
 
     def forward(self, x: Array, training: bool, rng: RandomKey | None) -> tuple[Array, Cache]:
-        layer, relu = self.layer, self.layer.activation == "relu"
+        layer, relu = self.layer, _has_relu(self.layers)
         y = direct.forward(x, layer.params["kernel"], _bias(layer, layer.filters), layer.strides, layer.padding, relu)
         return y, (x, y)
 
     def backward(self, dy: Array, cache: Cache, grads: Gradients, need_dx: bool) -> Array:
         layer, (x, y) = self.layer, cache
-        dz = _relu_backward(layer, dy, y)
+        dz = _relu_backward(dy, y) if _has_relu(self.layers) else dy
         dx, dkernel, dbias = direct.backward(dz, x, layer.params["kernel"], layer.strides, layer.padding, need_dx)
         grads[self.kernel][...] = dkernel
         if layer.use_bias:
             grads[self.bias][...] = dbias
-        return dx
+        return dx if need_dx else NOT_NEEDED
 
 
 class ConvPoolStep(LayerStep):
-    """Conv2D with its bias and ReLU, and the 2×2 MaxPooling2D after it, whose input is never kept. Plain twin: the two layers."""
+    """A ConvStep and the 2×2 MaxPooling2D after it, whose input is never kept. Plain twin: the layers."""
 
     layer: Conv2D  # replaces() allows no other
 
     @classmethod
     def replaces(cls, layers: Sequence[StackedLayer]) -> int:
-        """Two if a 2×2 pool follows, otherwise 0."""
-        if len(layers) < 2:
+        convolution = ConvStep.replaces(layers)
+        if not convolution or len(layers) == convolution:
             return 0
-        conv, pool = layers[:2]
-        fits = (
-            _direct(conv)
-            and _fusable(pool, MaxPooling2D)
-            and pool.pool_size == pool.strides == (2, 2)
-            and pool.padding == "valid"
-        )
-        return 2 if fits else 0
+        pool = layers[convolution]
+        fits = _fusable(pool, MaxPooling2D) and pool.pool_size == pool.strides == (2, 2) and pool.padding == "valid"
+        return convolution + 1 if fits else 0
 
     def forward(self, x: Array, training: bool, rng: RandomKey | None) -> tuple[Array, Cache]:
-        layer, relu = self.layer, self.layer.activation == "relu"
+        layer, relu = self.layer, _has_relu(self.layers)
         bias = _bias(layer, layer.filters)
         y, index = direct.forward_pooled(x, layer.params["kernel"], bias, layer.strides, layer.padding, relu)
         return y, (x, index)
@@ -323,7 +324,7 @@ class ConvPoolStep(LayerStep):
         grads[self.kernel][...] = dkernel
         if layer.use_bias:
             grads[self.bias][...] = dbias
-        return dx
+        return dx if need_dx else NOT_NEEDED
 
 
 PLAIN: tuple[type[LayerStep], ...] = (ResidualStep, LayerStep)
@@ -347,7 +348,7 @@ def steps_of(layers: Sequence[StackedLayer], fuse: bool, address: str = "", star
     steps: list[LayerStep] = []
     position = 0
     while position < len(flat):
-        following = [layer for layer, _, _ in flat[position : position + 2]]
+        following = [layer for layer, _, _ in flat[position : position + MOST_REPLACED]]
         kind = next(kind for kind in (FUSED if fuse else PLAIN) if kind.replaces(following))
         replaced = flat[position : position + kind.replaces(following)]
         steps.append(kind(*map(list, zip(*replaced, strict=True))))

@@ -50,7 +50,7 @@ FUSED = [steps.ConvPoolStep, steps.DropoutStep, steps.FlattenStep, steps.DenseSt
         ({}, FUSED, [0, 2, 3, 4, 5]),
         ({"fuse": False}, [steps.LayerStep] * 6, [0, 1, 2, 3, 4, 5]),
         ({"ops": "reference"}, [steps.LayerStep] * 6, [0, 1, 2, 3, 4, 5]),
-        ({"dtype": "float64"}, [steps.ConvStep, steps.LayerStep, *FUSED[1:]], [0, 1, 2, 3, 4, 5]),
+        ({"dtype": "float64"}, [steps.LayerStep, steps.LayerStep, *FUSED[1:]], [0, 1, 2, 3, 4, 5]),
     ],
     ids=["fused", "fuse=False", "reference", "float64"],
 )
