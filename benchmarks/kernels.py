@@ -1,10 +1,13 @@
-"""Each operation of minidl.ops alone, the reference against the kernel, and the ladder from plain loops to the engine.
+"""Each operation of minidl.ops alone, the reference against the kernel; the engine's convolutions over a grid of shapes, in which
+a hole would show; and the ladder from plain loops to the engine.
 
     python -m benchmarks.kernels
 
-All in one thread, on a shard of 100 images. Where it can, the engine runs fused steps in their place; the ladder ends with one.
+All in one thread, on a shard of 100 images; the grid on 32.
 """
 
+import itertools
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +16,7 @@ from threadpoolctl import threadpool_limits
 
 from minidl.contracts import Array
 from minidl.ops import kernels, reference
+from minidl.ops.kernels import direct
 from minidl.ops.random import RandomKey
 
 from . import ladder
@@ -86,6 +90,50 @@ def cases() -> list[Case]:
     return found
 
 
+GRID_IMAGES = 32
+GRID_CHANNELS, GRID_FILTERS = (1, 3, 8, 32, 64), (4, 6, 8, 16, 20, 32, 64)
+GRID_WINDOWS = ((1, 1, "valid", 16), (3, 1, "same", 16), (3, 2, "same", 28), (5, 1, "valid", 28), (7, 1, "same", 12))
+
+
+def grid(quick: bool) -> Iterator[tuple[int, int, tuple[int, int, str, int]]]:
+    """(channels, filters, (window, stride, padding, image size)) of every convolution that is measured."""
+    step = 3 if quick else 1
+    return itertools.product(GRID_CHANNELS[::step], GRID_FILTERS[::step], GRID_WINDOWS[::step])
+
+
+def grid_record(channels: int, filters: int, shape: tuple[int, int, str, int], budget: float) -> dict[str, Any]:
+    """Floating-point operations a second of the engine's convolution forward, of both gradients, and behind a pool.
+
+    The dense count, although behind a pool three of four products would be with zero.
+    """
+    window, stride, padding, size = shape
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(GRID_IMAGES, size, size, channels)).astype(np.float32)
+    kernel = rng.normal(size=(window, window, channels, filters)).astype(np.float32)
+    options = (kernel, (stride, stride), padding)
+    bias = np.zeros(filters, np.float32)
+    y = direct.forward(x, kernel, bias, (stride, stride), padding, True)
+    pooled, index = direct.forward_pooled(x, kernel, bias, (stride, stride), padding, True)
+    times = {
+        "forward": lambda: direct.forward(x, kernel, bias, (stride, stride), padding, True),
+        "dkernel": lambda: direct.backward(y, x, *options, False),
+        "both": lambda: direct.backward(y, x, *options, True),
+        "forward, pool": lambda: direct.forward_pooled(x, kernel, bias, (stride, stride), padding, True),
+        "dkernel, pool": lambda: direct.backward_pooled(pooled, index, x, *options, False),
+        "both, pool": lambda: direct.backward_pooled(pooled, index, x, *options, True),
+    }
+    seconds = {name: median_seconds(work, budget) for name, work in times.items()}
+    flops = 2 * y.size * window * window * channels
+    return {
+        "shape": f"{size}×{size}×{channels}, {filters}/{window}/{stride}/{padding}",
+        "forward": flops / seconds["forward"],
+        "dkernel": flops / seconds["dkernel"],
+        "dx": flops / max(seconds["both"] - seconds["dkernel"], 1e-9),
+        "forward, pool": flops / seconds["forward, pool"],
+        "both, pool": 2 * flops / seconds["both, pool"],
+    }
+
+
 def moved(case: Case) -> int:
     """The bytes of the arrays that go in and come out: what has to be moved at least."""
     results = getattr(reference, case.operation)(*case.arguments)
@@ -111,6 +159,7 @@ def measure(results: Results, settings: dict[str, Any], console: Console) -> Non
             record["same"] = getattr(kernels, case.operation) is getattr(reference, case.operation)
             results.add("kernels", record)
             console.print(f"{case.operation} {case.shape}: {number(1e6 * record['kernel'])} µs")
+        part["grid"] = [grid_record(*point, budget / 10) for point in grid(settings["quick"])]
         part["ladders"] = [{"title": shape.title, "rungs": ladder.measure(shape)} for shape in ladder.CONVOLUTIONS]
     results.save()
 
@@ -145,10 +194,26 @@ def kernel_table(part: dict[str, Any]) -> Table:
     return Table(f"Operations, one thread, {SHARD} images", header, rows, notes)
 
 
+def grid_table(part: dict[str, Any]) -> Table:
+    """The engine's convolutions, in percent of the peak."""
+    columns = ("forward", "dkernel", "dx", "forward, pool", "both, pool")
+    rows = [(r["shape"], *(f"{100 * r[column] / part['peak']:.0f}" for column in columns)) for r in part["grid"]]
+    header = ("H×W×C, filters/window/stride/padding", *columns)
+    notes = (
+        "In percent of the matmul peak, by the dense count: behind a pool only one product of four is made, so more than 100 "
+        "are possible.",
+    )
+    return Table(f"The engine's convolutions, one thread, {GRID_IMAGES} images", header, rows, notes)
+
+
 def tables(parts: dict[str, Any]) -> list[Table]:
-    """The operations, and the ladders."""
+    """The operations, the grid, and the ladders."""
     part = parts["kernels"]
-    return [kernel_table(part), *(ladder.ladder_table(record) for record in part.get("ladders", []))]
+    return [
+        kernel_table(part),
+        *([grid_table(part)] if "grid" in part else []),
+        *(ladder.ladder_table(record) for record in part.get("ladders", [])),
+    ]
 
 
 PART = Part("kernels", parser(__doc__), {}, measure, tables)
