@@ -18,8 +18,10 @@ from rich.console import Console
 
 from minidl.contracts import Array
 from minidl.datasets import mnist
-from minidl.engine import runner
+from minidl.engine import memory, runner
 from minidl.engine import steps as engine
+from minidl.ops.kernels import small
+from minidl.ops.kernels.addresses import Convolution
 
 from .contestants.minidl import Trainer
 from .models import MODELS
@@ -42,10 +44,6 @@ class Step(NamedTuple):
     threads: int | None = None
 
 
-def _never(*_: Any) -> bool:
-    return False
-
-
 STEPS = (
     Step(
         "Compiled kernels",
@@ -57,18 +55,39 @@ STEPS = (
     ),
     Step(
         "Fused steps",
-        "The engine (`engine/steps.py`) makes one step of a convolution, its bias, its ReLU and the 2 × 2 pool after it. The "
-        "map before the pool, four times as large as the result, is never written: the four sums that a window of the pool "
-        "compares stay in registers. Backward works on the one pixel of four that the pool selected. A dense layer's bias and "
-        "ReLU are one pass, and flattening copies nothing. Without it, with every layer a step of its own:",
+        "The engine (`engine/steps.py`) makes one step of a convolution, its bias and its ReLU, with kernels that lay out no "
+        "windows: the sums stay in registers, and tables say where the numbers are. A dense layer's bias and ReLU are one pass, and "
+        "flattening copies nothing. Without it, with every layer a step of its own:",
         lambda: patch.object(engine, "FUSED", engine.PLAIN),
     ),
     Step(
-        "Pixels out of a register",
-        "In a first layer the filters are the lanes of a vector, and each filter's maximum was at another pixel of its window. "
-        "Two rows of the image fit one register, and one instruction picks a different lane of it for each filter. Without it "
-        "the gradient is multiplied by all four pixels, three of them times zero:",
-        lambda: patch.object(engine, "narrow", _never),
+        "A pool in the same step",
+        "The map before a 2 × 2 pool, four times as large as the result, is a tile that stays in the cache. Backward works on the "
+        "one pixel of four that the pool selected, and on none where the ReLU was at 0. Without it, with the pool a step of its own:",
+        lambda: patch.object(engine, "FUSED", tuple(step for step in engine.FUSED if step is not engine.ConvPoolStep)),
+    ),
+    Step(
+        "Neighbouring pixels as one",
+        "Four filters fill a quarter of a block's lanes. Two neighbouring pixels have twice as many filters, in a window that is "
+        "one column wider. Without it:",
+        lambda: patch.object(Convolution, "group", 1),
+    ),
+    Step(
+        "Two ways to dx",
+        "A pixel of dy can add to its window of dx, or a pixel of dx can gather what reaches it, which is a convolution with the "
+        "kernel turned around. Which takes fewer multiplications depends on the shapes. Without the second way:",
+        lambda: patch.object(Convolution, "turning_pays", False),
+    ),
+    Step(
+        "Memory that is kept",
+        "The C library gives large freed blocks back to the system, and a batch that gets them again pays for every page. While "
+        "`fit` runs, they are kept. Without it:",
+        lambda: patch.object(memory, "kept", nullcontext),
+    ),
+    Step(
+        "Small dense layers in one call",
+        "Where a layer has few numbers, calling NumPy and BLAS takes longer than the arithmetic. Without it:",
+        lambda: patch.object(small, "MOST", 0),
     ),
     Step(
         "Large shards",
