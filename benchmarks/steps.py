@@ -8,8 +8,8 @@ docs/performance.md is written from it. The variants take turns in one process; 
 import statistics
 import time
 from argparse import ArgumentParser
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
@@ -21,7 +21,7 @@ from minidl.datasets import mnist
 from minidl.engine import memory, runner
 from minidl.engine import steps as engine
 from minidl.ops.kernels import small
-from minidl.ops.kernels.addresses import Convolution
+from minidl.ops.kernels.addresses import Convolution, convolution
 
 from .contestants.minidl import Trainer
 from .models import MODELS
@@ -44,6 +44,15 @@ class Step(NamedTuple):
     threads: int | None = None
 
 
+@contextmanager
+def _convolutions(attribute: str, value: object) -> Iterator[None]:
+    """With another attribute in all of the engine's convolutions."""
+    with patch.object(Convolution, attribute, value):
+        convolution.cache_clear()
+        yield
+    convolution.cache_clear()
+
+
 STEPS = (
     Step(
         "Compiled kernels",
@@ -56,27 +65,28 @@ STEPS = (
     Step(
         "Fused steps",
         "The engine (`engine/steps.py`) makes one step of a convolution, its bias and its ReLU, with kernels that lay out no "
-        "windows: the sums stay in registers, and tables say where the numbers are. A dense layer's bias and ReLU are one pass, and "
-        "flattening copies nothing. Without it, with every layer a step of its own:",
+        "windows: the sums stay in registers, and tables say where the numbers are. A dense layer's bias and ReLU are one pass, "
+        "and flattening copies nothing. Without it, with every layer a step of its own:",
         lambda: patch.object(engine, "FUSED", engine.PLAIN),
     ),
     Step(
         "A pool in the same step",
         "The map before a 2 × 2 pool, four times as large as the result, is a tile that stays in the cache. Backward works on the "
-        "one pixel of four that the pool selected, and on none where the ReLU was at 0. Without it, with the pool a step of its own:",
+        "one pixel of four that the pool selected, and on none where the ReLU was at 0. Without it, with the pool a step of its "
+        "own:",
         lambda: patch.object(engine, "FUSED", tuple(step for step in engine.FUSED if step is not engine.ConvPoolStep)),
     ),
     Step(
         "Neighbouring pixels as one",
         "Four filters fill a quarter of a block's lanes. Two neighbouring pixels have twice as many filters, in a window that is "
         "one column wider. Without it:",
-        lambda: patch.object(Convolution, "group", 1),
+        lambda: _convolutions("group", 1),
     ),
     Step(
         "Two ways to dx",
         "A pixel of dy can add to its window of dx, or a pixel of dx can gather what reaches it, which is a convolution with the "
         "kernel turned around. Which takes fewer multiplications depends on the shapes. Without the second way:",
-        lambda: patch.object(Convolution, "turning_pays", False),
+        lambda: _convolutions("turning_pays", False),
     ),
     Step(
         "Memory that is kept",

@@ -211,7 +211,7 @@ def test_processes_that_begin_at_once_share_a_cache(tmp_path, again):
 
 
 def test_a_change_in_a_file_that_a_kernel_calls_is_noticed(tmp_path):
-    """As fused.py calls vector.py. Numba by itself would look at the kernel's own file alone."""
+    """As loops.py calls vector.py. Numba by itself would look at the kernel's own file alone."""
     package = tmp_path / "minidl"
     shutil.copytree(Path(minidl.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__", "*.gz"))
     program = """
