@@ -85,7 +85,7 @@ STEPS = (
     Step(
         "Two ways to dx",
         "A pixel of dy can add to its window of dx, or a pixel of dx can gather what reaches it, which is a convolution with the "
-        "kernel turned around. Which takes fewer multiplications depends on the shapes. Without the second way:",
+        "kernel turned around. Which takes less depends on the shapes. Without the second way:",
         lambda: _convolutions("turning_pays", False),
     ),
     Step(
