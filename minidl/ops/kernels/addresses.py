@@ -46,7 +46,7 @@ class Convolution:
         self.steps = ((top + image[0] + bottom) * self.line, self.line * strides[0], strides[1] * image[2])
         self.pooled = (output[0] // 2, output[1] // 2)
         self.tile = _equally(samples, TILE // (self.steps[0] + self.pixels * filters))
-        self.list_tile = _equally(samples, LIST_TILE // self.steps[0])
+        self.list_tile = _equally(samples, LIST_TILE // (self.steps[0] + self.pixels // 4 * filters))
 
     @cached_property
     def group(self) -> int:
@@ -131,9 +131,19 @@ class Convolution:
         return np.concatenate([places, np.zeros(-len(places) % SPAN, np.int64)]).astype(np.int64)
 
     @cached_property
-    def apart(self) -> int:
-        """Pooled pixels so many columns apart have windows without a column in common."""
-        return max(1, min(-(-(self.window[1] + self.strides[1]) // (2 * self.strides[1])), self.pooled[1]))
+    def listed(self) -> tuple[Array, Array]:
+        """Of each pooled pixel of a tile of lists: its number, and where the window of the first of its four pixels begins.
+
+        In an order in which neighbours have no columns of x in common, if there are enough columns: adding to what was just written
+        would wait for it.
+        """
+        rows, columns = self.pooled
+        apart = max(1, min(-(-(self.window[1] + self.strides[1]) // (2 * self.strides[1])), columns))
+        order = np.lexsort((np.arange(rows * columns), np.arange(rows * columns) % columns % apart))
+        pixels = (np.arange(self.list_tile)[:, None] * rows * columns + order).reshape(-1)
+        i, j = divmod(order, columns)
+        corners = np.arange(self.list_tile)[:, None] * self.steps[0] + 2 * i * self.steps[1] + 2 * j * self.steps[2]
+        return pixels.astype(np.uint64), corners.reshape(-1).astype(np.uint64)
 
     @cached_property
     def filter_blocks(self) -> Array:

@@ -120,17 +120,50 @@ def pool(z, count, output, filters, relu, y, index, start):
 
 
 @jit
+def list_entries(dy, index, start, filters, count, pixels, corners, steps, at, values):
+    """List one filter's entries that are not 0: where the window of x begins, and the number. → how many there are.
+
+    Unsigned numbers, because Numba tests of every other index whether it counts from the end.
+    """
+    down, right, one, two = np.uint64(steps[1]), np.uint64(steps[2]), np.uint64(1), np.uint64(2)
+    length = np.uint64(0)
+    for p in range(count):
+        source = start + pixels[p] * filters
+        place = np.uint64(index[source])
+        at[length] = corners[p] + (place // two) * down + (place & one) * right
+        values[length] = dy[source]
+        length += np.uint64(place != np.uint64(CUT))
+    return np.int64(length)
+
+
+@jit
 def sparse(
-    dy, index, x, samples, tile, image, frame, steps, pooled, filters, apart, offsets, kernel, dkernel, dbias, dx, size
+    dy,
+    index,
+    x,
+    samples,
+    tile,
+    image,
+    frame,
+    steps,
+    pixels,
+    corners,
+    filters,
+    offsets,
+    kernel,
+    dkernel,
+    dbias,
+    dx,
+    size,
 ):
     """dkernel (F, vectors), dbias (F,) += the gradients, and dx, unless it is empty, = its own. kernel: as dkernel.
 
-    Of each filter the entries that are not 0 are listed: where the window of x begins, and the number. Entries that follow each
-    other have no columns of x in common, if there are enough columns: adding to what was just written would wait for it.
+    Of each filter the entries that are not 0 are listed: where the window of x begins, and the number. pixels, corners: of a tile,
+    as in Convolution.listed.
     """
     padded, dpadded = np.zeros(size, x.dtype), np.zeros(size if dx.size else 0, x.dtype)
-    rows, columns = pooled
-    at, values = np.zeros(tile * rows * columns + 1, np.int64), np.zeros(tile * rows * columns + 1, x.dtype)
+    each = len(pixels) // tile  # pooled pixels of an image
+    at, values = np.zeros(len(pixels) + 1, np.int64), np.zeros(len(pixels) + 1, x.dtype)
     window = len(offsets) * SPAN_LANES
     for first in range(0, samples, tile):
         count = min(tile, samples - first)
@@ -138,19 +171,11 @@ def sparse(
         if dx.size:
             dpadded[:] = 0
         for f in range(filters):
-            length, total = 0, dy.dtype.type(0)
-            for n in range(count):
-                for group in range(apart):
-                    for i in range(rows):
-                        source = (((first + n) * rows + i) * columns + group) * filters + f
-                        corner = n * steps[0] + 2 * i * steps[1] + 2 * group * steps[2]
-                        for _ in range(group, columns, apart):
-                            place = np.int64(index[source])
-                            at[length] = corner + (place >> 1) * steps[1] + (place & 1) * steps[2]
-                            values[length] = dy[source]
-                            length += place != CUT
-                            source += apart * filters
-                            corner += apart * 2 * steps[2]
+            start = np.uint64(first * each * filters + f)
+            length = list_entries(
+                dy, index, start, np.uint64(filters), count * each, pixels, corners, steps, at, values
+            )
+            total = dy.dtype.type(0)
             for e in range(length):
                 total += values[e]
             dbias[f] += total
