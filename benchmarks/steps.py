@@ -71,9 +71,9 @@ STEPS = (
     ),
     Step(
         "A pool in the same step",
-        "The map before a 2 × 2 pool, four times as large as the result, is a tile that stays in the cache. Backward works on the "
-        "one pixel of four that the pool selected, and on none where the ReLU was at 0. Without it, with the pool a step of its "
-        "own:",
+        "The map before a 2 × 2 pool, four times as large as the result, is a tile that stays in the cache. Backward works on "
+        "the one pixel of four that the pool selected, and on none where the ReLU was at 0. Without it, with the pool a step of "
+        "its own:",
         lambda: patch.object(engine, "FUSED", tuple(step for step in engine.FUSED if step is not engine.ConvPoolStep)),
     ),
     Step(

@@ -134,8 +134,8 @@ class Convolution:
     def listed(self) -> tuple[Array, Array]:
         """Of each pooled pixel of a tile of lists: its number, and where the window of the first of its four pixels begins.
 
-        In an order in which neighbours have no columns of x in common, if there are enough columns: adding to what was just written
-        would wait for it.
+        In an order in which neighbours have no columns of x in common, if there are enough columns: adding to what was just
+        written would wait for it.
         """
         rows, columns = self.pooled
         apart = max(1, min(-(-(self.window[1] + self.strides[1]) // (2 * self.strides[1])), columns))

@@ -158,8 +158,7 @@ def sparse(
 ):
     """dkernel (F, vectors), dbias (F,) += the gradients, and dx, unless it is empty, = its own. kernel: as dkernel.
 
-    Of each filter the entries that are not 0 are listed: where the window of x begins, and the number. pixels, corners: of a tile,
-    as in Convolution.listed.
+    Of each filter the entries that are not 0 are listed first. pixels, corners: as in Convolution.listed.
     """
     padded, dpadded = np.zeros(size, x.dtype), np.zeros(size if dx.size else 0, x.dtype)
     each = len(pixels) // tile  # pooled pixels of an image
