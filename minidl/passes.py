@@ -56,14 +56,15 @@ def trace(model: ModelLike, data: Data, key: int | None) -> Trace:
     """A trace of all samples through the layers that training runs, see Sequential.trace."""
     samples = slice(0, len(data))
     x, (y, _) = data.inputs(samples, model.dtype), data.labels(samples)
-    layers, loss, softmax = on_logits(model.layers, model.loss)
+    layers, loss, activation = on_logits(model.layers, model.loss)
     assert loss is not None
     rng = None if key is None else RandomKey(key, 0)
     found = backprop.trace(layers, loss, x, y, training=key is not None, rng=rng)
     found.gradients = model.add_tied(found.gradients)
-    if softmax is not None:
+    if activation is not None:
+        name = activation.__name__.removesuffix("_forward")
         found.notes.append(
-            "The softmax and the loss are one computation: the last layer's y and dy are those of the logits."
+            f"The {name} and the loss are one computation: the last layer's y and dy are those of the logits."
         )
     return found
 

@@ -290,10 +290,14 @@ def _check(training: "Training", place: Place) -> None:
 
 
 def _check_same(name: str, ours: JSON, theirs: JSON) -> None:
-    """Raise ValueError, naming the first difference, however deep it is."""
-    if isinstance(ours, dict) and isinstance(theirs, dict) and ours.keys() == theirs.keys():
+    """Raise ValueError, naming the first difference, however deep it is.
+
+    A setting that is missing there is one that the version which wrote it did not have: new settings are off at None and 0.
+    """
+    if isinstance(ours, dict) and isinstance(theirs, dict) and ours.keys() >= theirs.keys():
         for key, value in ours.items():
-            _check_same(f"{name}'s {key}", value, theirs[key])
+            if key in theirs or value:
+                _check_same(f"{name}'s {key}", value, theirs.get(key))
     elif isinstance(ours, list) and isinstance(theirs, list) and len(ours) == len(theirs):
         for i, value in enumerate(ours):
             _check_same(f"{name}[{i}]", value, theirs[i])

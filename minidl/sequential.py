@@ -1,6 +1,7 @@
 """Sequential: the model that users write, a stack of layers trained with fit."""
 
 import operator
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -27,6 +28,7 @@ from .engine.blas import SingleThreadedBlas
 from .engine.data import Data, check_array, check_input, collect, unpacked
 from .engine.engine import Engine, is_view
 from .engine.interrupts import Uninterrupted
+from .engine.plan import doubt
 from .home import Home
 from .layers.inside import build_layer, home, settle
 from .model_files import Storable
@@ -195,6 +197,9 @@ class Sequential(Storable):
             for layer in self.layers:
                 if home(layer) is not self:
                     settle(layer, self)
+        said = doubt(self.layers, new_loss) if self.layers else None
+        if said is not None:
+            warnings.warn(said, stacklevel=2)
         new_optimizer.home = Home(self)
         self.optimizer, self.loss, self.metrics = new_optimizer, new_loss, new_metrics
         self._engine.forget()

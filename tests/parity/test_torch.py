@@ -8,7 +8,15 @@ from parity.twins import BATCH, MODELS, STEPS, agree, changes, digits, give_bias
 
 import minidl
 from minidl.layers import Activation, Conv2D, Dense, Dropout, MaxPooling2D, ZeroPadding2D
-from minidl.losses import CategoricalCrossentropy, MeanSquaredError, SparseCategoricalCrossentropy
+from minidl.losses import (
+    BinaryCrossentropy,
+    CategoricalCrossentropy,
+    Huber,
+    KLDivergence,
+    MeanAbsoluteError,
+    MeanSquaredError,
+    SparseCategoricalCrossentropy,
+)
 from minidl.ops import OPERATIONS, reference
 from minidl.ops.random import FORWARD, RandomKey, derive_key
 from minidl.optimizers import SGD, Adam, RMSprop
@@ -562,6 +570,35 @@ def test_mean_squared_error(shape):
         return functional.mse_loss(y, torch.tensor(y_true), reduction="none").flatten(1).mean(1)
 
     loss_parity(MeanSquaredError(), y_true, y_pred, expected)
+
+
+def test_the_other_losses():
+    """KL divergence as PyTorch has it, without the clip, which these numbers do not reach; hinge has no function there."""
+    random = np.random.default_rng(1)
+    y_true, y_pred = random.normal(size=(2, 6, 5)) * 2
+    for loss, function in (
+        (MeanAbsoluteError(), lambda y: functional.l1_loss(y, torch.tensor(y_true), reduction="none").mean(1)),
+        (Huber(0.75), lambda y: functional.huber_loss(y, torch.tensor(y_true), reduction="none", delta=0.75).mean(1)),
+    ):
+        loss_parity(loss, y_true, y_pred, function)
+    p = random.uniform(0.05, 0.95, (6, 5))
+
+    def bce(function, t):
+        return lambda y: function(y, torch.tensor(t), reduction="none").mean(1)
+
+    loss_parity(BinaryCrossentropy(), SOFT, p, bce(functional.binary_cross_entropy, SOFT))
+    smooth = SOFT * 0.8 + 0.1
+    loss_parity(BinaryCrossentropy(label_smoothing=0.2), SOFT, p, bce(functional.binary_cross_entropy, smooth))
+    logits = bce(functional.binary_cross_entropy_with_logits, SOFT)
+    loss_parity(BinaryCrossentropy(from_logits=True), SOFT, y_pred * 300, logits)
+    loss_parity(
+        CategoricalCrossentropy(from_logits=True, label_smoothing=0.2),
+        ONE_HOT,
+        y_pred,
+        lambda z: functional.cross_entropy(z, torch.tensor(LABELS), reduction="none", label_smoothing=0.2),
+    )
+    divergence = functional.kl_div
+    loss_parity(KLDivergence(), SOFT, p, lambda y: divergence(y.log(), torch.tensor(SOFT), reduction="none").sum(1))
 
 
 # ------------------------------------------------------------------------------- gradcheck of another framework's operator
