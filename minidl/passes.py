@@ -1,12 +1,11 @@
 """Passes over samples that leave the model unchanged: evaluate, predict, a gradient, a trace."""
 
 import contextlib
-import math
 from collections.abc import Iterator, Sequence
 
 from . import backprop
 from .callbacks import Callback, CallbackList, Progress, check_verbose, one_by_one
-from .contracts import Array, Logs, Metric, ModelLike, TrainedModel
+from .contracts import Array, Logs, MetricLike, ModelLike, TrainedModel
 from .engine.blas import SingleThreadedBlas
 from .engine.data import Data
 from .engine.plan import on_logits
@@ -14,7 +13,7 @@ from .engine.runner import Runner, Sums
 from .ops.random import RandomKey
 from .tracing import Trace
 
-Metrics = Sequence[tuple[str, Metric]]
+Metrics = Sequence[tuple[str, MetricLike]]
 
 
 def evaluate(runner: Runner, data: Data, batch_size: int, metrics: Metrics, hooks: CallbackList) -> Logs:
@@ -86,13 +85,10 @@ def watched(
 
 
 def means(metrics: Metrics, sums: Sums | None) -> Logs:
-    """The means that the sums give, names in alphabetical order. A metric of no samples is NaN."""
+    """The means that the sums give, names in alphabetical order."""
     if sums is None:
         return {}
-    logs = {
-        name: total / count if count else math.nan
-        for (name, _), (total, count) in zip(metrics, sums.metrics, strict=True)
-    }
+    logs = {name: metric.result(own) for (name, metric), own in zip(metrics, sums.metrics, strict=True)}
     return dict(sorted({"loss": sums.loss / sums.samples, **logs}.items()))
 
 

@@ -19,7 +19,8 @@ from .contracts import (
     LayerLike,
     Logs,
     LossLike,
-    Metric,
+    MetricFunction,
+    MetricLike,
     Samples,
     Shape,
     StackedLayer,
@@ -89,7 +90,7 @@ class Sequential(Storable):
         self.fuse = bool(fuse)
         self.optimizer: Optimizer | None = None
         self.loss: LossLike | None = None
-        self.metrics: list[tuple[str, Metric]] = []
+        self.metrics: list[tuple[str, MetricLike]] = []
         self.stop_training = False
         self.history: History | None = None  # of the last fit, or of the running one
         # In the model's life: a second fit, or compile, repeats neither the shuffles nor the dropout of the first.
@@ -175,12 +176,13 @@ class Sequential(Storable):
         self,
         optimizer: str | Optimizer = "rmsprop",
         loss: str | LossLike | None = None,
-        metrics: Sequence[str | Metric] | None = None,
+        metrics: Sequence[str | MetricLike | MetricFunction] | None = None,
     ) -> None:
         """Choose how to train.
 
-        optimizer: a name or an Optimizer. loss: a name, or an object with forward and backward. metrics: names, or
-        functions (y_true, y_pred) → (total, count). Raises ValueError for an unknown name, suggesting the nearest ones.
+        optimizer: a name or an Optimizer. loss: a name, a function of ``losses``, or an object with forward and backward.
+        metrics: names, metrics, or functions (y_true, y_pred) → a number, one for each sample, or (total, count). Raises
+        ValueError for an unknown name, suggesting the nearest ones. Warns where loss and last layer do not fit.
         """
         if loss is None:
             raise ValueError("compile needs a loss, e.g. loss='categorical_crossentropy'.")

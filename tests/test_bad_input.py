@@ -439,7 +439,8 @@ def test_unknown_names_in_compile(settings, text):
         ({"loss": losses.MeanSquaredError}, "a loss must be a name or an object with forward and backward, received <class "),
         ({"loss": "mse", "optimizer": 0.1}, "an optimizer must be a name or an Optimizer"),
         ({"loss": "mse", "optimizer": optimizers.Adam}, "an optimizer must be a name or an Optimizer"),
-        ({"loss": "mse", "metrics": [3]}, "a metric must be a name or a function (y_true, y_pred) → (total, count), received 3."),
+        ({"loss": "mse", "metrics": [3]}, "a metric must be a name, a Metric, or a function (y_true, y_pred) → a number, "
+         "a number for each sample or (total, count), received 3."),
         ({"loss": "mse", "metrics": "accuracy"}, "metrics must be a list, received 'accuracy'. Use metrics=['accuracy']."),
     ],
     ids=["loss", "loss class", "optimizer", "optimizer class", "metric", "metrics"],

@@ -293,3 +293,50 @@ def test_losses(name, y_true, y_pred, options, weighted, dtype):
     expected, (slope,) = slopes(lambda: twin(y_true, leaf.value, sample_weight=shaped), [leaf])
     agree(f"{name}: loss", value, expected, "float64", "values")
     agree(f"{name}: gradient", loss.backward(cache), slope, "float64", "gradients")
+
+
+# ------------------------------------------------------------------------------------------------------------- metrics
+
+ANSWERS = np.random.default_rng(0).integers(0, 2, (500, 1))
+SCORES = np.clip(0.3 * ANSWERS + 0.7 * np.random.default_rng(1).random((500, 1)), 0, 1)
+MANY = np.random.default_rng(2).integers(0, 4, 500)
+SHARES = np.random.default_rng(3).random((500, 4))
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "y_true", "y_pred"),
+    [
+        ("AUC", {}, ANSWERS, SCORES),
+        ("AUC", {"num_thresholds": 7}, ANSWERS, SCORES),
+        ("AUC", {"curve": "PR"}, ANSWERS, SCORES),
+        ("AUC", {"curve": "PR", "num_thresholds": 7}, ANSWERS, SCORES),
+        ("AUC", {}, to_categorical(MANY), SHARES),
+        ("Precision", {}, ANSWERS, SCORES),
+        ("Precision", {"thresholds": 0.3}, to_categorical(MANY), SHARES),
+        ("Recall", {"thresholds": 0.3}, to_categorical(MANY), SHARES),
+        ("F1Score", {"average": "macro"}, to_categorical(MANY), SHARES),
+        ("F1Score", {"average": "weighted"}, to_categorical(MANY), SHARES),
+        ("F1Score", {"average": "micro", "threshold": 0.4}, to_categorical(MANY), SHARES),
+        ("BinaryAccuracy", {"threshold": 0.3}, to_categorical(MANY), SHARES),
+        ("CategoricalAccuracy", {}, to_categorical(MANY), SHARES),
+        ("SparseCategoricalAccuracy", {}, MANY, SHARES),
+        ("TopKCategoricalAccuracy", {"k": 2}, to_categorical(MANY), SHARES),
+        ("SparseTopKCategoricalAccuracy", {"k": 2}, MANY, SHARES),
+        ("MeanSquaredError", {}, to_categorical(MANY), SHARES),
+        ("RootMeanSquaredError", {}, to_categorical(MANY), SHARES),
+        ("MeanAbsoluteError", {}, to_categorical(MANY), SHARES),
+        ("KLDivergence", {}, to_categorical(MANY), SHARES),
+        ("Hinge", {}, to_categorical(MANY), SHARES),
+        ("BinaryCrossentropy", {}, to_categorical(MANY), SHARES),
+        ("CategoricalCrossentropy", {}, to_categorical(MANY), SHARES),
+    ],
+)
+def test_metrics(name, options, y_true, y_pred):
+    """In two batches. Keras counts in float32."""
+    metric, twin = (getattr(library.metrics, name)(**options) for library in (minidl, keras))
+    sums = metric.empty(y_pred.shape[1:])
+    for part in (slice(0, 300), slice(300, 500)):
+        sums = sums + metric.sums(y_true[part], y_pred[part])
+        twin.update_state(y_true[part], y_pred[part])
+    assert metric.name == twin.name
+    agree(f"{name}: value", metric.result(sums), to_numpy(twin.result()), "float32", "values")
