@@ -22,7 +22,9 @@ from .utils.settings import settings
 
 CUSTOM = "custom_object"  # the key for what is not the library's, and has to be passed when it is read
 LAYERS: dict[str, type[Layer]] = {
-    name: getattr(layers, name) for name in layers.__all__ if name not in ("Input", "Layer")
+    name: getattr(layers, name)
+    for name in layers.__all__
+    if getattr(layers, name).__name__ == name not in ("Input", "Layer")  # and no other names of classes
 }
 BUILDS = {layer.build for layer in LAYERS.values()}  # these allocate only through their initializers
 LOSSES = {loss.__name__: loss for loss in losses.LOSSES.values()}

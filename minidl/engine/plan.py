@@ -9,12 +9,12 @@ from typing import Any
 
 from .. import losses
 from ..contracts import Array, Cache, Gradients, LossLike, StackedLayer
-from ..layers import Activation, Conv2D, Dense, Stack
+from ..layers import Activation, Conv2D, Conv2DTranspose, Dense, Softmax, Stack
 from ..layers.stack import runs_in_order
 from ..ops.random import RandomKey
 from . import steps
 
-ENDS = (Activation, Conv2D, Dense)  # the library's layers that have an activation
+ENDS = (Activation, Conv2D, Conv2DTranspose, Dense, Softmax)  # the library's layers that have an activation
 
 
 class Plan:

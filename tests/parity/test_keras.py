@@ -10,6 +10,7 @@ import pytest
 from parity.twins import BATCH, MODELS, STEPS, agree, changes, digits, give_biases
 
 import minidl
+from minidl.layers.activation import ACTIVATIONS, ALIASES
 from minidl.ops import OPERATIONS
 from minidl.utils import to_categorical
 
@@ -230,14 +231,60 @@ def test_max_pooling2d(pool, strides, padding, ops, dtype):
 
 
 @both_sets
-@pytest.mark.parametrize("name", ["linear", "relu", "leaky_relu", "sigmoid", "tanh", "softmax"])
+@pytest.mark.parametrize("name", [*ACTIVATIONS, *ALIASES])
 def test_activations(name, ops, dtype):
     """Of a layer of its own, with 0 and saturated inputs among the others, and of a Dense."""
     x = np.random.default_rng(0).normal(size=(5, 6)) * 3
     x[0] = [0, -0.0, 40, -40, 600, -600]
-    tolerance = "float32" if name == "leaky_relu" else "float64"  # TensorFlow holds its slope, 0.2, in float32
+    if (
+        name == "selu"
+    ):  # at 0 its slope jumps: TensorFlow takes that of the right side, PyTorch and JAX that of the left
+        x[0, :2] = 1, -1
+    tolerance = "float32" if name in ("leaky_relu", "gelu") else "float64"  # TensorFlow holds 0.2 and √2 in float32
     layer_parity(*(library.layers.Activation(name) for library in (minidl, keras)), ops, x, tolerance)
     layer_parity(*(library.layers.Dense(7, activation=name) for library in (minidl, keras)), ops, x[1:], tolerance)
+
+
+@both_sets
+@pytest.mark.parametrize("padding", ["valid", "same"])
+@pytest.mark.parametrize(
+    ("window", "strides"), [((3, 3), (1, 1)), ((4, 2), (2, 2)), ((5, 3), (2, 1)), ((3, 3), (2, 3)), ((2, 3), (3, 3))]
+)
+def test_conv2d_transpose(window, strides, padding, ops, dtype):
+    x = np.random.default_rng(0).normal(size=(3, 4, 5, 2))
+    layer_parity(*(library.layers.Conv2DTranspose(3, window, strides, padding) for library in (minidl, keras)), ops, x)
+
+
+@both_sets
+@pytest.mark.parametrize("padding", ["valid", "same"])
+@pytest.mark.parametrize(
+    ("pool", "strides"), [(2, None), ((3, 2), None), (3, 1), (3, 2), ((3, 4), (2, 1)), ((2, 2), 3)]
+)
+def test_average_pooling2d(pool, strides, padding, ops, dtype):
+    x = np.random.default_rng(0).normal(size=(3, 7, 10, 4))
+    layer_parity(*(library.layers.AveragePooling2D(pool, strides, padding) for library in (minidl, keras)), ops, x)
+
+
+@both_sets
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda layers: layers.GlobalAveragePooling2D(),
+        lambda layers: layers.GlobalMaxPooling2D(keepdims=True),
+        lambda layers: layers.UpSampling2D((3, 2)),
+        lambda layers: layers.ZeroPadding2D(((1, 0), (2, 3))),
+        lambda layers: layers.Reshape((5, -1)),
+        lambda layers: layers.LayerNormalization(epsilon=2**-10),
+        lambda layers: layers.LayerNormalization(epsilon=0.5, scale=False),
+        lambda layers: layers.LeakyReLU(0.25),
+        lambda layers: layers.ReLU(),
+        lambda layers: layers.ReLU(max_value=1.5, negative_slope=0.25, threshold=0.5),
+        lambda layers: layers.Softmax(),
+    ],
+)
+def test_the_other_layers(make, ops, dtype):
+    x = np.random.default_rng(0).normal(size=(3, 4, 5, 2))
+    layer_parity(make(minidl.layers), make(keras.layers), ops, x)
 
 
 @both_sets
