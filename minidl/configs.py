@@ -17,6 +17,7 @@ from . import layers, losses, metrics, optimizers
 from .contracts import JSON, Config, CustomObjects, MetricFunction, MetricLike
 from .initializers import Constant
 from .layers import Layer, Stack
+from .optimizers import schedules
 from .utils.lookup import by_name
 from .utils.settings import settings
 
@@ -31,7 +32,13 @@ LOSSES = {loss.__name__: loss for loss in losses.LOSSES.values()}
 METRICS = {metric.__name__: metric for metric in metrics.METRICS.values()}
 OPTIMIZERS = {optimizer.__name__: optimizer for optimizer in optimizers.OPTIMIZERS.values()}
 # The library's callable objects, which may be among the settings of others.
-CALLABLES = {"Constant": Constant}
+SCHEDULES = (
+    schedules.ExponentialDecay,
+    schedules.PiecewiseConstantDecay,
+    schedules.CosineDecay,
+    schedules.OneCycle,
+)
+CALLABLES = {cls.__name__: cls for cls in (Constant, *SCHEDULES)}
 Classes: TypeAlias = Mapping[str, type]  # the library's classes that JSON may name
 # Settings of an inner stack that follow from its layers, or that the outermost one decides.
 OF_STACKS = ("layers", "projection", "input_shape", "input_dim", "trainable", "seed", "dtype", "ops", "fuse")
