@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import initializers, losses, optimizers
+from . import initializers, losses, optimizers, regularizers
 from .cases import LAYERS, Case
 from .checking import Report, gradcheck
 from .contracts import Array
@@ -81,6 +81,11 @@ MODELS: dict[str, Callable[[], list[Any]]] = {
         Dense(128, activation="relu"),
         Dense(50, activation="relu"),
         Dense(10, activation="softmax"),
+    ],
+    "MLP with penalties": lambda: [
+        Flatten(input_shape=(28, 28, 1)),
+        Dense(30, activation="gelu", kernel_regularizer=regularizers.L1L2(0.01, 0.02)),
+        Dense(10, activation="softmax", kernel_regularizer="l2"),
     ],
     "residual CNN": lambda: [
         Conv2D(8, 3, strides=2, activation="relu", input_shape=(28, 28, 1)),
