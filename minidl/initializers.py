@@ -8,7 +8,8 @@ import math
 import numpy as np
 
 from .checks import check_choice, check_number, is_number
-from .contracts import Array, Config, DType, Initializer, Shape
+from .contracts import Array, Config, DType, Shape
+from .contracts import Initializer as InitializerLike
 from .utils.lookup import by_name
 from .utils.settings import settings
 
@@ -24,7 +25,7 @@ def fans(shape: Shape) -> tuple[int, int]:
     return field * shape[-2], field * shape[-1]
 
 
-class Configured:
+class Initializer:
     """What the library's initializers share: a subclass defines ``__call__``."""
 
     def __call__(self, shape: Shape, rng: np.random.Generator, dtype: DType) -> Array:
@@ -36,7 +37,7 @@ class Configured:
         return settings(self)
 
 
-class VarianceScaling(Configured):
+class VarianceScaling(Initializer):
     """Random with variance scale / fan, so that a layer's outputs are as large as its inputs.
 
     mode: the fan: "fan_in", "fan_out", or "fan_avg", their mean. distribution: "uniform", "untruncated_normal", or
@@ -103,7 +104,7 @@ class LecunNormal(VarianceScaling):
         super().__init__(1.0)
 
 
-class RandomUniform(Configured):
+class RandomUniform(Initializer):
     """Uniform from minval to maxval."""
 
     def __init__(self, minval: float = -0.05, maxval: float = 0.05) -> None:
@@ -113,7 +114,7 @@ class RandomUniform(Configured):
         return rng.uniform(self.minval, self.maxval, shape).astype(dtype)
 
 
-class RandomNormal(Configured):
+class RandomNormal(Initializer):
     """Normal with this mean and standard deviation."""
 
     def __init__(self, mean: float = 0.0, stddev: float = 0.05) -> None:
@@ -130,7 +131,7 @@ class TruncatedNormal(RandomNormal):
         return (self.mean + self.stddev * _truncated(shape, rng)).astype(dtype)
 
 
-class Orthogonal(Configured):
+class Orthogonal(Initializer):
     """gain times a matrix whose columns (of a wide one, whose rows) are orthogonal and of length 1 (Saxe et al. 2014).
 
     It turns and mirrors what passes through it, and changes no length. A kernel of more axes counts as a matrix (…, F).
@@ -148,7 +149,7 @@ class Orthogonal(Configured):
         return np.asarray(self.gain * (q if rows >= columns else q.T).reshape(shape), dtype)
 
 
-class Identity(Configured):
+class Identity(Initializer):
     """gain times the identity matrix, with zeros beside or below where it is not square."""
 
     def __init__(self, gain: float = 1.0) -> None:
@@ -160,7 +161,7 @@ class Identity(Configured):
         return np.asarray(self.gain * np.eye(*shape), dtype)
 
 
-class Constant(Configured):
+class Constant(Initializer):
     """Every weight is ``value``."""
 
     def __init__(self, value: float = 0.0) -> None:
@@ -195,7 +196,7 @@ lecun_uniform, lecun_normal = LecunUniform(), LecunNormal()
 random_uniform, random_normal, truncated_normal = RandomUniform(), RandomNormal(), TruncatedNormal()
 orthogonal, identity, zeros, ones = Orthogonal(), Identity(), Zeros(), Ones()
 
-INITIALIZERS: dict[str, Configured] = {
+INITIALIZERS: dict[str, Initializer] = {
     "glorot_uniform": glorot_uniform,
     "glorot_normal": glorot_normal,
     "he_uniform": he_uniform,
@@ -214,7 +215,7 @@ INITIALIZERS: dict[str, Configured] = {
 }
 
 
-def get(initializer: str | Initializer) -> Initializer:
+def get(initializer: str | InitializerLike) -> InitializerLike:
     """The initializer of that name, or the function itself."""
     if isinstance(initializer, str):
         return by_name(INITIALIZERS, initializer, "initializer")
@@ -227,20 +228,20 @@ def get(initializer: str | Initializer) -> Initializer:
     return initializer
 
 
-def name_of(initializer: Initializer) -> str | Initializer:
+def name_of(initializer: InitializerLike) -> str | InitializerLike:
     """The name of one of the library's initializers, or the function itself."""
     for name, ours in INITIALIZERS.items():  # a copy of a layer has a copy of its initializer
-        if isinstance(initializer, Configured) and _identity(initializer) == _identity(ours):
+        if isinstance(initializer, Initializer) and _identity(initializer) == _identity(ours):
             return name
     return initializer
 
 
-def _identity(initializer: Configured) -> tuple[type, Config]:
+def _identity(initializer: Initializer) -> tuple[type, Config]:
     """Equal for initializers that do the same."""
     return type(initializer), initializer.get_config()
 
 
-def allocate(initializer: Initializer, shape: Shape, rng: np.random.Generator, dtype: DType) -> Array:
+def allocate(initializer: InitializerLike, shape: Shape, rng: np.random.Generator, dtype: DType) -> Array:
     """A new array, C-contiguous and of this dtype, whatever the function returns. Raises ValueError for another shape."""
     values = np.array(initializer(shape, rng, dtype), dtype, order="C")
     if values.shape != shape:

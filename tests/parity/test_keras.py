@@ -3,7 +3,10 @@
 Keras runs on TensorFlow: on PyTorch its fit and predict turn float64 data into float32, and nothing could be proved.
 """
 
+import functools
+import inspect
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -416,3 +419,19 @@ def test_schedules(make):
     ours, theirs = make(minidl.optimizers.schedules), make(keras.optimizers.schedules)
     steps = range(40)
     agree("schedule", [ours(step) for step in steps], [to_numpy(theirs(step)) for step in steps], "float32", "values")
+
+
+# ------------------------------------------------------------------------------------------------------------- the names
+
+
+def test_the_page_of_names_is_complete():
+    """Every class of the version of Keras that it names, and no other name."""
+    text = (Path(__file__).parents[2] / "docs" / "keras.md").read_text(encoding="utf-8")
+    if f"Keras {keras.__version__}," not in text:
+        pytest.skip(f"the page is about another version than {keras.__version__}")
+    for line in [line for line in text.splitlines() if line.startswith("| ")][1:]:
+        module = functools.reduce(getattr, line.split("|")[1].strip().split("."), keras)
+        listed = set(re.findall("`(\\w+)`", line))
+        classes = {name for name, value in vars(module).items() if inspect.isclass(value) and name[0].isupper()}
+        assert classes <= listed, line[:30]
+        assert all(hasattr(module, name) for name in listed), line[:30]
