@@ -13,22 +13,33 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from . import layers, losses, metrics, optimizers
-from .contracts import JSON, Config, CustomObjects, Metric
-from .initializers import Constant
+from . import initializers, layers, losses, metrics, optimizers, regularizers
+from .contracts import JSON, Config, CustomObjects, MetricFunction, MetricLike
 from .layers import Layer, Stack
+from .optimizers import schedules
 from .utils.lookup import by_name
 from .utils.settings import settings
 
 CUSTOM = "custom_object"  # the key for what is not the library's, and has to be passed when it is read
 LAYERS: dict[str, type[Layer]] = {
-    name: getattr(layers, name) for name in layers.__all__ if name not in ("Input", "Layer")
+    name: getattr(layers, name)
+    for name in layers.__all__
+    if getattr(layers, name).__name__ == name not in ("Input", "Layer")  # and no other names of classes
 }
 BUILDS = {layer.build for layer in LAYERS.values()}  # these allocate only through their initializers
 LOSSES = {loss.__name__: loss for loss in losses.LOSSES.values()}
+METRICS = {metric.__name__: metric for metric in metrics.METRICS.values()}
 OPTIMIZERS = {optimizer.__name__: optimizer for optimizer in optimizers.OPTIMIZERS.values()}
 # The library's callable objects, which may be among the settings of others.
-CALLABLES = {"Constant": Constant}
+SCHEDULES = (
+    schedules.ExponentialDecay,
+    schedules.PiecewiseConstantDecay,
+    schedules.CosineDecay,
+    schedules.OneCycle,
+)
+REGULARIZERS = (regularizers.L1, regularizers.L2, regularizers.L1L2)
+INITIALIZERS = (*map(type, initializers.INITIALIZERS.values()), initializers.Constant, initializers.VarianceScaling)
+CALLABLES = {cls.__name__: cls for cls in (*INITIALIZERS, *SCHEDULES, *REGULARIZERS)}
 Classes: TypeAlias = Mapping[str, type]  # the library's classes that JSON may name
 # Settings of an inner stack that follow from its layers, or that the outermost one decides.
 OF_STACKS = ("layers", "projection", "input_shape", "input_dim", "trainable", "seed", "dtype", "ops", "fuse")
@@ -60,9 +71,9 @@ def _described(value: object, table: Classes) -> object:
     return describe(value, table) if isinstance(value, Layer) or hasattr(value, "backward") else value
 
 
-def describe_metric(name: str, function: Metric) -> str | Metric:
-    """The metric's name where it is the library's, otherwise the function, which to_json stores by name."""
-    return name if metrics.METRICS.get(name) is function else function
+def describe_metric(metric: MetricLike) -> Config | MetricFunction:
+    """The class and the settings of a metric; a user's function as it is, which to_json stores by name."""
+    return metric.function if isinstance(metric, metrics.Function) else describe(metric, METRICS)
 
 
 def make(entry: object, table: Classes, custom_objects: CustomObjects, what: str) -> Any:
@@ -144,7 +155,7 @@ def training_arguments(config: object, custom_objects: CustomObjects) -> Config:
     return {
         "optimizer": make(config.get("optimizer"), OPTIMIZERS, custom_objects, "optimizer"),
         "loss": make(config.get("loss"), LOSSES, custom_objects, "loss"),
-        "metrics": [decode(metric, custom_objects, "metric") for metric in config["metrics"]],
+        "metrics": [decode(metric, custom_objects, "metric", METRICS) for metric in config["metrics"]],
     }
 
 

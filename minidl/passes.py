@@ -1,20 +1,20 @@
 """Passes over samples that leave the model unchanged: evaluate, predict, a gradient, a trace."""
 
 import contextlib
-import math
 from collections.abc import Iterator, Sequence
 
 from . import backprop
 from .callbacks import Callback, CallbackList, Progress, check_verbose, one_by_one
-from .contracts import Array, Logs, Metric, ModelLike, TrainedModel
+from .contracts import Array, Logs, MetricLike, ModelLike, TrainedModel
 from .engine.blas import SingleThreadedBlas
 from .engine.data import Data
+from .engine.penalties import Penalties
 from .engine.plan import on_logits
 from .engine.runner import Runner, Sums
 from .ops.random import RandomKey
 from .tracing import Trace
 
-Metrics = Sequence[tuple[str, Metric]]
+Metrics = Sequence[tuple[str, MetricLike]]
 
 
 def evaluate(runner: Runner, data: Data, batch_size: int, metrics: Metrics, hooks: CallbackList) -> Logs:
@@ -56,14 +56,25 @@ def trace(model: ModelLike, data: Data, key: int | None) -> Trace:
     """A trace of all samples through the layers that training runs, see Sequential.trace."""
     samples = slice(0, len(data))
     x, (y, _) = data.inputs(samples, model.dtype), data.labels(samples)
-    layers, loss, softmax = on_logits(model.layers, model.loss)
+    layers, loss, activation = on_logits(model.layers, model.loss)
     assert loss is not None
     rng = None if key is None else RandomKey(key, 0)
     found = backprop.trace(layers, loss, x, y, training=key is not None, rng=rng)
     found.gradients = model.add_tied(found.gradients)
-    if softmax is not None:
+    penalties = Penalties(model)
+    if penalties.found:
+        found.gradients = {
+            address: value.copy() for address, value in found.gradients.items()
+        }  # the records keep theirs
+        found.loss += penalties.value()
+        penalties.add_gradients(found.gradients, model.ties())
         found.notes.append(
-            "The softmax and the loss are one computation: the last layer's y and dy are those of the logits."
+            "The loss and the gradients by address include the regularizers' penalties; those by layer do not."
+        )
+    if activation is not None:
+        name = activation.__name__.removesuffix("_forward")
+        found.notes.append(
+            f"The {name} and the loss are one computation: the last layer's y and dy are those of the logits."
         )
     return found
 
@@ -85,13 +96,10 @@ def watched(
 
 
 def means(metrics: Metrics, sums: Sums | None) -> Logs:
-    """The means that the sums give, names in alphabetical order. A metric of no samples is NaN."""
+    """The means that the sums give, names in alphabetical order."""
     if sums is None:
         return {}
-    logs = {
-        name: total / count if count else math.nan
-        for (name, _), (total, count) in zip(metrics, sums.metrics, strict=True)
-    }
+    logs = {name: metric.result(own) for (name, metric), own in zip(metrics, sums.metrics, strict=True)}
     return dict(sorted({"loss": sums.loss / sums.samples, **logs}.items()))
 
 

@@ -24,6 +24,7 @@ from minidl import Sequential, load_model, saving
 from minidl.initializers import constant
 from minidl.layers import Conv2D, Dense, Dropout, Flatten, Layer, MaxPooling2D, Rescaling
 from minidl.losses import CategoricalCrossentropy, MeanSquaredError
+from minidl.metrics import ChosenAccuracy
 from minidl.models import model_from_json
 from minidl.optimizers import SGD, Adam, RMSprop
 
@@ -152,7 +153,7 @@ def test_what_a_loaded_model_knows(path):
     assert loaded.input_shape == (4,)
     assert [layer.name for layer in loaded.layers] == ["out"]
     assert (type(loaded.loss), loaded.loss.from_logits) == (CategoricalCrossentropy, True)
-    assert loaded.metrics == [("acc", minidl.metrics.accuracy)]
+    assert [(name, type(metric), metric.name) for name, metric in loaded.metrics] == [("acc", ChosenAccuracy, "acc")]
     assert (type(loaded.optimizer), loaded.optimizer.learning_rate, loaded.optimizer.slots) == (RMSprop, 0.5, {})
     assert (loaded.epochs_trained, loaded.steps_trained, loaded.optimizer.iterations) == (0, 0, 0)
 
@@ -209,8 +210,14 @@ def test_the_file_as_other_tools_read_it(path):
     assert {entry["dtype"] for entry in header.values()} == {"F32"}
     slots = {f"/optimizer/{name}/velocity": model.optimizer.slots[name]["velocity"] for name in model.params}
     assert_same(dict(sorted(arrays.items())), dict(sorted({**model.params, **slots}.items())))
-    dense = {"use_bias": True, "kernel_initializer": "glorot_uniform", "bias_initializer": "zeros"}
+    dense = {
+        "use_bias": True,
+        "kernel_initializer": "glorot_uniform",
+        "bias_initializer": "zeros",
+        "kernel_regularizer": None,
+    }
     sgd = {"learning_rate": 0.1, "momentum": 0.9, "nesterov": False, "weight_decay": None, "clipnorm": None}
+    sgd |= {"clipvalue": None, "global_clipnorm": None}
     assert content == {
         "kind": "model",
         "version": 1,
@@ -461,7 +468,8 @@ def test_custom_objects_come_back(path):
     )
     assert loaded.layers[2].name == "bare"
     assert (type(loaded.loss), loaded.loss.weight) == (Weighted, 0.5)
-    assert loaded.metrics == [("largest", largest), ("accuracy", minidl.metrics.accuracy)]
+    (first, metric), (second, other) = loaded.metrics
+    assert (first, metric.function, second, type(other)) == ("largest", largest, "accuracy", ChosenAccuracy)
     optimizer = loaded.optimizer
     assert (type(optimizer), optimizer.factor, optimizer.momentum, optimizer.clipnorm) == (Slow, 0.25, 0.5, 3.0)
     assert optimizer.learning_rate is schedule
@@ -853,11 +861,12 @@ SETTINGS = {
     ),
     "a metric that is a list": (
         lambda content: content["training"].update(metrics=[[]]),
-        "a metric must be a name or a function (y_true, y_pred) → (total, count), received [].",
+        "a metric must be a name, a Metric, or a function (y_true, y_pred) → a number, a number for each sample or "
+        "(total, count), received [].",
     ),
     "a layer for an optimizer": (
         lambda content: content["training"].update(optimizer=layer(content)),
-        "unknown optimizer 'Dense'. There are: Adam, RMSprop, SGD.",
+        "unknown optimizer 'Dense'. There are: Adadelta, Adagrad, Adam, AdamW, Adamax, Nadam, RMSprop, SGD.",
     ),
     "too many layers": (
         lambda content: content["model"].update(layers=[{"class_name": "Flatten", "config": {}}] * 1001),

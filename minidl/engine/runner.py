@@ -13,10 +13,11 @@ from typing import NamedTuple, TypeAlias, TypeVar
 import numpy as np
 
 from .. import backprop
-from ..contracts import Array, Cache, DType, Metric, StackLike
+from ..contracts import Array, Cache, DType, MetricLike, StackLike
 from ..ops.random import RandomKey
 from ..tracing import Recorder
 from .data import Data, Where, all_finite, part, sample_count
+from .penalties import Penalties
 from .plan import Plan
 from .tree import Tree
 from .vector import Gradient, Layout, Range
@@ -36,16 +37,16 @@ class NotFinite(FloatingPointError):
 class Sums(NamedTuple):
     """The sums over a batch or an epoch.
 
-    loss: the sum of the weighted losses. samples: how many there were. metrics: (total, count) of each metric.
+    loss: the sum of the weighted losses. samples: how many there were. metrics: the sums of each metric.
     """
 
     loss: float
     samples: int
-    metrics: list[tuple[float, float]]
+    metrics: list[Array]
 
     def plus(self, other: "Sums") -> "Sums":
         """The sums of both."""
-        metrics = [(a + c, b + d) for (a, b), (c, d) in zip(self.metrics, other.metrics, strict=True)]
+        metrics = [own + others for own, others in zip(self.metrics, other.metrics, strict=True)]
         return Sums(self.loss + other.loss, self.samples + other.samples, metrics)
 
 
@@ -89,14 +90,14 @@ def quietly(job: Callable[[Item], Value]) -> Callable[[Item], Value]:
 class Runner:
     """Runs batches through a plan.
 
-    Arguments: stack: the model's layers, built. plan: their steps and loss. metrics: functions of (y_true, y_pred). dtype: the
-    model's.
+    Arguments: stack: the model's layers, built. plan: their steps and loss. metrics: those to watch. dtype: the model's.
     """
 
-    def __init__(self, stack: StackLike, plan: Plan, metrics: Sequence[Metric], dtype: DType) -> None:
+    def __init__(self, stack: StackLike, plan: Plan, metrics: Sequence[MetricLike], dtype: DType) -> None:
         self.stack, self.plan, self.metrics, self.dtype = stack, plan, metrics, dtype
         self.layout = Layout(stack)
         self.work = work(stack)
+        self.penalties = Penalties(stack)
         self._free: list[Gradient] = []  # for reuse; append and pop are atomic
 
     def predict(self, data: Data, where: slice, out: Array) -> None:
@@ -113,8 +114,9 @@ class Runner:
         """Loss and metrics of these samples."""
         cuts = shards(sample_count(where), self.work)
         tree: Tree[Sums] = Tree(len(cuts), Sums.plus)
-        run(quietly(lambda i: tree.put(i, self._forward(data, where, cuts[i], None)[0])), range(len(cuts)))
-        return functools.reduce(Sums.plus, tree.roots)
+        seen = self._room(sample_count(where))
+        run(quietly(lambda i: tree.put(i, self._forward(data, where, cuts[i], None, seen)[0])), range(len(cuts)))
+        return self._complete(functools.reduce(Sums.plus, tree.roots), data, where, seen)
 
     def gradients(
         self, data: Data, where: Where, key: int | None, lowest: int, ranges: Sequence[Range]
@@ -139,25 +141,47 @@ class Runner:
             return sums, gradient
 
         def job(i: int) -> None:
-            sums, loss_cache, caches = self._forward(data, where, cuts[i], key)
+            sums, loss_cache, caches = self._forward(data, where, cuts[i], key, seen)
             finite = math.isfinite(sums.loss)
             tree.put(i, (sums, self._backward(loss_cache, caches, lowest, ranges) if finite else None))
 
+        seen = self._room(sample_count(where))
         tree: Tree[Result] = Tree(len(cuts), add)
         run(quietly(job), range(len(cuts)))
         sums = functools.reduce(Sums.plus, [sums for sums, _ in tree.roots])
         if not math.isfinite(sums.loss):
             raise NotFinite(self._explain(sums.loss, data, where, cuts, key))
-        return sums, [gradient for _, gradient in tree.roots if gradient is not None]
+        gradients = [gradient for _, gradient in tree.roots if gradient is not None]
+        self.penalties.add_gradients(gradients[0].named, self.layout.ties)
+        return self._complete(sums, data, where, seen), gradients
 
     def release(self, gradients: Sequence[Gradient]) -> None:
         """Let their arrays be reused: fresh ones would cost a page fault per 4 kB."""
         self._free.extend(gradients)
 
+    def _room(self, n: int) -> Array | None:
+        """An array for the predictions for n samples, where a metric has to see all of them at once."""
+        return (
+            np.empty((n, *(self.stack.output_shape or ())), self.dtype) if any(m.whole for m in self.metrics) else None
+        )
+
+    def _complete(self, sums: Sums, data: Data, where: Where, seen: Array | None) -> Sums:
+        """The sums of a batch's shards, with the penalties, and with the metrics that see all of its predictions at once."""
+        sums = sums._replace(loss=sums.loss + self.penalties.value() * sums.samples)
+        if seen is None:
+            return sums
+        y_true, of_shards = data.labels(where)[0], iter(sums.metrics)
+        with np.errstate(all="ignore"):
+            found = [metric.sums(y_true, seen) if metric.whole else next(of_shards) for metric in self.metrics]
+        return sums._replace(metrics=found)
+
     def _forward(
-        self, data: Data, where: Where, shard: tuple[int, int], key: int | None
+        self, data: Data, where: Where, shard: tuple[int, int], key: int | None, seen: Array | None
     ) -> tuple[Sums, Cache, list[Cache]]:
-        """One shard through the plan and the loss: its sums, and the caches of the loss and of the steps."""
+        """One shard through the plan and the loss: its sums, and the caches of the loss and of the steps.
+
+        seen: the predictions for the whole batch, where they are wanted; the shard's are written to their place.
+        """
         start, stop = shard
         n, own = sample_count(where), part(where, start, stop)
         x = data.inputs(own, self.dtype)
@@ -167,9 +191,9 @@ class Runner:
         assert self.plan.loss is not None
         value, cache = self.plan.loss.forward(y_true, y, sample_weight=weights, n=n)
         predicted = self.plan.predictions(y) if self.metrics else y
-        found = [metric(y_true, predicted) for metric in self.metrics]
-        # Python floats, because a backup returns no others: NumPy's would round differently
-        metrics = [(float(total), float(count)) for total, count in found]
+        metrics = [metric.sums(y_true, predicted) for metric in self.metrics if not metric.whole]
+        if seen is not None:
+            seen[start:stop] = predicted
         return Sums(float(value) * n, stop - start, metrics), cache, caches
 
     def _backward(self, loss_cache: Cache, caches: list[Cache], lowest: int, ranges: Sequence[Range]) -> Gradient:

@@ -23,7 +23,7 @@ from ..ops.random import RandomKey
 
 MOST_REPLACED = 3  # layers, by one step
 NOT_NEEDED: Array = np.empty(0)  # stands for a dx that nobody will read
-DRAWS_NOTHING = (Activation, Conv2D, Dense, Flatten, MaxPooling2D, Rescaling)
+DRAWS_NOTHING = (Activation, Conv2D, Dense, Flatten, MaxPooling2D, Rescaling)  # the others cost a key a batch
 
 
 def forward(steps: Sequence["LayerStep"], x: Array, training: bool, rng: RandomKey | None) -> tuple[Array, list[Cache]]:
