@@ -1,7 +1,7 @@
 """Sequential: the model that users write, a stack of layers trained with fit."""
 
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from .checks import check_count, check_positive, is_integer
 from .contracts import (
     Array,
     ArraySource,
+    ClassWeight,
     DType,
     LayerLike,
     Logs,
@@ -23,8 +24,10 @@ from .contracts import (
     Shape,
     StackedLayer,
 )
+from .engine.arrays import check_array, check_input
+from .engine.batches import Batches, Cut, Stream, check_left_out, is_stream
 from .engine.blas import SingleThreadedBlas
-from .engine.data import Data, check_array, check_input, collect, unpacked
+from .engine.data import Data, Parts, collect, collect_batch, unpacked
 from .engine.engine import Engine, is_view
 from .engine.interrupts import Uninterrupted
 from .home import Home
@@ -209,38 +212,52 @@ class Sequential(Storable):
         verbose: int | str = "auto",
         callbacks: Sequence[Callback] | Callback | None = None,
         validation_split: float = 0.0,
-        validation_data: Sequence[Samples | None] | None = None,
+        validation_data: Sequence[Samples | None] | Any = None,
         shuffle: bool = True,
-        class_weight: Mapping[int, float] | None = None,
+        class_weight: ClassWeight | None = None,
         sample_weight: Samples | None = None,
         initial_epoch: int = 0,
+        steps_per_epoch: int | None = None,
+        validation_steps: int | None = None,
     ) -> History:
         """Train for epochs − initial_epoch passes over the samples.
 
-        x: (N, *input_shape). y: (N, …), as the loss expects it. batch_size: None means 32. validation_split: the share of the
-        samples, the last ones before any shuffling, to validate on instead of training. validation_data: (x, y) or
-        (x, y, sample_weight). verbose: 0 silent, 1 or "auto" a bar on a terminal and one line per epoch elsewhere, 2 one line
-        per epoch. class_weight: class → weight. sample_weight: (N,).
+        x: (N, *input_shape); or what makes batches (x, y) or (x, y, sample_weight): an object with ``__len__`` and
+        ``__getitem__``, an iterable, or a generator, see ``engine.batches.Stream``. Each batch is made in a thread while the one
+        before it is trained on. y: (N, …), as the loss expects it. batch_size: None means 32. validation_split: the share of the
+        samples, the last ones before any shuffling, to validate on instead of training. validation_data: (x, y),
+        (x, y, sample_weight), or what makes batches. verbose: 0 silent, 1 or "auto" a bar on a terminal and one line per epoch
+        elsewhere, 2 one line per epoch. class_weight: class → weight, the weights of the classes 0, 1, …, or "balanced".
+        sample_weight: (N,). steps_per_epoch, validation_steps: how many of the batches that are made are taken; None for all.
 
         Returns the History, which is ``model.history`` as soon as fit begins. Raises RuntimeError before compile, ValueError
         or TypeError for data that does not fit, and FloatingPointError, naming epoch, batch and layer, when the loss is not
         finite; the weights are then those from before that batch. A KeyboardInterrupt says where it stopped, after a whole step.
         Ctrl-C waits for the current work: a part of a batch, and at first also the compilation of kernels that are not cached.
         """
-        batch_size = check_positive(32 if batch_size is None else batch_size, "batch_size")
         epochs = check_positive(epochs, "epochs")
         initial_epoch = check_count(initial_epoch, "initial_epoch")
         verbose = check_verbose(verbose)
-        validation: Data | None = None
+        passes = epochs - initial_epoch
+        validation: Batches | None = None
         if validation_data is not None:
-            validation, _ = self._data(*unpacked(validation_data), what="validation_data's x")
+            held_out = (validation_data,) if is_stream(validation_data) else unpacked(validation_data)
+            validation, _ = self._batches(
+                *held_out, what="validation_data", size=batch_size, default=32, steps=validation_steps, passes=passes
+            )
             validation_split = 0.0
-        data, held_out = self._data(x, y, sample_weight, class_weight, validation_split=validation_split)
+        batches, split = self._batches(
+            *(x, y, sample_weight, class_weight),
+            size=batch_size,
+            default=32,
+            steps=steps_per_epoch,
+            passes=passes,
+            validation_split=validation_split,
+        )
+        validation = validation or split
         stepper = Stepper(self, self._engine)
 
-        training = Training(
-            stepper, data, validation or held_out, batch_size, shuffle, (initial_epoch, epochs), callbacks, verbose
-        )
+        training = Training(stepper, batches, validation, shuffle, (initial_epoch, epochs), callbacks, verbose)
         self.history = training.history
         training.run()
         return training.history  # self.history may be that of a fit that a callback has made meanwhile
@@ -254,17 +271,18 @@ class Sequential(Storable):
         sample_weight: Samples | None = None,
         callbacks: Sequence[Callback] | Callback | None = None,
         return_dict: bool = False,
+        steps: int | None = None,
     ) -> Any:
         """The loss, or [loss, metric, …] where there are metrics, or all by name with return_dict=True.
 
-        batch_size: how many samples are processed at once; None leaves it to the library. Apart from rounding, the
-        result does not depend on it.
+        x: samples, or what makes batches (x, y), as for ``fit``. batch_size: how many samples are processed at once; None leaves
+        it to the library. Apart from rounding, the result does not depend on it. steps: how many of the batches that are made are
+        taken; None for all.
         """
-        batch_size = check_positive(EVALUATION_BATCH if batch_size is None else batch_size, "batch_size")
-        data, _ = self._data(x, y, sample_weight)
+        batches, _ = self._batches(x, y, sample_weight, size=batch_size, default=EVALUATION_BATCH, steps=steps)
         runner = self._engine.runner(self)
-        with watched(self, verbose, callbacks, len(data), batch_size) as hooks:
-            logs = evaluate(runner, data, batch_size, self.metrics, hooks)
+        with watched(self, verbose, callbacks, batches.steps) as hooks:
+            logs = evaluate(runner, batches, self.metrics, hooks)
         return self._result(logs, return_dict)
 
     def predict(
@@ -273,22 +291,24 @@ class Sequential(Storable):
         batch_size: int | None = None,
         verbose: int | str = "auto",
         callbacks: Sequence[Callback] | Callback | None = None,
+        steps: int | None = None,
     ) -> Array:
-        """The predictions, (N, *output_shape), for x (N, *input_shape). The model need not be compiled."""
-        batch_size = check_positive(EVALUATION_BATCH if batch_size is None else batch_size, "batch_size")
-        data = Data(self._inputs(x))
+        """The predictions, (N, *output_shape), for x (N, *input_shape). The model need not be compiled.
+
+        x: samples, or what makes batches of them, as for ``fit``; labels beside them are ignored. batch_size, steps: as for
+        ``evaluate``.
+        """
+        batches, _ = self._batches(x, size=batch_size, default=EVALUATION_BATCH, steps=steps, labeled=False)
         runner = self._engine.runner(self)
-        out = np.empty((len(data), *(self.output_shape or ())), self.dtype)
-        with watched(self, verbose, callbacks, len(data), batch_size) as hooks:
-            predict(runner, data, batch_size, hooks, out)
-        return out
+        with watched(self, verbose, callbacks, batches.steps) as hooks:
+            return predict(runner, batches, hooks, self.output_shape or ())
 
     def train_on_batch(
         self,
         x: Samples,
         y: Samples | None = None,
         sample_weight: Samples | None = None,
-        class_weight: Mapping[int, float] | None = None,
+        class_weight: ClassWeight | None = None,
         return_dict: bool = False,
     ) -> Any:
         """One step on these samples as one batch. Returns what evaluate does, for this batch before the step."""
@@ -347,7 +367,7 @@ class Sequential(Storable):
         x: Samples | None,
         y: Samples | None,
         sample_weight: Samples | None = None,
-        class_weight: Mapping[int, float] | None = None,
+        class_weight: ClassWeight | None = None,
         *,
         what: str = "x",
         validation_split: object = 0.0,
@@ -365,6 +385,47 @@ class Sequential(Storable):
             what=what,
             validation_split=validation_split,
         )
+
+    def _batches(
+        self,
+        x: Any,
+        y: Samples | None = None,
+        sample_weight: Samples | None = None,
+        class_weight: ClassWeight | None = None,
+        *,
+        size: int | None,
+        default: int,
+        steps: int | None,
+        what: str = "x",
+        passes: int = 1,
+        validation_split: object = 0.0,
+        labeled: bool = True,
+    ) -> tuple[Batches, Batches | None]:
+        """The batches of all passes, and those to validate on, or None. labeled: False for ``predict``.
+
+        size: that of the batches of arrays, None for the default. steps, what, passes: as for ``Stream``.
+        """
+        if y is None and is_stream(x):
+            check_left_out(x, size, sample_weight, validation_split, class_weight)
+
+            def prepare(batch: Parts, name: str) -> Data:
+                shape, output_shape = self.input_shape or (), self.output_shape or ()
+                return collect_batch(
+                    batch, name, str(self), shape, self.loss if labeled else None, output_shape, class_weight
+                )
+
+            stream = Stream(x, prepare, steps, what, passes)
+            if not self.built:
+                self._inputs(stream.first()[0], f"batch 1 of {what}")
+            return stream, None
+        if steps is not None:
+            raise ValueError("steps are for generators and the like: arrays are cut by batch_size. Leave them out.")
+        size = check_positive(default if size is None else size, "batch_size")
+        if not labeled:
+            return Cut(Data(self._inputs(x)), size), None
+        what = "x" if what == "x" else f"{what}'s x"
+        data, held_out = self._data(x, y, sample_weight, class_weight, what=what, validation_split=validation_split)
+        return Cut(data, size), None if held_out is None else Cut(held_out, size)
 
     def _result(self, logs: Logs, return_dict: bool) -> Any:
         if return_dict:

@@ -99,7 +99,8 @@ def calls_with_labels(model, x, y):
         ((10, 64), "model 'sequential' expects x of shape (n, 8, 8, 1), received (10, 64). Use x.reshape(-1, 8, 8, 1)."),
         ((8, 8, 1), "model 'sequential' expects x of shape (n, 8, 8, 1), received (8, 8, 1). For a single sample use "
                     "x[None]."),
-        ((10, 8, 8, 3), "model 'sequential' expects x of shape (n, 8, 8, 1), received (10, 8, 8, 3)."),
+        ((10, 8, 8, 3), "model 'sequential' expects x of shape (n, 8, 8, 1), received (10, 8, 8, 3). For shades of "
+                          "gray use x.mean(axis=-1, keepdims=True)."),
         ((10, 9, 8, 1), "model 'sequential' expects x of shape (n, 8, 8, 1), received (10, 9, 8, 1)."),
     ],
     ids=["no channel axis", "channels-first", "flat", "one sample", "other channels", "other size"],
@@ -374,19 +375,22 @@ def test_validation_data_that_are_not_finite():
 
 
 @pytest.mark.parametrize(
-    ("change", "dtype"),
+    ("change", "text"),
     [
-        (lambda x: x.astype(object), "object"),
-        (lambda x: x.astype(str), "<U32"),
-        (lambda x: x + 1j, "complex128"),
-        (lambda x: [[None] * 4] * 10, "object"),
+        (lambda x: x.astype(object), "object. Use x.astype('float32')."),
+        (lambda x: x.astype(str), "<U32. Use x.astype('float32')."),
+        (lambda x: x + 1j, "complex128. Use np.real(x)."),
+        (
+            lambda x: [[1, 2, 3, 4]] * 9 + [[None] * 4],
+            "object. Entries are missing, first in sample 9: remove or replace such samples.",
+        ),
     ],
     ids=["object", "string", "complex", "None"],
 )
-def test_x_that_holds_no_real_numbers(change, dtype):
+def test_x_that_holds_no_real_numbers(change, text):
     model = mlp()
     x, y = samples(model)
-    text = f"x must hold real numbers, received dtype {dtype}. Use x.astype('float32')."
+    text = f"x must hold real numbers, received dtype {text}"
     for call in every_call(model, change(x), y).values():
         with refused(model, TypeError, text):
             call()

@@ -19,7 +19,7 @@ class Callback:
     """
 
     model: TrainedModel = None  # type: ignore[assignment]  # set before any hook is called
-    params: dict[str, int]
+    params: dict[str, int | None]
     accepts_nan = False  # whether this callback decides what to do about a loss that is not finite, instead of an error
 
     def get_state(self) -> State:
@@ -40,7 +40,7 @@ class Callback:
         """Called with the model, before all hooks."""
         self.model = model
 
-    def set_params(self, params: dict[str, int]) -> None:
+    def set_params(self, params: dict[str, int | None]) -> None:
         """Called with the training's settings, before all hooks."""
         self.params = params
 
@@ -115,7 +115,7 @@ class TrainingCallback(Callback):
 class CallbackList(Callback):
     """Several callbacks as one: every hook is passed on, in order."""
 
-    def __init__(self, callbacks: Sequence[Callback], model: TrainedModel, params: dict[str, int]) -> None:
+    def __init__(self, callbacks: Sequence[Callback], model: TrainedModel, params: dict[str, int | None]) -> None:
         self.callbacks = list(callbacks)
         for callback in self.callbacks:
             if not isinstance(callback, Callback):

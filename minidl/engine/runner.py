@@ -99,7 +99,7 @@ class Runner:
         self.work = work(stack)
         self._free: list[Gradient] = []  # for reuse; append and pop are atomic
 
-    def predict(self, data: Data, where: slice, out: Array) -> None:
+    def predict(self, data: Data, where: Where, out: Array) -> None:
         """Write the predictions for these samples, (n, …), to out."""
 
         def job(shard: tuple[int, int]) -> None:
@@ -109,7 +109,7 @@ class Runner:
 
         run(quietly(job), shards(sample_count(where), self.work))
 
-    def evaluate(self, data: Data, where: slice) -> Sums:
+    def evaluate(self, data: Data, where: Where) -> Sums:
         """Loss and metrics of these samples."""
         cuts = shards(sample_count(where), self.work)
         tree: Tree[Sums] = Tree(len(cuts), Sums.plus)

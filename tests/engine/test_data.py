@@ -9,10 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minidl import Sequential
+from minidl.engine.arrays import check_array, check_input
 from minidl.engine.data import (
     Data,
-    check_array,
-    check_input,
     check_lengths,
     check_weights,
     class_weights,
@@ -102,9 +101,13 @@ def test_lists_become_arrays():
         (
             np.array([1, None]),
             TypeError,
-            "thing must hold real numbers, received dtype object. Use thing.astype('float32').",
+            "thing must hold real numbers, received dtype object. Entries are missing, first in sample 1: remove or",
         ),
-        (["1", "2"], TypeError, "thing must hold real numbers, received dtype <U1. Use thing.astype('float32')."),
+        (
+            ["1", "2"],
+            TypeError,
+            "thing must hold real numbers, received dtype <U1. Use np.asarray(thing).astype('float32').",
+        ),
         (np.ones(2, complex), TypeError, "thing must hold real numbers, received dtype complex128."),
         (np.ones(2, "M8[s]"), TypeError, "thing must hold real numbers, received dtype datetime64[s]."),
     ],
@@ -190,7 +193,7 @@ def test_other_weights_are_refused(weights, text):
 )
 def test_class_weights_go_to_the_samples_of_the_class(form):
     y = np.array([0, 3, 1, 3, 2])
-    assert class_weights({3: 0.5, 0: 7}, form(y)).tolist() == [7, 0.5, 1, 0.5, 1]
+    assert class_weights({3: 0.5, 0: 7}, form(y), (4,)).tolist() == [7, 0.5, 1, 0.5, 1]
 
 
 @pytest.mark.parametrize("weight", [-1, np.nan, np.inf])
@@ -198,7 +201,7 @@ def test_other_class_weights_are_refused(weight):
     with pytest.raises(
         ValueError, match=f"class_weight must be finite and not negative, received {weight} for class 2"
     ):
-        class_weights({1: 1.0, 2: weight}, np.array([1, 2]))
+        class_weights({1: 1.0, 2: weight}, np.array([1, 2]), (3,))
 
 
 # ----------------------------------------------------------------------------------------------------------------- Data
