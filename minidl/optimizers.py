@@ -5,6 +5,7 @@ used alone; ``prepare`` and ``update`` are its two halves, so that an engine can
 """
 
 import math
+import warnings
 from collections.abc import Callable
 
 import numpy as np
@@ -14,12 +15,13 @@ from .contracts import Array, Config, Operations
 from .home import Home
 from .ops import reference
 from .utils.lookup import by_name
+from .utils.names import Strict
 from .utils.settings import settings
 
 LearningRate = float | Callable[[int], float]
 
 
-class Optimizer:
+class Optimizer(Strict):
     """What all optimizers share: the learning rate, weight decay, clipping, and the state by parameter name.
 
     Arguments: learning_rate: a number, or a function of the step (0, 1, 2, …) that returns one; it may be set between
@@ -51,6 +53,17 @@ class Optimizer:
     @learning_rate.setter
     def learning_rate(self, value: LearningRate) -> None:
         self._learning_rate = value if callable(value) else check_number(value, "learning_rate", 0)
+
+    @property
+    def lr(self) -> LearningRate:
+        """What older versions of Keras call learning_rate; using it gives a warning."""
+        _warn_of_lr()
+        return self.learning_rate
+
+    @lr.setter
+    def lr(self, value: LearningRate) -> None:
+        _warn_of_lr()
+        self.learning_rate = value
 
     def get_config(self) -> Config:
         """The arguments that recreate this optimizer, by name, without its state."""
@@ -211,6 +224,10 @@ def get(optimizer: str | Optimizer) -> Optimizer:
             f"an optimizer must be a name or an Optimizer, e.g. Adam(learning_rate=0.001), received {optimizer!r}."
         )
     return optimizer
+
+
+def _warn_of_lr() -> None:
+    warnings.warn("optimizer.lr is called optimizer.learning_rate now.", stacklevel=3)
 
 
 BLOCK = 2**16  # entries

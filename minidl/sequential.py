@@ -1,7 +1,7 @@
 """Sequential: the model that users write, a stack of layers trained with fit."""
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -41,6 +41,8 @@ from .tracing import Trace
 from .training import Stepper, Training
 from .utils.forks import fork_safe
 from .utils.lookup import by_name
+from .utils.names import explained
+from .utils.seeds import draw_seed
 
 EVALUATION_BATCH = 500  # samples; apart from rounding, the result does not depend on it
 
@@ -80,7 +82,7 @@ class Sequential(Storable):
         if name is not None and not isinstance(name, str):
             raise ValueError(f"a model's name must be a string or None, received {name!r}.")
         if seed is None:
-            seed = int(np.random.SeedSequence().generate_state(1)[0])
+            seed = draw_seed()
         if dtype not in ("float32", "float64"):
             raise ValueError(f"dtype must be 'float32' or 'float64', received {dtype!r}.")
         if not is_integer(seed) or seed < 0:
@@ -166,12 +168,13 @@ class Sequential(Storable):
     def _build_next(self, layer: StackedLayer, shape: Shape) -> None:
         build_layer(layer, shape, generator(self.seed, INITIALIZE, len(self.layers)), self.dtype)
 
-    def summary(self) -> None:
-        """Print a table of the layers, their output shapes and their weights."""
+    def summary(self, print_fn: Callable[[str], object] | None = None) -> None:
+        """Print a table of the layers, their output shapes and their weights. print_fn: called with each line instead."""
         if not self.built:
             raise ValueError(f"{self} is not built: give its first layer an input_shape, or call build(input_shape).")
-        summary.show(self)
+        summary.show(self, print_fn)
 
+    @explained
     def compile(
         self,
         optimizer: str | Optimizer = "rmsprop",
@@ -203,6 +206,7 @@ class Sequential(Storable):
         self._engine.forget()
         self._engine.gather(self)
 
+    @explained
     def fit(
         self,
         x: Samples | None = None,
@@ -262,6 +266,7 @@ class Sequential(Storable):
         training.run()
         return training.history  # self.history may be that of a fit that a callback has made meanwhile
 
+    @explained
     def evaluate(
         self,
         x: Samples | None = None,
@@ -285,6 +290,7 @@ class Sequential(Storable):
             logs = evaluate(runner, batches, self.metrics, hooks)
         return self._result(logs, return_dict)
 
+    @explained
     def predict(
         self,
         x: Samples,

@@ -145,8 +145,8 @@ def test_validation_data_of_another_shape():
 
 def test_channels_first_in_the_model():
     text = (
-        "Conv2D 'conv2d' expects input (height, width, channels) at least 5×5, received (1, 28, 28). This looks "
-        "channels-first: use input_shape=(28, 28, 1)."
+        "Conv2D 'conv2d' expects input (height, width, channels) at least 5×5, received (1, 28, 28). If the "
+        "images are channels-first, use input_shape=(28, 28, 1); otherwise make the window smaller, or use padding='same'."
     )
     with pytest.raises(ValueError, match="^" + re.escape(text) + "$"):
         Sequential([Conv2D(32, (5, 5), input_shape=(1, 28, 28))])
@@ -157,14 +157,17 @@ def test_channels_first_in_the_model():
 def test_channels_first_in_the_data_of_a_model_that_is_not_built():
     model = Sequential([Conv2D(2, (5, 5)), Flatten(), Dense(3)])
     model.compile(loss="mse")
-    text = "expects input (height, width, channels) at least 5×5, received (1, 28, 28). This looks channels-first"
+    text = (
+        "expects input (height, width, channels) at least 5×5, received (1, 28, 28). If the images are channels-first, "
+    )
     with pytest.raises(ValueError, match=re.escape(text)):
         model.fit(np.zeros((4, 1, 28, 28)), np.zeros((4, 3)), verbose=0)
     text = (
         "Conv2D 'conv2d' expects input (height, width, channels), received (28, 28). The channel axis is missing: use "
     )
     with pytest.raises(
-        ValueError, match=re.escape(text) + re.escape("input_shape=(28, 28, 1) and give the data as x[..., None].")
+        ValueError,
+        match=re.escape(text) + re.escape("input_shape=(28, 28, 1) and give the data as np.expand_dims(x, -1)."),
     ):
         model.fit(np.zeros((4, 28, 28)), np.zeros((4, 3)), verbose=0)
     assert model.fit(np.zeros((4, 28, 28, 1)), np.zeros((4, 3)), verbose=0).epoch == [0]

@@ -2,6 +2,7 @@
 
 import warnings
 
+from ..checks import check_number
 from ..contracts import Logs
 from .base import Callback
 
@@ -16,10 +17,12 @@ class Monitor(Callback):
     """
 
     def __init__(self, monitor: str, mode: str, min_delta: float = 0.0) -> None:
-        if mode not in ("auto", "min", "max"):
+        if not isinstance(monitor, str) or not monitor:
+            raise ValueError(f"{self} monitor must be a name in the logs, such as 'val_loss', received {monitor!r}.")
+        if not isinstance(mode, str) or mode not in ("auto", "min", "max"):
             raise ValueError(f"{self} mode must be 'auto', 'min' or 'max', received {mode!r}.")
         if mode == "auto":
-            known = DIRECTIONS.get(str(monitor).removeprefix("val_"))
+            known = DIRECTIONS.get(monitor.removeprefix("val_"))
             if known is None:
                 raise ValueError(
                     f"{self} cannot know whether {monitor!r} should become larger or smaller: pass mode='max' or "
@@ -28,7 +31,7 @@ class Monitor(Callback):
             mode = known
         self.monitor = monitor
         self.mode = mode
-        self.min_delta = abs(min_delta)
+        self.min_delta = abs(check_number(min_delta, f"{self} min_delta"))
         self.best: float | None = None
 
     def __str__(self) -> str:

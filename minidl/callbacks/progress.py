@@ -9,6 +9,7 @@ from .base import Callback
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
+    from rich.progress import TaskID
 
 
 def check_verbose(verbose: object) -> int:
@@ -53,6 +54,7 @@ class Progress(Callback):
         self.done = 0
         self.started = 0.0
         self.bar: Bar | None = None
+        self.task: TaskID | None = None
         self.logs: Logs = {}
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
@@ -114,7 +116,7 @@ class Progress(Callback):
 
     def _advance(self, batch: int, logs: Logs | None) -> None:
         self.done = batch + 1
-        if self.bar is not None:
+        if self.bar is not None and self.task is not None:
             self.bar.update(self.task, completed=self.done, logs=format_logs(logs or {}))
 
     def _end(self, logs: Logs | None) -> None:

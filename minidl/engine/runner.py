@@ -26,6 +26,10 @@ SHARD = 100  # samples: with fewer, matrix products are slow; with more, threads
 MOST_SHARDS = 64  # the limit for large batches, where summing would take long
 WORTH_A_THREAD = 2**23  # multiplications in forward; for fewer, waking a thread costs more than it saves
 
+NO_PROBABILITIES = (
+    "A crossentropy needs probabilities: end the model with activation='softmax' (or 'sigmoid', for binary_crossentropy). This "
+    "batch made no step."
+)
 NO_STEP = "Try a smaller learning rate, and inputs scaled to about [0, 1]. This batch made no step."
 
 
@@ -200,5 +204,6 @@ class Runner:
             outputs = [output for layer in layers for output in layer.outputs()]
             found += [(i, name) for i, (name, y) in enumerate(outputs) if not np.isfinite(y).all()][:1]
         if not found:
-            return f"the loss is {loss}, although every layer's output is finite. {NO_STEP}"
+            hint = NO_STEP if getattr(self.plan.loss, "from_logits", True) else NO_PROBABILITIES
+            return f"the loss is {loss}, although every layer's output is finite. {hint}"
         return f"the loss is {loss}; the first layer whose output is not finite is {min(found)[1]!r}. {NO_STEP}"

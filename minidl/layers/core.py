@@ -10,8 +10,11 @@ from ..checks import check_number, check_positive, check_shape
 from ..contracts import Array, DType, Gradients, Initializer, Shape
 from ..initializers import allocate
 from ..ops.random import RandomKey
-from .activation import activate, activate_backward, check_activation
+from .activation import Activation, activate, activate_backward, check_activation
 from .base import Layer, LayerSettings
+from .dropout import Dropout
+
+__all__ = ["Activation", "Dense", "Dropout", "Flatten", "Input", "Rescaling"]  # two live in modules of their own
 
 
 class Input(Layer):
