@@ -33,6 +33,8 @@ def check_array(value: Samples | None, what: str) -> ArraySource:
             array = np.asarray(value)
         except Exception as error:  # another library's array may raise anything
             raise ValueError(f"{what} cannot be made an array: {_unequal(value) or error}.") from error
+    if not array.shape and np.dtype(array.dtype).kind not in REAL:
+        raise TypeError(f"{what} must be an array of samples, received {value!r:.200}.")
     if np.dtype(array.dtype).kind not in REAL:
         raise TypeError(
             f"{what} must hold real numbers, received dtype {array.dtype}. {_in_numbers(array, value, name)}"
@@ -57,6 +59,16 @@ def check_input(x: Samples | None, expected: Shape, model: str, what: str = "x")
     raise ValueError(
         f"{model} expects {what} of shape {shape}, received {tuple(array.shape)}." + (f" {hint}" if hint else "")
     )
+
+
+def whole(array: ArraySource) -> Array:
+    """All of an array that may be on disk. Raises ValueError where that is not of the shape that it says."""
+    read = np.asarray(array if _has_array(array) else array[:])
+    if read.shape != tuple(array.shape):
+        raise ValueError(
+            f"an array says that it has shape {tuple(array.shape)}, but was read as one of shape {read.shape}."
+        )
+    return read
 
 
 def has_numbers(value: object) -> bool:
@@ -156,10 +168,10 @@ def _numpy(value: object, name: str) -> str:
     """An expression for the whole value as NumPy's array."""
     if type(value) is np.ndarray:
         return name
-    return f"np.asarray({name})" if has_array(value) else f"np.asarray({name}[:])"
+    return f"np.asarray({name})" if _has_array(value) else f"np.asarray({name}[:])"
 
 
-def has_array(value: object) -> bool:
+def _has_array(value: object) -> bool:
     """Whether np.asarray makes an array of it as a whole; other arrays are read in slices."""
     return not _is_array(value) or any(hasattr(value, protocol) for protocol in ("__array__", "__array_interface__"))
 
@@ -167,7 +179,7 @@ def has_array(value: object) -> bool:
 def _in_numbers(array: ArraySource, value: object, name: str) -> str:
     """How to make real numbers of an array of something else: the first of some ways that works on its entries."""
     own = _numpy(value, name)
-    entries = np.asarray(array if has_array(array) else array[:])
+    entries = whole(array)
     missing = [i for i, entry in enumerate(entries) if entries.dtype.kind == "O" and _is_missing(entry)]
     if missing:
         return f"Entries are missing, first in sample {missing[0]}: remove or replace such samples."

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from ..checks import is_number
 from ..contracts import Array, ArraySource, ClassWeight, DType, LossLike, Samples, Shape
 from ..utils.forks import fork_safe
-from .arrays import REAL, check_array, check_input
+from .arrays import REAL, check_array, check_input, whole
 
 Where = Array | slice  # which samples: their indices, or a slice
 Parts = tuple[Samples | None, Samples | None, Samples | None]  # x, y, sample_weight
@@ -140,7 +140,7 @@ def collect(
     n = int(x.shape[0])
     given = check_array(y, "y")
     check_lengths(x=x, y=given)
-    labels: Array = np.asarray(given)
+    labels = whole(given)
     if labels.dtype.kind == "f" and not np.isfinite(labels).all():
         raise ValueError("y holds NaN or infinity. Remove or replace such samples.")
     weights = held_out = check_weights(sample_weight, n)
@@ -168,13 +168,13 @@ def collect_batch(
     loss: None leaves the labels out.
     """
     x, y, sample_weight = batch
-    samples = np.array(check_input(x, input_shape, model, what))
+    samples = np.array(whole(check_input(x, input_shape, model, what)))
     if loss is None:
         return Data(samples, what=what)
     if y is None:
         raise ValueError(f"{what} has no labels: expected (x, y) or (x, y, sample_weight).")
-    y = np.array(check_array(y, "y"))
-    weights = None if sample_weight is None else np.array(check_array(sample_weight, "sample_weight"))
+    y = np.array(whole(check_array(y, "y")))
+    weights = None if sample_weight is None else np.array(whole(check_array(sample_weight, "sample_weight")))
     return collect(samples, y, weights, class_weight, loss=loss, output_shape=output_shape, what=what)[0]
 
 
@@ -202,7 +202,7 @@ def check_weights(sample_weight: Samples | None, n: int) -> Array | None:
     """One finite weight ≥ 0 per sample, as float64 (n,). Raises ValueError for anything else."""
     if sample_weight is None:
         return None
-    weights = np.asarray(check_array(sample_weight, "sample_weight"), np.float64)
+    weights = whole(check_array(sample_weight, "sample_weight")).astype(np.float64, copy=False)
     if weights.shape == (n, 1):
         weights = weights[:, 0]
     if weights.shape != (n,):
