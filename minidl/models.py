@@ -31,3 +31,13 @@ def model_from_json(json_string: str, custom_objects: CustomObjects | None = Non
     if not isinstance(config, dict) or config.get("class_name") != "Sequential":
         raise ValueError("a model's JSON must be that of to_json: {'class_name': 'Sequential', 'config': …}.")
     return Sequential.from_config(config.get("config"), custom_objects)
+
+
+def __getattr__(name: str) -> None:
+    """What ``from minidl.models import Model`` says."""
+    if name in ("Model", "Functional"):
+        raise ImportError(
+            f"minidl has no {name}: it has no graphs. For the output of a layer in the middle use "
+            "Sequential(model.layers[:k]); for connections around layers use layers.Residual."
+        )
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

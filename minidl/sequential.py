@@ -198,9 +198,10 @@ class Sequential(Storable):
         if len(set(names)) < len(names):
             raise ValueError(f"every metric needs a name of its own, and not 'loss', received {names[1:]}.")
         if not is_view(self):  # layers taken from other models are its own from now on
-            for layer in self.layers:
-                if home(layer) is not self:
-                    settle(layer, self)
+            for stack in self.stacks():
+                for layer in stack.layers:
+                    if home(layer) is not stack:
+                        settle(layer, stack)
         new_optimizer.home = Home(self)
         self.optimizer, self.loss, self.metrics = new_optimizer, new_loss, new_metrics
         self._engine.forget()
