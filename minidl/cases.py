@@ -1,6 +1,7 @@
 """The configurations of each layer that are tried: one table for the certificate, the strategies of ``testing`` and the tests."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -8,15 +9,26 @@ import numpy as np
 from .contracts import Pair, Shape
 from .layers import (
     Activation,
+    AveragePooling2D,
     Conv2D,
+    Conv2DTranspose,
     Dense,
     Dropout,
     Flatten,
+    GaussianNoise,
+    GlobalAveragePooling2D,
+    GlobalMaxPooling2D,
     Layer,
+    LayerNormalization,
+    LeakyReLU,
     MaxPooling2D,
+    ReLU,
     Rescaling,
+    Reshape,
     Residual,
+    Softmax,
     Stack,
+    UpSampling2D,
     ZeroPadding2D,
 )
 from .layers.activation import ACTIVATIONS
@@ -65,19 +77,58 @@ def _dense(rng: np.random.Generator) -> Case:
     return lambda: Dense(units, activation, use_bias), (int(rng.integers(1, 5)),)
 
 
-def _conv2d(rng: np.random.Generator) -> Case:
+def _convolution(layer: type[Conv2D], rng: np.random.Generator) -> Case:
     window, strides, padding = _pair(rng), _pair(rng), _padding(rng)
     filters, activation, use_bias = int(rng.integers(2, 5)), _activation(rng), bool(rng.integers(2))
     return (
-        lambda: Conv2D(filters, window, strides, padding, activation=activation, use_bias=use_bias),
+        lambda: layer(filters, window, strides, padding, activation=activation, use_bias=use_bias),
         _images(rng, window, padding),
     )
 
 
-def _max_pooling2d(rng: np.random.Generator) -> Case:
+def _pooling(layer: type[MaxPooling2D] | type[AveragePooling2D], rng: np.random.Generator) -> Case:
     window, padding = _pair(rng), _padding(rng)
     strides = None if rng.integers(2) else _pair(rng)
-    return lambda: MaxPooling2D(window, strides, padding), _images(rng, window, padding)
+    return lambda: layer(window, strides, padding), _images(rng, window, padding)
+
+
+def _global_pooling(layer: type[GlobalAveragePooling2D] | type[GlobalMaxPooling2D], rng: np.random.Generator) -> Case:
+    keepdims = bool(rng.integers(2))
+    return lambda: layer(keepdims), (*_pair(rng), int(rng.integers(1, 4)))
+
+
+def _up_sampling(rng: np.random.Generator) -> Case:
+    size = _pair(rng, 3)
+    return lambda: UpSampling2D(size), (*_pair(rng), int(rng.integers(1, 4)))
+
+
+def _reshape(rng: np.random.Generator) -> Case:
+    rows, columns = _pair(rng)
+    return lambda: Reshape((columns, -1)), (rows, columns, int(rng.integers(1, 4)))
+
+
+def _relu(rng: np.random.Generator) -> Case:
+    most = None if rng.integers(2) else float(rng.choice([0.3, 1.1]))
+    slope, threshold = float(rng.choice([0.0, 0.25])), float(rng.choice([0.0, 0.15]))
+    return lambda: ReLU(most, slope, threshold), _shape(rng)
+
+
+def _leaky_relu(rng: np.random.Generator) -> Case:
+    slope = float(rng.choice([0.0, 0.3, 1.5]))
+    return lambda: LeakyReLU(slope), _shape(rng)
+
+
+def _noise(rng: np.random.Generator) -> Case:
+    stddev = float(rng.choice([0.0, 0.1, 2.0]))
+    return lambda: GaussianNoise(stddev), _shape(rng)
+
+
+def _layer_normalization(rng: np.random.Generator) -> Case:
+    epsilon, center, scale = float(rng.choice([1e-3, 0.5])), bool(rng.integers(2)), bool(rng.integers(2))
+    return (
+        lambda: LayerNormalization(epsilon=epsilon, center=center, scale=scale),
+        (*_shape(rng)[:-1], int(rng.integers(3, 7))),
+    )
 
 
 def _padded(rows: Pair, columns: Pair) -> Callable[[], ZeroPadding2D]:
@@ -136,7 +187,7 @@ LAYERS: dict[str, LayerCases] = {
             (lambda: Conv2D(2, 1, strides=3, use_bias=False), (7, 7, 2)),
             (lambda: Conv2D(15, 3, activation="tanh"), (4, 4, 1)),
         ],
-        _conv2d,
+        partial(_convolution, Conv2D),
     ),
     "MaxPooling2D": LayerCases(
         [
@@ -145,7 +196,36 @@ LAYERS: dict[str, LayerCases] = {
             (lambda: MaxPooling2D((2, 3), strides=(3, 2), padding="same"), (7, 8, 1)),
             (lambda: MaxPooling2D(2, strides=3), (8, 7, 2)),
         ],
-        _max_pooling2d,
+        partial(_pooling, MaxPooling2D),
+    ),
+    "Conv2DTranspose": LayerCases(
+        [
+            (lambda: Conv2DTranspose(3, 3), (3, 2, 2)),
+            (lambda: Conv2DTranspose(2, (2, 3), strides=(2, 1), padding="same", activation="relu"), (3, 4, 3)),
+            (lambda: Conv2DTranspose(4, (5, 1), strides=2, padding="same", activation="gelu"), (2, 3, 1)),
+            (lambda: Conv2DTranspose(2, 1, strides=3, use_bias=False), (2, 3, 2)),
+        ],
+        partial(_convolution, Conv2DTranspose),
+    ),
+    "AveragePooling2D": LayerCases(
+        [
+            (lambda: AveragePooling2D(), (4, 6, 3)),
+            (lambda: AveragePooling2D(3, strides=1), (5, 5, 2)),
+            (lambda: AveragePooling2D((2, 3), strides=(3, 2), padding="same"), (7, 8, 1)),
+            (lambda: AveragePooling2D(2, strides=3), (8, 7, 2)),
+        ],
+        partial(_pooling, AveragePooling2D),
+    ),
+    "GlobalAveragePooling2D": LayerCases(
+        [(lambda: GlobalAveragePooling2D(), (3, 5, 2)), (lambda: GlobalAveragePooling2D(keepdims=True), (1, 1, 3))],
+        partial(_global_pooling, GlobalAveragePooling2D),
+    ),
+    "GlobalMaxPooling2D": LayerCases(
+        [(lambda: GlobalMaxPooling2D(), (3, 5, 2)), (lambda: GlobalMaxPooling2D(keepdims=True), (1, 1, 3))],
+        partial(_global_pooling, GlobalMaxPooling2D),
+    ),
+    "UpSampling2D": LayerCases(
+        [(lambda: UpSampling2D(), (2, 3, 2)), (lambda: UpSampling2D((3, 1)), (1, 4, 1))], _up_sampling
     ),
     "ZeroPadding2D": LayerCases(
         [(lambda: ZeroPadding2D(), (2, 3, 2)), (lambda: ZeroPadding2D(((0, 2), (1, 0))), (3, 1, 1))],
@@ -154,6 +234,19 @@ LAYERS: dict[str, LayerCases] = {
     "Dropout": LayerCases(
         [(lambda: Dropout(0.2), (8,)), (lambda: Dropout(0.7), (3, 4, 2)), (lambda: Dropout(0), (5,))], _dropout
     ),
+    "GaussianNoise": LayerCases(
+        [(lambda: GaussianNoise(0.2), (8,)), (lambda: GaussianNoise(3), (3, 4, 2)), (lambda: GaussianNoise(0), (5,))],
+        _noise,
+    ),
+    "LayerNormalization": LayerCases(
+        [
+            (lambda: LayerNormalization(), (5,)),
+            (lambda: LayerNormalization(epsilon=0.1, scale=False), (2, 3, 4)),
+            (lambda: LayerNormalization(center=False), (2, 6)),
+        ],
+        _layer_normalization,
+    ),
+    "Reshape": LayerCases([(lambda: Reshape((4, 2)), (8,)), (lambda: Reshape((-1,)), (3, 4, 2))], _reshape),
     "Flatten": LayerCases(
         [(lambda: Flatten(), (3, 4, 2)), (lambda: Flatten(), (5,))], lambda rng: (lambda: Flatten(), _shape(rng))
     ),
@@ -162,6 +255,19 @@ LAYERS: dict[str, LayerCases] = {
     ),
     "Activation": LayerCases(
         [(lambda: Activation("relu"), (3, 3, 2)), (lambda: Activation("softmax"), (4,))], _activation_layer
+    ),
+    "Softmax": LayerCases(
+        [(lambda: Softmax(), (4,)), (lambda: Softmax(), (2, 3))],
+        lambda rng: (lambda: Softmax(), (*_shape(rng)[:-1], int(rng.integers(2, 6)))),
+    ),
+    "LeakyReLU": LayerCases([(lambda: LeakyReLU(), (3, 3, 2)), (lambda: LeakyReLU(0.01), (5,))], _leaky_relu),
+    "ReLU": LayerCases(
+        [
+            (lambda: ReLU(), (3, 3, 2)),
+            (lambda: ReLU(6), (5,)),
+            (lambda: ReLU(max_value=1.1, negative_slope=0.1, threshold=0.3), (4, 2)),
+        ],
+        _relu,
     ),
     "Stack": LayerCases(
         [

@@ -47,7 +47,14 @@ LOSSES: dict[str, Callable[[], Any]] = {
     "categorical_crossentropy, from_logits": lambda: losses.CategoricalCrossentropy(from_logits=True),
     "sparse_categorical_crossentropy": lambda: losses.SparseCategoricalCrossentropy(),
     "sparse_categorical_crossentropy, from_logits": lambda: losses.SparseCategoricalCrossentropy(from_logits=True),
+    "categorical_crossentropy, smoothed": lambda: losses.CategoricalCrossentropy(label_smoothing=0.1),
+    "binary_crossentropy": lambda: losses.BinaryCrossentropy(label_smoothing=0.1),
+    "binary_crossentropy, from_logits": lambda: losses.BinaryCrossentropy(from_logits=True),
     "mean_squared_error": lambda: losses.MeanSquaredError(),
+    "mean_absolute_error": lambda: losses.MeanAbsoluteError(),
+    "huber": lambda: losses.Huber(),
+    "hinge": lambda: losses.Hinge(),
+    "kl_divergence": lambda: losses.KLDivergence(),
 }
 
 MODELS: dict[str, Callable[[], list[Any]]] = {
@@ -177,11 +184,15 @@ def _check_loss(loss: Any, seed: int) -> list[Report]:
         rng = np.random.default_rng([seed, case])
         y_pred = rng.normal(size=(samples, classes)) * 3
         labels: Array = rng.integers(classes, size=samples)
-        if isinstance(loss, losses.MeanSquaredError):
+        if isinstance(loss, losses.Hinge):
+            labels = rng.integers(2, size=(samples, classes))
+        elif isinstance(loss, losses.KLDivergence | losses.BinaryCrossentropy):
+            labels = rng.dirichlet(np.ones(classes), samples)
+        elif not hasattr(loss, "from_logits"):
             labels = rng.normal(size=(samples, classes))
         elif isinstance(loss, losses.CategoricalCrossentropy):
             labels = rng.dirichlet(np.ones(classes), samples) if case == 2 else np.eye(classes)[labels]
-        if not isinstance(loss, losses.MeanSquaredError) and not loss.from_logits:
+        if not getattr(loss, "from_logits", not isinstance(loss, losses.KLDivergence)):
             y_pred = np.exp(y_pred) / np.exp(y_pred).sum(axis=1, keepdims=True)
         reports.append(gradcheck(loss, labels, y_pred))
     return reports

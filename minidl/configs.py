@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from . import layers, losses, metrics, optimizers
-from .contracts import JSON, Config, CustomObjects, Metric
+from .contracts import JSON, Config, CustomObjects, MetricFunction, MetricLike
 from .initializers import Constant
 from .layers import Layer, Stack
 from .utils.lookup import by_name
@@ -22,10 +22,13 @@ from .utils.settings import settings
 
 CUSTOM = "custom_object"  # the key for what is not the library's, and has to be passed when it is read
 LAYERS: dict[str, type[Layer]] = {
-    name: getattr(layers, name) for name in layers.__all__ if name not in ("Input", "Layer")
+    name: getattr(layers, name)
+    for name in layers.__all__
+    if getattr(layers, name).__name__ == name not in ("Input", "Layer")  # and no other names of classes
 }
 BUILDS = {layer.build for layer in LAYERS.values()}  # these allocate only through their initializers
 LOSSES = {loss.__name__: loss for loss in losses.LOSSES.values()}
+METRICS = {metric.__name__: metric for metric in metrics.METRICS.values()}
 OPTIMIZERS = {optimizer.__name__: optimizer for optimizer in optimizers.OPTIMIZERS.values()}
 # The library's callable objects, which may be among the settings of others.
 CALLABLES = {"Constant": Constant}
@@ -60,9 +63,9 @@ def _described(value: object, table: Classes) -> object:
     return describe(value, table) if isinstance(value, Layer) or hasattr(value, "backward") else value
 
 
-def describe_metric(name: str, function: Metric) -> str | Metric:
-    """The metric's name where it is the library's, otherwise the function, which to_json stores by name."""
-    return name if metrics.METRICS.get(name) is function else function
+def describe_metric(metric: MetricLike) -> Config | MetricFunction:
+    """The class and the settings of a metric; a user's function as it is, which to_json stores by name."""
+    return metric.function if isinstance(metric, metrics.Function) else describe(metric, METRICS)
 
 
 def make(entry: object, table: Classes, custom_objects: CustomObjects, what: str) -> Any:
@@ -153,7 +156,7 @@ def training_arguments(config: object, custom_objects: CustomObjects) -> Config:
     return {
         "optimizer": make(config.get("optimizer"), OPTIMIZERS, custom_objects, "optimizer"),
         "loss": make(config.get("loss"), LOSSES, custom_objects, "loss"),
-        "metrics": [decode(metric, custom_objects, "metric") for metric in config["metrics"]],
+        "metrics": [decode(metric, custom_objects, "metric", METRICS) for metric in config["metrics"]],
     }
 
 

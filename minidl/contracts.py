@@ -30,7 +30,9 @@ Target: TypeAlias = Any  # what gradcheck is given to check: an object or a func
 Output: TypeAlias = Any  # what such a target takes or returns: an array, several of them, or what it should not be
 Named: TypeAlias = dict[str, Any]  # the same by name
 Initializer: TypeAlias = Callable[[Shape, np.random.Generator, DType], Array]
-Metric: TypeAlias = Callable[[Array, Array], tuple[float, int]]  # (y_true, y_pred) → (total, count)
+MetricFunction: TypeAlias = Callable[
+    [Array, Array], Any
+]  # (y_true, y_pred) → a number, one a sample, or (total, count)
 CustomObjects: TypeAlias = Mapping[str, Any]  # name → the user's class or function
 
 
@@ -122,7 +124,7 @@ class ModelLike(StackLike, Protocol):
     fuse: bool
     optimizer: "Optimizer | None"  # None before compile, like the loss
     loss: "LossLike | None"
-    metrics: list[tuple[str, Metric]]
+    metrics: "list[tuple[str, MetricLike]]"
     epochs_trained: int
     steps_trained: int
     stop_training: bool
@@ -162,6 +164,22 @@ class LossLike(Protocol):
 
     def backward(self, cache: Cache) -> Array:
         """dy, the gradient of forward's value with respect to y_pred."""
+
+
+class MetricLike(Protocol):
+    """What a model can be watched by: the contract of ``metrics.Metric``, which explains it."""
+
+    name: str
+    whole: bool
+
+    def empty(self, output_shape: Shape) -> Array:
+        """The sums of no samples."""
+
+    def sums(self, y_true: Array, y_pred: Array) -> Array:
+        """Sums over samples, which add up over shards and batches."""
+
+    def result(self, sums: Array) -> float:
+        """The metric's value, from the sums of all samples."""
 
 
 class Operations(Protocol):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from . import configs, saving, state
 from .checks import check_shape
 from .configs import LAYERS
-from .contracts import JSON, Array, Config, CustomObjects, DType, LossLike, Metric, Path, Shape
+from .contracts import JSON, Array, Config, CustomObjects, DType, LossLike, MetricFunction, MetricLike, Path, Shape
 from .engine.interrupts import Uninterrupted
 from .layers import Stack
 from .ops import set_name
@@ -30,13 +30,16 @@ class Storable(Stack):
     fuse: bool
     optimizer: "Optimizer | None"
     loss: LossLike | None
-    metrics: list[tuple[str, Metric]]
+    metrics: list[tuple[str, MetricLike]]
     epochs_trained: int
     steps_trained: int
     stop_training: bool
 
     def compile(
-        self, optimizer: "str | Optimizer", loss: str | LossLike | None, metrics: Sequence[str | Metric] | None
+        self,
+        optimizer: "str | Optimizer",
+        loss: str | LossLike | None,
+        metrics: Sequence[str | MetricLike | MetricFunction] | None,
     ) -> None:
         """Choose how to train."""
         raise NotImplementedError
@@ -167,7 +170,7 @@ def _training_config(model: Storable) -> Config | None:
     return {
         "optimizer": configs.describe(model.optimizer, configs.OPTIMIZERS),
         "loss": configs.describe(model.loss, configs.LOSSES),
-        "metrics": [configs.describe_metric(name, metric) for name, metric in model.metrics],
+        "metrics": [configs.describe_metric(metric) for _, metric in model.metrics],
     }
 
 

@@ -1,14 +1,13 @@
 """Passes over samples that leave the model unchanged: evaluate, predict, a gradient, a trace."""
 
 import contextlib
-import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from . import backprop
 from .callbacks import Callback, CallbackList, Progress, check_verbose, one_by_one
-from .contracts import Array, Logs, Metric, ModelLike, Shape, TrainedModel
+from .contracts import Array, Logs, MetricLike, ModelLike, Shape, TrainedModel
 from .engine.batches import Batches
 from .engine.blas import SingleThreadedBlas
 from .engine.data import Data, sample_count
@@ -17,7 +16,7 @@ from .engine.runner import Runner, Sums
 from .ops.random import RandomKey
 from .tracing import Trace
 
-Metrics = Sequence[tuple[str, Metric]]
+Metrics = Sequence[tuple[str, MetricLike]]
 
 
 def evaluate(runner: Runner, batches: Batches, metrics: Metrics, hooks: CallbackList) -> Logs:
@@ -70,14 +69,15 @@ def trace(model: ModelLike, data: Data, key: int | None) -> Trace:
     """A trace of all samples through the layers that training runs, see Sequential.trace."""
     samples = slice(0, len(data))
     x, (y, _) = data.inputs(samples, model.dtype), data.labels(samples)
-    layers, loss, softmax = on_logits(model.layers, model.loss)
+    layers, loss, activation = on_logits(model.layers, model.loss)
     assert loss is not None
     rng = None if key is None else RandomKey(key, 0)
     found = backprop.trace(layers, loss, x, y, training=key is not None, rng=rng)
     found.gradients = model.add_tied(found.gradients)
-    if softmax is not None:
+    if activation is not None:
+        name = activation.__name__.removesuffix("_forward")
         found.notes.append(
-            "The softmax and the loss are one computation: the last layer's y and dy are those of the logits."
+            f"The {name} and the loss are one computation: the last layer's y and dy are those of the logits."
         )
     return found
 
@@ -99,11 +99,8 @@ def watched(
 
 
 def means(metrics: Metrics, sums: Sums | None) -> Logs:
-    """The means that the sums give, names in alphabetical order. A metric of no samples is NaN."""
+    """The means that the sums give, names in alphabetical order."""
     if sums is None:
         return {}
-    logs = {
-        name: total / count if count else math.nan
-        for (name, _), (total, count) in zip(metrics, sums.metrics, strict=True)
-    }
+    logs = {name: metric.result(own) for (name, metric), own in zip(metrics, sums.metrics, strict=True)}
     return dict(sorted({"loss": sums.loss / sums.samples, **logs}.items()))

@@ -106,7 +106,7 @@ def put_back(training: "Training", content: Content, arrays: Mapping[str, Array]
         # a callback ended the training, and more epochs do not change that
         if place["stop_training"] and training.batch == 0:
             training.epoch = training.epochs
-        training.sums, training.logs = _sums(place["sums"], len(model.metrics)), place["logs"]
+        training.sums, training.logs = _sums(place["sums"], model), place["logs"]
         training.began = place["began"]
 
 
@@ -270,7 +270,7 @@ def _check(training: "Training", place: Place) -> None:
     seed, rate, stop, began, epoch, batch, found, logs, states = (place[name] for name in PLACE)
     if not is_count(epoch) or epoch < training.initial_epoch:
         raise ValueError(f"it is damaged: the epoch cannot be {epoch!r:.200}.")
-    sums = _sums(found, len(training.model.metrics))
+    sums = _sums(found, training.model)
     if not is_count(batch) or batch > (training.steps or 0) or (sums is None) != (batch == 0):
         raise ValueError(f"it is damaged: the batch cannot be {batch!r:.200}.")
     begun = epoch + (batch > 0)
@@ -298,10 +298,14 @@ def _check(training: "Training", place: Place) -> None:
 
 
 def _check_same(name: str, ours: JSON, theirs: JSON) -> None:
-    """Raise ValueError, naming the first difference, however deep it is."""
-    if isinstance(ours, dict) and isinstance(theirs, dict) and ours.keys() == theirs.keys():
+    """Raise ValueError, naming the first difference, however deep it is.
+
+    A setting that is missing there is one that the version which wrote it did not have: new settings are off at None and 0.
+    """
+    if isinstance(ours, dict) and isinstance(theirs, dict) and ours.keys() >= theirs.keys():
         for key, value in ours.items():
-            _check_same(f"{name}'s {key}", value, theirs[key])
+            if key in theirs or value:
+                _check_same(f"{name}'s {key}", value, theirs.get(key))
     elif isinstance(ours, list) and isinstance(theirs, list) and len(ours) == len(theirs):
         for i, value in enumerate(ours):
             _check_same(f"{name}[{i}]", value, theirs[i])
@@ -309,19 +313,22 @@ def _check_same(name: str, ours: JSON, theirs: JSON) -> None:
         raise ValueError(f"it is of another training: {name} was {theirs!r:.200} then, and is {ours!r:.200} now.")
 
 
-def _sums(found: Any, metrics: int) -> Sums | None:
+def _sums(found: Any, model: ModelLike) -> Sums | None:
     """The sums of an epoch, from lists."""
     if found is None:
         return None
+    damaged = ValueError(f"it is damaged: the sums of an epoch cannot be {found!r:.200}.")
     try:
-        loss, samples, pairs = found
-        pairs = [(total, count) for total, count in pairs]
+        loss, samples, lists = found
+        arrays = [np.array(each) for each in lists]
     except (TypeError, ValueError):
-        raise ValueError(f"it is damaged: the sums of an epoch cannot be {found!r:.200}.") from None
-    numbers = [loss, samples, *(number for pair in pairs for number in pair)]
-    if not is_count(samples) or samples == 0 or len(pairs) != metrics or not all(map(_is_number, numbers)):
-        raise ValueError(f"it is damaged: the sums of an epoch cannot be {found!r:.200}.")
-    return Sums(loss, samples, pairs)
+        raise damaged from None
+    shapes = [metric.empty(model.output_shape or ()).shape for _, metric in model.metrics]
+    if not is_count(samples) or samples == 0 or not _is_number(loss) or [each.shape for each in arrays] != shapes:
+        raise damaged
+    if any(each.dtype.kind not in "fi" for each in arrays):
+        raise damaged
+    return Sums(loss, samples, [each.astype(np.float64) for each in arrays])
 
 
 def _is_number(value: object) -> TypeGuard[float]:

@@ -1,6 +1,7 @@
 """Sequential: the model that users write, a stack of layers trained with fit."""
 
 import operator
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -19,7 +20,8 @@ from .contracts import (
     LayerLike,
     Logs,
     LossLike,
-    Metric,
+    MetricFunction,
+    MetricLike,
     Samples,
     Shape,
     StackedLayer,
@@ -30,6 +32,7 @@ from .engine.blas import SingleThreadedBlas
 from .engine.data import Data, Parts, collect, collect_batch, unpacked
 from .engine.engine import Engine, is_view
 from .engine.interrupts import Uninterrupted
+from .engine.plan import doubt
 from .home import Home
 from .layers.inside import build_layer, home, settle
 from .model_files import Storable
@@ -92,7 +95,7 @@ class Sequential(Storable):
         self.fuse = bool(fuse)
         self.optimizer: Optimizer | None = None
         self.loss: LossLike | None = None
-        self.metrics: list[tuple[str, Metric]] = []
+        self.metrics: list[tuple[str, MetricLike]] = []
         self.stop_training = False
         self.history: History | None = None  # of the last fit, or of the running one
         # In the model's life: a second fit, or compile, repeats neither the shuffles nor the dropout of the first.
@@ -179,12 +182,13 @@ class Sequential(Storable):
         self,
         optimizer: str | Optimizer = "rmsprop",
         loss: str | LossLike | None = None,
-        metrics: Sequence[str | Metric] | None = None,
+        metrics: Sequence[str | MetricLike | MetricFunction] | None = None,
     ) -> None:
         """Choose how to train.
 
-        optimizer: a name or an Optimizer. loss: a name, or an object with forward and backward. metrics: names, or
-        functions (y_true, y_pred) → (total, count). Raises ValueError for an unknown name, suggesting the nearest ones.
+        optimizer: a name or an Optimizer. loss: a name, a function of ``losses``, or an object with forward and backward.
+        metrics: names, metrics, or functions (y_true, y_pred) → a number, one for each sample, or (total, count). Raises
+        ValueError for an unknown name, suggesting the nearest ones. Warns where loss and last layer do not fit.
         """
         if loss is None:
             raise ValueError("compile needs a loss, e.g. loss='categorical_crossentropy'.")
@@ -202,6 +206,9 @@ class Sequential(Storable):
                 for layer in stack.layers:
                     if home(layer) is not stack:
                         settle(layer, stack)
+        said = doubt(self.layers, new_loss) if self.layers else None
+        if said is not None:
+            warnings.warn(said, stacklevel=3)
         new_optimizer.home = Home(self)
         self.optimizer, self.loss, self.metrics = new_optimizer, new_loss, new_metrics
         self._engine.forget()

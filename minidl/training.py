@@ -174,7 +174,9 @@ class Training:
         except NotFinite as error:
             if not any(callback.accepts_nan for callback in self.hooks.callbacks):
                 raise NotFinite(f"in epoch {self.epoch + 1}, batch {self.batch + 1}: {error}") from None
-            sums = Sums(math.nan, sample_count(where), [(0.0, 0) for _ in model.metrics])
+            sums = Sums(
+                math.nan, sample_count(where), [metric.empty(model.output_shape or ()) for _, metric in model.metrics]
+            )
         with Uninterrupted():
             if gradients is not None:
                 self.stepper.step(gradients)

@@ -416,17 +416,19 @@ def test_x_with_rows_of_different_lengths():
 # ---------------------------------------------------------------------------------------------------------------- names
 
 
+LOSSES, OPTIMIZERS = (", ".join(sorted(table)) + "." for table in (losses.LOSSES, optimizers.OPTIMIZERS))
+
+
 @pytest.mark.parametrize(
     ("settings", "text"),
     [
         ({"loss": "sparse_categorical_crosentropy"},
          "unknown loss 'sparse_categorical_crosentropy'. Did you mean 'sparse_categorical_crossentropy' or "
-         "'categorical_crossentropy'? There are: categorical_crossentropy, mean_squared_error, mse, "
-         "sparse_categorical_crossentropy."),
-        ({"loss": "mse", "optimizer": "adm"}, "unknown optimizer 'adm'. Did you mean 'adam'? There are: adam, rmsprop, sgd."),
+         "'categorical_crossentropy'? There are: " + LOSSES),
+        ({"loss": "mse", "optimizer": "adm"}, "unknown optimizer 'adm'. Did you mean 'adam'? There are: " + OPTIMIZERS),
         ({"loss": "mse", "metrics": ["acuracy"]},
          "unknown metric 'acuracy'. Did you mean 'accuracy'"),
-        ({"loss": "mse", "optimizer": "zzz"}, "unknown optimizer 'zzz'. There are: adam, rmsprop, sgd."),
+        ({"loss": "mse", "optimizer": "zzz"}, "unknown optimizer 'zzz'. There are: " + OPTIMIZERS),
         ({}, "compile needs a loss, e.g. loss='categorical_crossentropy'."),
     ],
     ids=["loss", "optimizer", "metric", "nothing near", "no loss"],
@@ -444,7 +446,8 @@ def test_unknown_names_in_compile(settings, text):
         ({"loss": losses.MeanSquaredError}, "a loss must be a name or an object with forward and backward, received <class "),
         ({"loss": "mse", "optimizer": 0.1}, "an optimizer must be a name or an Optimizer"),
         ({"loss": "mse", "optimizer": optimizers.Adam}, "an optimizer must be a name or an Optimizer"),
-        ({"loss": "mse", "metrics": [3]}, "a metric must be a name or a function (y_true, y_pred) → (total, count), received 3."),
+        ({"loss": "mse", "metrics": [3]}, "a metric must be a name, a Metric, or a function (y_true, y_pred) → a number, "
+         "a number for each sample or (total, count), received 3."),
         ({"loss": "mse", "metrics": "accuracy"}, "metrics must be a list, received 'accuracy'. Use metrics=['accuracy']."),
     ],
     ids=["loss", "loss class", "optimizer", "optimizer class", "metric", "metrics"],

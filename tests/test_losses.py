@@ -11,7 +11,16 @@ from hypothesis import strategies as st
 from support import assert_close, assert_gradient, copied, numeric_gradient
 
 from minidl import losses
-from minidl.losses import CategoricalCrossentropy, MeanSquaredError, SparseCategoricalCrossentropy
+from minidl.losses import (
+    BinaryCrossentropy,
+    CategoricalCrossentropy,
+    Hinge,
+    Huber,
+    KLDivergence,
+    MeanAbsoluteError,
+    MeanSquaredError,
+    SparseCategoricalCrossentropy,
+)
 from minidl.ops import reference
 
 LN2, LN3, LN10 = math.log(2), math.log(3), math.log(10)
@@ -106,6 +115,70 @@ def test_mean_squared_error_of_images():
     assert np.count_nonzero(gradient) == 1
 
 
+def test_mean_absolute_error():
+    """Errors [1, −2] and [0, 3]: 3/2 and 3/2. Gradient: the sign / 2 features / 2 samples."""
+    value, gradient = value_and_gradient(MeanAbsoluteError(), [[0.0, 0.0], [1.0, 1.0]], [[1.0, -2.0], [1.0, 4.0]])
+    assert value == 1.5
+    np.testing.assert_array_equal(gradient, [[0.25, -0.25], [0.0, 0.25]])
+
+
+def test_huber():
+    """δ = 1: errors ½ and −3 cost ½ · ¼ and 3 − ½; δ = 2: ⅛ and 2 · (3 − 1). The gradients are the errors, cut off at ±δ."""
+    for delta, losses_, slopes in ((1.0, [0.125, 2.5], [0.5, -1]), (2.0, [0.125, 4.0], [0.5, -2])):
+        value, gradient = value_and_gradient(Huber(delta), [[1.0, 1.0]], [[1.5, -2.0]])
+        assert value == sum(losses_) / 2
+        np.testing.assert_array_equal(gradient, [[slopes[0] / 2, slopes[1] / 2]])
+
+
+def test_hinge():
+    """max(0, 1 − t · y): 1 − 0.25, 0 (right by 2), 1 + 3; the same for labels 0 and 1 as for −1 and 1."""
+    for labels in ([[1, -1, -1]], [[1, 0, 0]]):
+        value, gradient = value_and_gradient(Hinge(), labels, [[0.25, -2.0, 3.0]])
+        assert value == pytest.approx((0.75 + 0 + 4) / 3, rel=1e-15)
+        assert_close(gradient, np.array([[-1, 0, 1]]) / 3)
+
+
+def test_binary_crossentropy():
+    """p = ¼ for a yes, ln 4; p = ¾ for a no, ln 4; p = ½: ln 2. d/dp = −1/p and 1/(1 − p); d/dz = p − t."""
+    p, y_true = np.array([[0.25], [0.75], [0.5]]), np.array([1, 0, 1])
+    value, gradient = value_and_gradient(BinaryCrossentropy(), y_true, p)
+    assert value == pytest.approx((2 * math.log(4) + LN2) / 3, rel=1e-15)
+    assert_close(gradient, np.array([[-4], [4], [-2]]) / 3)
+    value, gradient = value_and_gradient(BinaryCrossentropy(from_logits=True), y_true, np.array([[-LN3], [LN3], [0.0]]))
+    assert value == pytest.approx((2 * math.log(4) + LN2) / 3, rel=1e-14)
+    assert_close(gradient, (p - y_true[:, None]) / 3)
+
+
+def test_binary_crossentropy_of_several_answers_is_their_mean():
+    value, gradient = value_and_gradient(BinaryCrossentropy(), [[1.0, 0.0]], [[0.5, 0.75]])
+    assert value == pytest.approx((LN2 + math.log(4)) / 2, rel=1e-15)
+    assert_close(gradient, np.array([[-1.0, 2.0]]))
+
+
+def test_label_smoothing():
+    """s = 0.2: of two classes, [1, 0] becomes [0.9, 0.1], and a yes becomes 0.9."""
+    loss = CategoricalCrossentropy(label_smoothing=0.2)
+    value, _ = value_and_gradient(loss, [[1.0, 0.0]], [[0.25, 0.75]])
+    assert value == pytest.approx(0.9 * math.log(4) + 0.1 * math.log(4 / 3), rel=1e-15)
+    assert loss.get_config() == {"from_logits": False, "label_smoothing": 0.2}
+    value, gradient = value_and_gradient(BinaryCrossentropy(True, 0.2), [[1.0]], [[LN3]])
+    assert value == pytest.approx(0.9 * math.log(4 / 3) + 0.1 * math.log(4), rel=1e-14)
+    assert_close(gradient, np.array([[0.75 - 0.9]]))
+    with pytest.raises(ValueError, match=r"label_smoothing must be a number in \[0, 1\)"):
+        CategoricalCrossentropy(label_smoothing=1)
+
+
+def test_kl_divergence():
+    """t = [½, ½], p = [¼, ¾]: ½ · ln 2 + ½ · ln ⅔; its gradient is −t / p. Two rows of one sample: their mean."""
+    y_true, y_pred = np.array([0.5, 0.5]), np.array([0.25, 0.75])
+    value, gradient = value_and_gradient(KLDivergence(), [y_true], [y_pred])
+    assert value == pytest.approx((LN2 + math.log(2 / 3)) / 2, rel=1e-15)
+    assert_close(gradient, np.array([[-2, -2 / 3]]))
+    value, gradient = value_and_gradient(KLDivergence(), [[y_true, y_true]], [[y_pred, y_true]])
+    assert value == pytest.approx((LN2 + math.log(2 / 3)) / 4, rel=1e-15)
+    assert_close(gradient, np.array([[[-1, -1 / 3], [-0.5, -0.5]]]))
+
+
 def test_sample_weights():
     """Errors 1, 2 and 3 with weights 2, 0 and 0.5: (2 · 1 + 0 · 4 + 0.5 · 9) / 3, divided by the samples, not the weights."""
     y_true, y_pred = np.zeros((3, 1)), np.array([[1.0], [2.0], [3.0]])
@@ -130,17 +203,27 @@ def subject(name, seed, n=4, classes=5):
     if name.startswith("mean_squared_error"):
         shape = (n, 3) if name.endswith("2") else (n, 2, 3, 2)
         return MeanSquaredError(), random.normal(size=shape), random.normal(size=shape).astype(np.float32).astype(float)
+    if name in ENTRYWISE:
+        y_true, y_pred = random.integers(0, 2, (n, 3)), random.uniform(0.2, 0.95, (n, 3))
+        if name == "kl_divergence":
+            y_true = random.uniform(0, 1, (n, 3))
+        return losses.get(name), y_true, y_pred.astype(np.float32).astype(float)
     kind, form = name.split()
     from_logits = form == "logits"
     y_pred = random.normal(size=(n, classes)) if from_logits else random.uniform(0.05, 1, (n, classes))
+    if kind == "binary":
+        return BinaryCrossentropy(from_logits, 0.125), random.uniform(0, 1, (n, classes)), y_pred.clip(-3, 0.9)
     loss = (SparseCategoricalCrossentropy if kind == "sparse" else CategoricalCrossentropy)(from_logits)
     labels = random.integers(0, classes, n)
     y_true = {"sparse": labels, "one-hot": np.eye(classes)[labels], "soft": random.uniform(0, 1, (n, classes))}[kind]
     return loss, y_true, y_pred.astype(np.float32).astype(float)
 
 
-SUBJECTS = [f"{kind} {form}" for kind in ("sparse", "one-hot", "soft") for form in ("probabilities", "logits")]
-SUBJECTS += ["mean_squared_error of rank 2", "mean_squared_error of rank 4"]
+ENTRYWISE = ["mean_absolute_error", "huber", "hinge", "kl_divergence"]
+SUBJECTS = [
+    f"{kind} {form}" for kind in ("sparse", "one-hot", "soft", "binary") for form in ("probabilities", "logits")
+]
+SUBJECTS += [*ENTRYWISE, "mean_squared_error of rank 2", "mean_squared_error of rank 4"]
 
 every_loss = pytest.mark.parametrize("name", SUBJECTS)
 
@@ -253,6 +336,15 @@ def test_extreme_logits_by_hand(crossentropy, dtype):
     assert gradient.dtype == dtype
 
 
+def test_binary_crossentropy_of_extreme_logits():
+    """Right or wrong by 3e38: a loss of 0 or 3e38, a gradient of 0 or ±1; nothing overflows."""
+    z = np.array([[3e38], [-3e38], [3e38], [-3e38]], np.float32)
+    values = losses.binary_crossentropy([1, 0, 0, 1], z, from_logits=True)
+    np.testing.assert_allclose(values, [0, 0, 3e38, 3e38], rtol=1e-6)
+    _, gradient = value_and_gradient(BinaryCrossentropy(from_logits=True), [1, 0, 0, 1], z)
+    np.testing.assert_array_equal(gradient, np.array([[0], [0], [0.25], [-0.25]], np.float32))
+
+
 @both_crossentropies
 @given(seed=seeds, size=st.sampled_from([10.0, 100.0, 1e4]))
 def test_extreme_logits_in_float32_equal_float64(crossentropy, seed, size):
@@ -330,6 +422,14 @@ def test_the_twin_equals_softmax_and_the_loss_of_probabilities(crossentropy, see
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
+        ("binary_crossentropy", BinaryCrossentropy),
+        ("bce", BinaryCrossentropy),
+        ("mean_absolute_error", MeanAbsoluteError),
+        ("mae", MeanAbsoluteError),
+        ("huber", Huber),
+        ("hinge", Hinge),
+        ("kl_divergence", KLDivergence),
+        ("kld", KLDivergence),
         ("categorical_crossentropy", CategoricalCrossentropy),
         ("sparse_categorical_crossentropy", SparseCategoricalCrossentropy),
         ("mean_squared_error", MeanSquaredError),
@@ -343,8 +443,25 @@ def test_get_by_name(name, expected):
     assert losses.get(loss) is loss
 
 
+@every_loss
+def test_as_functions_they_give_the_loss_of_each_sample(name):
+    loss, y_true, y_pred = subject(name, 0)
+    function = getattr(losses, loss.name)
+    found = function(y_true.tolist(), y_pred.tolist(), **loss.get_config())
+    assert found.shape == (4,)
+    for i in range(4):
+        assert found[i] == pytest.approx(loss.forward(y_true[i : i + 1], y_pred[i : i + 1])[0], rel=1e-13)
+    assert type(losses.get(function)) is type(loss)
+    assert losses.get(function).get_config() == type(loss)().get_config()
+
+
+def test_a_function_of_integers_and_of_a_row_of_targets():
+    np.testing.assert_array_equal(losses.mean_absolute_error([1, 2], [[3], [1]]), [2, 1])
+    assert repr(losses.huber) == "<loss function huber>"
+
+
 def test_get_of_something_else():
-    names = "There are: categorical_crossentropy, mean_squared_error, mse, sparse_categorical_crossentropy."
+    names = f"There are: {', '.join(sorted(losses.LOSSES))}."
     assert_refused(
         "unknown loss 'categorical_crossentropie'. Did you mean 'categorical_crossentropy' or "
         f"'sparse_categorical_crossentropy'? {names}",
@@ -471,11 +588,53 @@ def test_targets_of_another_shape(shape, output, expected):
     )
 
 
-def test_one_column_is_integer_labels_except_for_a_model_of_one_class():
-    column = np.zeros((3, 1))
+def test_one_column_is_integer_labels():
     with pytest.raises(ValueError, match="looks like integer labels"):
-        CategoricalCrossentropy().prepare(column, (2,))
-    assert CategoricalCrossentropy().prepare(column, (1,)) is column
+        CategoricalCrossentropy().prepare(np.zeros((3, 1)), (2,))
+
+
+@both_forms
+@both_crossentropies
+@pytest.mark.parametrize("y_true", [[0, 1, 1], [[0], [1], [1]], np.eye(2)[[0, 1, 1]]])
+def test_a_crossentropy_of_one_class(crossentropy, from_logits, y_true):
+    """The only class would have the probability 1, whatever the weights: a loss of 0, and no gradient."""
+    assert_refused(
+        f"{NAMES[crossentropy]} expects a model with an output for each class, received output shape (1,): the only class has "
+        "the probability 1, and there is nothing to learn. For two classes end the model with Dense(2, activation='softmax'); "
+        "or with Dense(1, activation='sigmoid'), and use loss='binary_crossentropy'.",
+        crossentropy(from_logits).prepare,
+        np.array(y_true),
+        (1,),
+    )
+
+
+def test_hints_about_labels_of_two_classes_lead_to_an_end():
+    """What each message says to use, is accepted."""
+    labels, one_hot = np.array([0, 1, 1]), np.eye(2)[[0, 1, 1]]
+    with pytest.raises(
+        ValueError, match=r"looks one-hot. Use y\[:, 1\]; or end the model with Dense\(2, activation='softm"
+    ):
+        BinaryCrossentropy().prepare(one_hot, (1,))
+    BinaryCrossentropy().prepare(one_hot[:, 1], (1,))
+    CategoricalCrossentropy().prepare(one_hot, (2,))
+    with pytest.raises(
+        ValueError, match=r"end the model with Dense\(1, activation='sigmoid'\); for one of several classes"
+    ):
+        BinaryCrossentropy().prepare(labels, (2,))
+    BinaryCrossentropy().prepare(labels, (1,))
+    SparseCategoricalCrossentropy().prepare(labels, (2,))
+
+
+@pytest.mark.parametrize(("targets", "seen"), [([-1, 1], "-1 … 1"), ([0, 255], "0 … 255"), ([1.0, 2.0], "1.0 … 2.0")])
+def test_targets_of_binary_crossentropy_that_are_no_probabilities(targets, seen):
+    with pytest.raises(ValueError, match=f"expects targets from 0 to 1, received {seen}"):
+        BinaryCrossentropy().prepare(np.array(targets), (1,))
+
+
+@pytest.mark.parametrize(("targets", "seen"), [([-1, 0, 1], "-1 … 1"), ([0, 2], "0 … 2"), ([0.5], "0.5 … 0.5")])
+def test_targets_of_hinge_that_are_no_labels(targets, seen):
+    with pytest.raises(ValueError, match=f"hinge expects labels −1 and 1, or 0 and 1, received {seen}"):
+        Hinge().prepare(np.array(targets), (1,))
 
 
 def test_weights_in_single_precision_do_not_spoil_a_gradient_in_double():
@@ -490,7 +649,8 @@ def test_weights_in_single_precision_do_not_spoil_a_gradient_in_double():
 @pytest.mark.parametrize("from_logits", [False, True])
 @pytest.mark.parametrize("loss", [CategoricalCrossentropy, SparseCategoricalCrossentropy])
 def test_the_settings_of_a_loss(loss, from_logits):
-    assert loss(from_logits).get_config() == {"from_logits": from_logits}
+    smoothing = {"label_smoothing": 0.0} if loss is CategoricalCrossentropy else {}
+    assert loss(from_logits).get_config() == {"from_logits": from_logits} | smoothing
 
 
 def test_a_loss_without_settings():

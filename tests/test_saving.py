@@ -24,6 +24,7 @@ from minidl import Sequential, load_model, saving
 from minidl.initializers import constant
 from minidl.layers import Conv2D, Dense, Dropout, Flatten, Layer, MaxPooling2D, Rescaling
 from minidl.losses import CategoricalCrossentropy, MeanSquaredError
+from minidl.metrics import ChosenAccuracy
 from minidl.models import model_from_json
 from minidl.optimizers import SGD, Adam, RMSprop
 
@@ -152,7 +153,7 @@ def test_what_a_loaded_model_knows(path):
     assert loaded.input_shape == (4,)
     assert [layer.name for layer in loaded.layers] == ["out"]
     assert (type(loaded.loss), loaded.loss.from_logits) == (CategoricalCrossentropy, True)
-    assert loaded.metrics == [("acc", minidl.metrics.accuracy)]
+    assert [(name, type(metric), metric.name) for name, metric in loaded.metrics] == [("acc", ChosenAccuracy, "acc")]
     assert (type(loaded.optimizer), loaded.optimizer.learning_rate, loaded.optimizer.slots) == (RMSprop, 0.5, {})
     assert (loaded.epochs_trained, loaded.steps_trained, loaded.optimizer.iterations) == (0, 0, 0)
 
@@ -461,7 +462,8 @@ def test_custom_objects_come_back(path):
     )
     assert loaded.layers[2].name == "bare"
     assert (type(loaded.loss), loaded.loss.weight) == (Weighted, 0.5)
-    assert loaded.metrics == [("largest", largest), ("accuracy", minidl.metrics.accuracy)]
+    (first, metric), (second, other) = loaded.metrics
+    assert (first, metric.function, second, type(other)) == ("largest", largest, "accuracy", ChosenAccuracy)
     optimizer = loaded.optimizer
     assert (type(optimizer), optimizer.factor, optimizer.momentum, optimizer.clipnorm) == (Slow, 0.25, 0.5, 3.0)
     assert optimizer.learning_rate is schedule
@@ -854,7 +856,8 @@ SETTINGS = {
     ),
     "a metric that is a list": (
         lambda content: content["training"].update(metrics=[[]]),
-        "a metric must be a name or a function (y_true, y_pred) → (total, count), received [].",
+        "a metric must be a name, a Metric, or a function (y_true, y_pred) → a number, a number for each sample or "
+        "(total, count), received [].",
     ),
     "a layer for an optimizer": (
         lambda content: content["training"].update(optimizer=layer(content)),

@@ -14,7 +14,7 @@ SCRIPTS = Path(__file__).parent / "scripts"
 # script → what it prints in the end, and the least (or, where negative, the most) that this number may be.
 LEARNS = {
     "autoencoder": ("noise that is left:", -0.6),
-    "boston_housing": ("Test MAE:", -2.0),
+    "boston_housing": ("Test MAE:", -2.5),
     "class_weights": ("recall with weights:", 0.6),
     "data_generator": ("accuracy:", 0.95),
     "early_stopping": ("Test accuracy:", 0.85),
@@ -28,7 +28,7 @@ LEARNS = {
     "learning_rate_schedule": ("accuracy:", 0.95),
     "own_png": ("This is a", 1),
     "per_class_report": ("accuracy:", 0.88),
-    "pima": ("Accuracy:", 80),
+    "pima": ("Accuracy:", 72),
     "resume": ("accuracy:", 0.9),
     "saving_callback": ("accuracy:", 0.9),
     "transfer_learning": ("Test accuracy:", 0.8),

@@ -27,7 +27,7 @@ MAY_KNOW = {
     "backprop": {"contracts", "ops", "tracing"},
     "layers": BASE | {"ops", "initializers", "backprop"},
     "losses": BASE | {"ops"},
-    "metrics": BASE | {"ops"},
+    "metrics": BASE | {"losses"},
     "optimizers": BASE | {"ops"},
     "configs": BASE | {"initializers", "layers", "losses", "metrics", "optimizers"},
     "engine": BASE | {"ops", "tracing", "backprop", "layers", "losses", "optimizers"},

@@ -5,13 +5,16 @@
 
 import copy
 from collections.abc import Callable, Collection, Sequence
+from typing import Any
 
 from .. import losses
 from ..contracts import Array, Cache, Gradients, LossLike, StackedLayer
-from ..layers import Activation, Dense, Stack
+from ..layers import Activation, Conv2D, Conv2DTranspose, Dense, Softmax, Stack
 from ..layers.stack import runs_in_order
 from ..ops.random import RandomKey
 from . import steps
+
+ENDS = (Activation, Conv2D, Conv2DTranspose, Dense, Softmax)  # the library's layers that have an activation
 
 
 class Plan:
@@ -24,7 +27,7 @@ class Plan:
     """
 
     def __init__(self, layers: Sequence[StackedLayer], loss: LossLike | None, fuse: bool) -> None:
-        layers, self.loss, self._softmax = on_logits(layers, loss)
+        layers, self.loss, self._activation = on_logits(layers, loss)
         self.steps = steps.steps_of(layers, fuse)
         self.draws = any(step.draws for step in self.steps)
 
@@ -48,26 +51,52 @@ class Plan:
 
     def predictions(self, y: Array) -> Array:
         """What the user's last layer would have returned."""
-        return y if self._softmax is None else self._softmax(y)
+        return y if self._activation is None else self._activation(y)
 
 
 def on_logits(
     layers: Sequence[StackedLayer], loss: LossLike | None
 ) -> tuple[list[StackedLayer], LossLike | None, Callable[[Array], Array] | None]:
-    """(layers, loss, softmax or None): a softmax before a crossentropy becomes one stable computation on the logits.
+    """(layers, loss, activation or None): a softmax or sigmoid before its crossentropy becomes one computation on the logits.
 
-    The last layer is replaced by a twin without the softmax that shares its parameters, and the loss by its form on logits.
-    Separately, the two lose all precision where the softmax has rounded to 0 or 1.
+    The last layer is replaced by a twin without the activation that shares its parameters, and the loss by its form on logits.
+    Separately, the two lose all precision where the activation has rounded to 0 or 1.
     """
     last, logits_loss = layers[-1], losses.on_logits(loss)
     if logits_loss is not None and isinstance(last, Stack) and runs_in_order(last):
-        inner, changed, softmax = on_logits(last.layers, loss)
-        if softmax is not None:
+        inner, changed, activation = on_logits(last.layers, loss)
+        if activation is not None:
             stack = copy.copy(last)
             stack.layers = inner
-            return [*layers[:-1], stack], changed, softmax
-    elif logits_loss is not None and (type(last) is Activation or type(last) is Dense) and last.activation == "softmax":
-        twin = copy.copy(last)
+            return [*layers[:-1], stack], changed, activation
+    elif logits_loss is not None and activation_of(last) == losses.activation_of(loss):
+        twin: Any = copy.copy(last)
         twin.activation = "linear"
-        return [*layers[:-1], twin], logits_loss, last.ops.softmax_forward
+        return [*layers[:-1], twin], logits_loss, getattr(twin.ops, f"{losses.activation_of(loss)}_forward")
     return list(layers), loss, None
+
+
+def activation_of(layer: StackedLayer) -> str | None:
+    """The name of the activation that one of the library's layers ends in; None where that is not known."""
+    return layer.activation if type(layer) in ENDS and isinstance(layer, ENDS) else None
+
+
+def doubt(layers: Sequence[StackedLayer], loss: LossLike | None) -> str | None:
+    """What to say of a crossentropy of probabilities after a layer that gives none, or of one of logits after one that gives
+    probabilities; None where they fit, or where nothing is known of the last layer."""
+    last, wanted = layers[-1], losses.activation_of(loss)
+    if isinstance(last, Stack):
+        return doubt(last.layers, loss) if last.layers and runs_in_order(last) else None
+    found = activation_of(last)
+    if wanted is None or found is None:
+        return None
+    gives = "probabilities" if found in ("softmax", "sigmoid", "hard_sigmoid") else "no probabilities"
+    name, logits = type(loss).__name__, losses.takes_logits(loss)
+    if logits and gives == "probabilities":
+        return f"{last} ends in {found}, which gives probabilities, and {name}(from_logits=True) takes logits: leave out one."
+    if not logits and gives == "no probabilities":
+        return (
+            f"{last} ends in {found}, which gives no probabilities, and {name} takes them: use activation='{wanted}', or "
+            f"loss={name}(from_logits=True) and no activation."
+        )
+    return None

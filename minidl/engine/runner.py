@@ -12,8 +12,8 @@ from typing import NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 
-from .. import backprop
-from ..contracts import Array, Cache, DType, Metric, StackLike
+from .. import backprop, losses
+from ..contracts import Array, Cache, DType, MetricLike, StackLike
 from ..ops.random import RandomKey
 from ..tracing import Recorder
 from .data import Data, Where, all_finite, part, sample_count
@@ -26,10 +26,6 @@ SHARD = 100  # samples: with fewer, matrix products are slow; with more, threads
 MOST_SHARDS = 64  # the limit for large batches, where summing would take long
 WORTH_A_THREAD = 2**23  # multiplications in forward; for fewer, waking a thread costs more than it saves
 
-NO_PROBABILITIES = (
-    "A crossentropy needs probabilities: end the model with activation='softmax' (or 'sigmoid', for binary_crossentropy). This "
-    "batch made no step."
-)
 NO_STEP = "Try a smaller learning rate, and inputs scaled to about [0, 1]. This batch made no step."
 
 
@@ -40,16 +36,16 @@ class NotFinite(FloatingPointError):
 class Sums(NamedTuple):
     """The sums over a batch or an epoch.
 
-    loss: the sum of the weighted losses. samples: how many there were. metrics: (total, count) of each metric.
+    loss: the sum of the weighted losses. samples: how many there were. metrics: the sums of each metric.
     """
 
     loss: float
     samples: int
-    metrics: list[tuple[float, float]]
+    metrics: list[Array]
 
     def plus(self, other: "Sums") -> "Sums":
         """The sums of both."""
-        metrics = [(a + c, b + d) for (a, b), (c, d) in zip(self.metrics, other.metrics, strict=True)]
+        metrics = [own + others for own, others in zip(self.metrics, other.metrics, strict=True)]
         return Sums(self.loss + other.loss, self.samples + other.samples, metrics)
 
 
@@ -93,11 +89,10 @@ def quietly(job: Callable[[Item], Value]) -> Callable[[Item], Value]:
 class Runner:
     """Runs batches through a plan.
 
-    Arguments: stack: the model's layers, built. plan: their steps and loss. metrics: functions of (y_true, y_pred). dtype: the
-    model's.
+    Arguments: stack: the model's layers, built. plan: their steps and loss. metrics: those to watch. dtype: the model's.
     """
 
-    def __init__(self, stack: StackLike, plan: Plan, metrics: Sequence[Metric], dtype: DType) -> None:
+    def __init__(self, stack: StackLike, plan: Plan, metrics: Sequence[MetricLike], dtype: DType) -> None:
         self.stack, self.plan, self.metrics, self.dtype = stack, plan, metrics, dtype
         self.layout = Layout(stack)
         self.work = work(stack)
@@ -117,8 +112,9 @@ class Runner:
         """Loss and metrics of these samples."""
         cuts = shards(sample_count(where), self.work)
         tree: Tree[Sums] = Tree(len(cuts), Sums.plus)
-        run(quietly(lambda i: tree.put(i, self._forward(data, where, cuts[i], None)[0])), range(len(cuts)))
-        return functools.reduce(Sums.plus, tree.roots)
+        seen = self._room(sample_count(where))
+        run(quietly(lambda i: tree.put(i, self._forward(data, where, cuts[i], None, seen)[0])), range(len(cuts)))
+        return self._measured(functools.reduce(Sums.plus, tree.roots), data, where, seen)
 
     def gradients(
         self, data: Data, where: Where, key: int | None, lowest: int, ranges: Sequence[Range]
@@ -143,25 +139,45 @@ class Runner:
             return sums, gradient
 
         def job(i: int) -> None:
-            sums, loss_cache, caches = self._forward(data, where, cuts[i], key)
+            sums, loss_cache, caches = self._forward(data, where, cuts[i], key, seen)
             finite = math.isfinite(sums.loss)
             tree.put(i, (sums, self._backward(loss_cache, caches, lowest, ranges) if finite else None))
 
+        seen = self._room(sample_count(where))
         tree: Tree[Result] = Tree(len(cuts), add)
         run(quietly(job), range(len(cuts)))
         sums = functools.reduce(Sums.plus, [sums for sums, _ in tree.roots])
         if not math.isfinite(sums.loss):
             raise NotFinite(self._explain(sums.loss, data, where, cuts, key))
+        sums = self._measured(sums, data, where, seen)
         return sums, [gradient for _, gradient in tree.roots if gradient is not None]
 
     def release(self, gradients: Sequence[Gradient]) -> None:
         """Let their arrays be reused: fresh ones would cost a page fault per 4 kB."""
         self._free.extend(gradients)
 
+    def _room(self, n: int) -> Array | None:
+        """An array for the predictions for n samples, where a metric has to see all of them at once."""
+        return (
+            np.empty((n, *(self.stack.output_shape or ())), self.dtype) if any(m.whole for m in self.metrics) else None
+        )
+
+    def _measured(self, sums: Sums, data: Data, where: Where, seen: Array | None) -> Sums:
+        """The sums of a batch, completed by those of the metrics that see all of its predictions at once."""
+        if seen is None:
+            return sums
+        y_true, of_shards = data.labels(where)[0], iter(sums.metrics)
+        with np.errstate(all="ignore"):
+            found = [metric.sums(y_true, seen) if metric.whole else next(of_shards) for metric in self.metrics]
+        return sums._replace(metrics=found)
+
     def _forward(
-        self, data: Data, where: Where, shard: tuple[int, int], key: int | None
+        self, data: Data, where: Where, shard: tuple[int, int], key: int | None, seen: Array | None
     ) -> tuple[Sums, Cache, list[Cache]]:
-        """One shard through the plan and the loss: its sums, and the caches of the loss and of the steps."""
+        """One shard through the plan and the loss: its sums, and the caches of the loss and of the steps.
+
+        seen: the predictions for the whole batch, where they are wanted; the shard's are written to their place.
+        """
         start, stop = shard
         n, own = sample_count(where), part(where, start, stop)
         x = data.inputs(own, self.dtype)
@@ -171,9 +187,9 @@ class Runner:
         assert self.plan.loss is not None
         value, cache = self.plan.loss.forward(y_true, y, sample_weight=weights, n=n)
         predicted = self.plan.predictions(y) if self.metrics else y
-        found = [metric(y_true, predicted) for metric in self.metrics]
-        # Python floats, because a backup returns no others: NumPy's would round differently
-        metrics = [(float(total), float(count)) for total, count in found]
+        metrics = [metric.sums(y_true, predicted) for metric in self.metrics if not metric.whole]
+        if seen is not None:
+            seen[start:stop] = predicted
         return Sums(float(value) * n, stop - start, metrics), cache, caches
 
     def _backward(self, loss_cache: Cache, caches: list[Cache], lowest: int, ranges: Sequence[Range]) -> Gradient:
@@ -204,6 +220,8 @@ class Runner:
             outputs = [output for layer in layers for output in layer.outputs()]
             found += [(i, name) for i, (name, y) in enumerate(outputs) if not np.isfinite(y).all()][:1]
         if not found:
-            hint = NO_STEP if getattr(self.plan.loss, "from_logits", True) else NO_PROBABILITIES
+            hint, wanted = NO_STEP, losses.activation_of(self.plan.loss)
+            if wanted is not None and not losses.takes_logits(self.plan.loss):
+                hint = f"It needs probabilities: end the model with activation={wanted!r}. This batch made no step."
             return f"the loss is {loss}, although every layer's output is finite. {hint}"
         return f"the loss is {loss}; the first layer whose output is not finite is {min(found)[1]!r}. {NO_STEP}"

@@ -31,7 +31,7 @@ from ..ops.kernels.fused import (
 from ..ops.random import RandomKey
 
 NOT_NEEDED: Array = np.empty(0)  # stands for a dx that nobody will read
-DRAWS_NOTHING = (Activation, Conv2D, Dense, Flatten, MaxPooling2D, Rescaling)
+DRAWS_NOTHING = (Activation, Conv2D, Dense, Flatten, MaxPooling2D, Rescaling)  # the others cost a key a batch
 FEW_CHANNELS = 4  # grey or coloured images: too few for vectors along the channels
 
 

@@ -1,24 +1,48 @@
 """The layers that a model is made of."""
 
-from .activation import Activation
+from .activation import Activation, LeakyReLU, ReLU, Softmax
 from .base import Layer
-from .convolutional import Conv2D, MaxPooling2D, ZeroPadding2D
-from .core import Dense, Flatten, Input, Rescaling
-from .dropout import Dropout
+from .convolutional import Conv2D, Conv2DTranspose, UpSampling2D, ZeroPadding2D
+from .core import Dense, Flatten, Input, Rescaling, Reshape
+from .dropout import Dropout, GaussianNoise
+from .normalization import LayerNormalization
+from .pooling import AveragePooling2D, GlobalAveragePooling2D, GlobalMaxPooling2D, MaxPooling2D
 from .residual import Residual
 from .stack import Stack
 
+# Keras's other names for the same classes.
+Convolution2D, Convolution2DTranspose = Conv2D, Conv2DTranspose
+MaxPool2D, AvgPool2D = MaxPooling2D, AveragePooling2D
+GlobalAvgPool2D, GlobalMaxPool2D = GlobalAveragePooling2D, GlobalMaxPooling2D
+
 __all__ = [
     "Activation",
+    "AveragePooling2D",
+    "AvgPool2D",
     "Conv2D",
+    "Conv2DTranspose",
+    "Convolution2D",
+    "Convolution2DTranspose",
     "Dense",
     "Dropout",
     "Flatten",
+    "GaussianNoise",
+    "GlobalAveragePooling2D",
+    "GlobalAvgPool2D",
+    "GlobalMaxPool2D",
+    "GlobalMaxPooling2D",
     "Input",
     "Layer",
+    "LayerNormalization",
+    "LeakyReLU",
+    "MaxPool2D",
     "MaxPooling2D",
+    "ReLU",
     "Rescaling",
+    "Reshape",
     "Residual",
+    "Softmax",
     "Stack",
+    "UpSampling2D",
     "ZeroPadding2D",
 ]

@@ -1,4 +1,4 @@
-"""The layers of images: Conv2D, MaxPooling2D and ZeroPadding2D. Images are (height, width, channels), as in Keras."""
+"""Convolution and its adjoint, and images made larger: padded or blown up. Images are (height, width, channels), as in Keras."""
 
 from typing import Unpack
 
@@ -8,34 +8,21 @@ from .. import initializers
 from ..checks import check_choice, check_frame, check_pair, check_positive
 from ..contracts import Array, DType, Gradients, Initializer, Pair, Shape
 from ..initializers import allocate
-from ..ops.geometry import window_output
+from ..ops.floats import floating
+from ..ops.geometry import transposed_output, window_output
 from ..ops.random import RandomKey
 from .activation import activate, activate_backward, check_activation
 from .base import Layer, LayerSettings
+from .images import PADDINGS, check_images
+from .pooling import MaxPooling2D
 
-PADDINGS = ("valid", "same")
-
-
-def _check_images(layer: Layer, input_shape: Shape, window: Pair, padding: str) -> None:
-    """Raise a ValueError that names the fix where the layer's window cannot slide over such samples."""
-    height, width = window if padding == "valid" else (1, 1)
-    expects = f"{layer} expects input (height, width, channels)"
-    if len(input_shape) == 2:
-        raise ValueError(
-            f"{expects}, received {input_shape}. The channel axis is missing: use input_shape={(*input_shape, 1)} "
-            "and give the data as np.expand_dims(x, -1)."
-        )
-    if len(input_shape) != 3:
-        raise ValueError(f"{expects}, received {input_shape}.")
-    if input_shape[0] < height or input_shape[1] < width:
-        message = f"{expects} at least {height}×{width}, received {input_shape}."
-        channels, rows, columns = input_shape  # if the data is channels-first
-        if channels <= 4 and rows >= height and columns >= width:
-            message += f" If the images are channels-first, use input_shape={(rows, columns, channels)}; otherwise make"
-            message += " the window smaller, or use padding='same'."
-        else:
-            message += " Make the window smaller, or use padding='same'."
-        raise ValueError(message)
+__all__ = [
+    "Conv2D",
+    "Conv2DTranspose",
+    "MaxPooling2D",
+    "UpSampling2D",
+    "ZeroPadding2D",
+]  # old tutorials look for the pool here
 
 
 class Conv2D(Layer):
@@ -75,7 +62,7 @@ class Conv2D(Layer):
         self.bias_initializer = initializers.get(bias_initializer)
 
     def build(self, input_shape: Shape, rng: np.random.Generator, dtype: DType) -> Shape:
-        _check_images(self, input_shape, self.kernel_size, self.padding)
+        check_images(self, input_shape, self.kernel_size, self.padding)
         shape = (*self.kernel_size, input_shape[2], self.filters)
         self.params = {"kernel": allocate(self.kernel_initializer, shape, rng, dtype)}
         if self.use_bias:
@@ -87,61 +74,56 @@ class Conv2D(Layer):
     def forward(
         self, x: Array, *, training: bool = False, rng: RandomKey | None = None
     ) -> tuple[Array, tuple[Array, Array]]:
+        x = floating(x)
         z = self.ops.conv2d_forward(x, self.params["kernel"], self.params.get("bias"), self.strides, self.padding)
-        y = activate(self.ops, self.activation, z)
-        return y, (x, y)
+        y, kept = activate(self.ops, self.activation, z)
+        return y, (x, kept)
 
     def backward(self, dy: Array, cache: tuple[Array, Array]) -> tuple[Array, Gradients]:
-        x, y = cache
-        dz = activate_backward(self.ops, self.activation, dy, y)
+        x, kept = cache
+        dz = activate_backward(self.ops, self.activation, dy, kept)
         dx, dkernel, dbias = self.ops.conv2d_backward(dz, x, self.params["kernel"], self.strides, self.padding)
         return dx, {"kernel": dkernel, "bias": dbias} if self.use_bias else {"kernel": dkernel}
 
 
-class MaxPooling2D(Layer):
-    """Keep the largest value of each window, channel by channel.
+class Conv2DTranspose(Conv2D):
+    """The adjoint of Conv2D, to make images larger: its forward is a Conv2D's way from dy to dx, its backward that one's forward.
 
-    Forward:  y[n, i, j, c] = max_{a, b} x[n, i·SH + a, j·SW + b, c]; index = where the maximum is.
-    Backward: dy goes to that place alone; of equal values the first in the window wins. Overlaps add up.
+    Forward:  z = Σ over every pixel of x of kernel · pixel, put down at the window that a Conv2D would have read it from; + bias,
+              y = activation(z).
+    Backward: dz = dy · activation′(z); dx = the convolution of dz with kernel; dkernel[a, b, f, c] =
+              Σ_{n, i, j} dz[n, i·SH + a, j·SW + b, f] · x[n, i, j, c]; dbias[f] = Σ_{n, i, j} dz[n, i, j, f].
 
-    Arguments: pool_size, strides: a pair (height, width), or an integer for both; strides=None means pool_size. padding:
-    "valid" or "same"; padded cells never win.
+    Arguments: those of Conv2D. With "same", strides s make the image s times as large.
 
-    Input shape: (H, W, C). Output shape: (OH, OW, C).
+    Input shape: (H, W, C). Output shape: (OH, OW, filters). Parameters: kernel (KH, KW, filters, C), bias (filters,).
     """
 
-    def __init__(
-        self,
-        pool_size: int | Pair = (2, 2),
-        strides: int | Pair | None = None,
-        padding: str = "valid",
-        **common: Unpack[LayerSettings],
-    ) -> None:
-        super().__init__(**common)
-        self.pool_size = check_pair(pool_size, f"{self} pool_size")
-        self.strides = self.pool_size if strides is None else check_pair(strides, f"{self} strides")
-        self.padding = check_choice(padding, PADDINGS, f"{self} padding")
-
     def build(self, input_shape: Shape, rng: np.random.Generator, dtype: DType) -> Shape:
-        _check_images(self, input_shape, self.pool_size, self.padding)
-        rows = window_output(input_shape[0], self.pool_size[0], self.strides[0], self.padding)[0]
-        columns = window_output(input_shape[1], self.pool_size[1], self.strides[1], self.padding)[0]
-        return rows, columns, input_shape[2]
+        check_images(self, input_shape, (1, 1), "valid")
+        shape = (*self.kernel_size, self.filters, input_shape[2])
+        self.params = {"kernel": allocate(self.kernel_initializer, shape, rng, dtype)}
+        if self.use_bias:
+            self.params["bias"] = allocate(self.bias_initializer, (self.filters,), rng, dtype)
+        rows = transposed_output(input_shape[0], self.kernel_size[0], self.strides[0], self.padding)
+        columns = transposed_output(input_shape[1], self.kernel_size[1], self.strides[1], self.padding)
+        return rows, columns, self.filters
 
     def forward(
-        self,
-        x: Array,
-        *,
-        training: bool = False,
-        rng: RandomKey | None = None,
-    ) -> tuple[Array, tuple[Array, tuple[int, ...]]]:
-        y, index = self.ops.max_pool2d_forward(x, self.pool_size, self.strides, self.padding)
-        return y, (index, x.shape)
+        self, x: Array, *, training: bool = False, rng: RandomKey | None = None
+    ) -> tuple[Array, tuple[Array, Array]]:
+        x, kernel, bias = floating(x), self.params["kernel"], self.params.get("bias")
+        z = self.ops.conv2d_transpose_forward(x, kernel, bias, self.strides, self.padding)
+        y, kept = activate(self.ops, self.activation, z)
+        return y, (x, kept)
 
-    def backward(self, dy: Array, cache: tuple[Array, tuple[int, ...]]) -> tuple[Array, Gradients]:
-        index, x_shape = cache
-        dx = self.ops.max_pool2d_backward(dy, index, x_shape, self.pool_size, self.strides, self.padding)
-        return dx, {}
+    def backward(self, dy: Array, cache: tuple[Array, Array]) -> tuple[Array, Gradients]:
+        x, kept = cache
+        dz = activate_backward(self.ops, self.activation, dy, kept)
+        dx, dkernel, dbias = self.ops.conv2d_transpose_backward(
+            dz, x, self.params["kernel"], self.strides, self.padding
+        )
+        return dx, {"kernel": dkernel, "bias": dbias} if self.use_bias else {"kernel": dkernel}
 
 
 class ZeroPadding2D(Layer):
@@ -161,7 +143,7 @@ class ZeroPadding2D(Layer):
         self.padding = check_frame(padding, f"{self} padding")
 
     def build(self, input_shape: Shape, rng: np.random.Generator, dtype: DType) -> Shape:
-        _check_images(self, input_shape, (1, 1), "valid")
+        check_images(self, input_shape, (1, 1), "valid")
         (top, bottom), (left, right) = self.padding
         return top + input_shape[0] + bottom, left + input_shape[1] + right, input_shape[2]
 
@@ -170,3 +152,31 @@ class ZeroPadding2D(Layer):
 
     def backward(self, dy: Array, cache: None) -> tuple[Array, Gradients]:
         return self.ops.zero_pad2d_backward(dy, *self.padding), {}
+
+
+class UpSampling2D(Layer):
+    """Make every pixel a block of equal ones.
+
+    Forward:  y[n, i, j, c] = x[n, ⌊i / SH⌋, ⌊j / SW⌋, c]. Backward: dx is the sum of dy over each block.
+
+    Arguments: size: a pair (height, width), or an integer for both. interpolation: "nearest", the only one.
+
+    Input shape: (H, W, C). Output shape: (H · SH, W · SW, C).
+    """
+
+    def __init__(
+        self, size: int | Pair = (2, 2), interpolation: str = "nearest", **common: Unpack[LayerSettings]
+    ) -> None:
+        super().__init__(**common)
+        self.size = check_pair(size, f"{self} size")
+        self.interpolation = check_choice(interpolation, ("nearest",), f"{self} interpolation")
+
+    def build(self, input_shape: Shape, rng: np.random.Generator, dtype: DType) -> Shape:
+        check_images(self, input_shape, (1, 1), "valid")
+        return input_shape[0] * self.size[0], input_shape[1] * self.size[1], input_shape[2]
+
+    def forward(self, x: Array, *, training: bool = False, rng: RandomKey | None = None) -> tuple[Array, None]:
+        return self.ops.up_sample2d_forward(x, self.size), None
+
+    def backward(self, dy: Array, cache: None) -> tuple[Array, Gradients]:
+        return self.ops.up_sample2d_backward(dy, self.size), {}

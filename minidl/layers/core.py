@@ -1,14 +1,16 @@
-"""The layers that are not about images: Input, Dense, Flatten, Rescaling."""
+"""The layers that are not about images: Input, Dense, Flatten, Reshape, Rescaling."""
 
 import math
+from collections.abc import Sequence
 from typing import Unpack
 
 import numpy as np
 
 from .. import initializers
-from ..checks import check_number, check_positive, check_shape
+from ..checks import check_number, check_positive, check_shape, is_integer
 from ..contracts import Array, DType, Gradients, Initializer, Shape
 from ..initializers import allocate
+from ..ops.floats import floating
 from ..ops.random import RandomKey
 from .activation import Activation, activate, activate_backward, check_activation
 from .base import Layer, LayerSettings
@@ -76,13 +78,14 @@ class Dense(Layer):
     def forward(
         self, x: Array, *, training: bool = False, rng: RandomKey | None = None
     ) -> tuple[Array, tuple[Array, Array]]:
+        x = floating(x)
         z = self.ops.dense_forward(x, self.params["kernel"], self.params.get("bias"))
-        y = activate(self.ops, self.activation, z)
-        return y, (x, y)
+        y, kept = activate(self.ops, self.activation, z)
+        return y, (x, kept)
 
     def backward(self, dy: Array, cache: tuple[Array, Array]) -> tuple[Array, Gradients]:
-        x, y = cache
-        dz = activate_backward(self.ops, self.activation, dy, y)
+        x, kept = cache
+        dz = activate_backward(self.ops, self.activation, dy, kept)
         dx, dkernel, dbias = self.ops.dense_backward(dz, x, self.params["kernel"])
         return dx, {"kernel": dkernel, "bias": dbias} if self.use_bias else {"kernel": dkernel}
 
@@ -101,10 +104,45 @@ class Flatten(Layer):
     def forward(
         self, x: Array, *, training: bool = False, rng: RandomKey | None = None
     ) -> tuple[Array, tuple[int, ...]]:
-        return x.reshape(len(x), math.prod(x.shape[1:])).copy(), x.shape
+        return floating(x).reshape(len(x), math.prod(x.shape[1:])).copy(), x.shape
 
     def backward(self, dy: Array, cache: tuple[int, ...]) -> tuple[Array, Gradients]:
-        return dy.reshape(cache).copy(), {}
+        return floating(dy).reshape(cache).copy(), {}
+
+
+class Reshape(Layer):
+    """Bring the entries of each sample, in their order, into another shape.
+
+    Forward:  y[n] = x[n] in the target shape. Backward: dx = dy in the shape of x.
+
+    Arguments: target_shape: without the batch axis; one size may be −1, and follows from the others.
+
+    Input shape: any. Output shape: the target shape.
+    """
+
+    def __init__(self, target_shape: Sequence[int], **common: Unpack[LayerSettings]) -> None:
+        super().__init__(**common)
+        sizes = tuple(target_shape) if isinstance(target_shape, tuple | list) else (target_shape,)
+        checked = check_shape(
+            [1 if is_integer(size) and size == -1 else size for size in sizes], f"{self} target_shape"
+        )
+        if sizes.count(-1) > 1:
+            raise ValueError(f"{self} target_shape may leave one size open with -1, received {target_shape!r}.")
+        self.target_shape = tuple(-1 if size == -1 else own for size, own in zip(sizes, checked, strict=True))
+
+    def build(self, input_shape: Shape, rng: np.random.Generator, dtype: DType) -> Shape:
+        given, known = math.prod(input_shape), math.prod(size for size in self.target_shape if size != -1)
+        if given % known if -1 in self.target_shape else given != known:
+            raise ValueError(f"{self}: samples of shape {input_shape} cannot take the shape {self.target_shape}.")
+        return tuple(given // known if size == -1 else size for size in self.target_shape)
+
+    def forward(
+        self, x: Array, *, training: bool = False, rng: RandomKey | None = None
+    ) -> tuple[Array, tuple[int, ...]]:
+        return floating(x).reshape(len(x), *self.target_shape).copy(), x.shape
+
+    def backward(self, dy: Array, cache: tuple[int, ...]) -> tuple[Array, Gradients]:
+        return floating(dy).reshape(cache).copy(), {}
 
 
 class Rescaling(Layer):
@@ -121,7 +159,7 @@ class Rescaling(Layer):
         self.offset = check_number(offset, f"{self} offset")
 
     def forward(self, x: Array, *, training: bool = False, rng: RandomKey | None = None) -> tuple[Array, None]:
-        return x * self.scale + self.offset, None
+        return floating(x) * self.scale + self.offset, None
 
     def backward(self, dy: Array, cache: None) -> tuple[Array, Gradients]:
-        return dy * self.scale, {}
+        return floating(dy) * self.scale, {}

@@ -1,9 +1,10 @@
-"""Dropout: noise that keeps units from relying on each other."""
+"""Noise in training: Dropout keeps units from relying on each other, GaussianNoise from relying on exact inputs."""
 
 from typing import Unpack
 
 from ..checks import check_number
 from ..contracts import Array, Gradients
+from ..ops.floats import floating
 from ..ops.random import RandomKey
 from .base import Layer, LayerSettings
 
@@ -25,10 +26,34 @@ class Dropout(Layer):
         self, x: Array, *, training: bool = False, rng: RandomKey | None = None
     ) -> tuple[Array, RandomKey | None]:
         if not training or self.rate == 0:
-            return x.copy(), None
+            return floating(x).copy(), None
         if rng is None:
             raise ValueError(f"{self}: in training, forward needs rng=RandomKey(key, first_sample) to draw its mask.")
         return self.ops.dropout(x, self.rate, rng), rng
 
     def backward(self, dy: Array, cache: RandomKey | None) -> tuple[Array, Gradients]:
-        return (dy.copy() if cache is None else self.ops.dropout(dy, self.rate, cache)), {}
+        return (floating(dy).copy() if cache is None else self.ops.dropout(dy, self.rate, cache)), {}
+
+
+class GaussianNoise(Layer):
+    """In training, add a normal random number to each entry; otherwise do nothing.
+
+    Forward:  y = x + stddev · noise, whose entries follow from ``rng`` alone, as a dropout's mask does. Without training: y = x.
+    Backward: dx = dy.
+
+    Input shape: any. Output shape: the same.
+    """
+
+    def __init__(self, stddev: float, **common: Unpack[LayerSettings]) -> None:
+        super().__init__(**common)
+        self.stddev = check_number(stddev, f"{self} stddev", 0)
+
+    def forward(self, x: Array, *, training: bool = False, rng: RandomKey | None = None) -> tuple[Array, None]:
+        if not training or self.stddev == 0:
+            return floating(x).copy(), None
+        if rng is None:
+            raise ValueError(f"{self}: in training, forward needs rng=RandomKey(key, first_sample) to draw its noise.")
+        return self.ops.gaussian_noise(x, self.stddev, rng), None
+
+    def backward(self, dy: Array, cache: None) -> tuple[Array, Gradients]:
+        return floating(dy).copy(), {}

@@ -7,6 +7,7 @@ import numpy as np
 
 from .. import backprop
 from ..contracts import Array, Cache, Config, DType, Gradients, LayerLike, Shape, StackedLayer
+from ..ops.floats import floating
 from ..ops.random import RandomKey
 from .base import LayerSettings
 from .inside import build_layer, owner
@@ -47,6 +48,7 @@ class Residual(Stack):
         return ValueError(f"{self} cannot gain or lose layers once it is made: make a new one.")
 
     def forward(self, x: Array, *, training: bool = False, rng: RandomKey | None = None) -> tuple[Array, Cache]:
+        x = floating(x)
         layers, projection = self.branches()
         y, caches = backprop.forward(layers, x, training=training, rng=rng)
         if projection is None:
@@ -55,6 +57,7 @@ class Residual(Stack):
         return skip + y, (caches, cache)
 
     def backward(self, dy: Array, cache: Cache) -> tuple[Array, Gradients]:
+        dy = floating(dy)
         (layers, projection), (caches, skip) = self.branches(), cache
         dx, gradients = backprop.backward(layers, dy, caches)
         if projection is None:

@@ -18,6 +18,11 @@ def window_output(size: int, window: int, stride: int, padding: str) -> tuple[in
     return output, total // 2, total - total // 2
 
 
+def transposed_output(size: int, window: int, stride: int, padding: str) -> int:
+    """One axis of a transposed convolution: the output size, which a convolution of this window brings back to ``size``."""
+    return size * stride + (max(window - stride, 0) if padding == "valid" else 0)
+
+
 def pad_images(x: Array, window: Pair, strides: Pair, padding: str, value: float = 0.0) -> tuple[Array, Pair, Pair]:
     """The padded images, the output size (OH, OW) and the padding (top, left).
 

@@ -1,5 +1,7 @@
 """The plan: what is fused and what is not, what each layer is given, and where backward may stop."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -7,7 +9,7 @@ from minidl import Sequential
 from minidl.engine import steps
 from minidl.engine.plan import Plan
 from minidl.layers import Activation, Conv2D, Dense, Dropout, Flatten, Layer, MaxPooling2D, Residual, Stack
-from minidl.losses import CategoricalCrossentropy, MeanSquaredError
+from minidl.losses import BinaryCrossentropy, CategoricalCrossentropy, MeanSquaredError
 
 
 class Watch(Layer):
@@ -208,8 +210,72 @@ def test_softmax_meets_crossentropy_only_where_they_belong_together():
     assert loss("softmax", "categorical_crossentropy") == pytest.approx(-np.log(p[0, 1]), rel=1e-12)
     assert loss(None, CategoricalCrossentropy(from_logits=True)) == pytest.approx(-np.log(p[0, 1]), rel=1e-12)
     twice = np.exp(p) / np.exp(p).sum()
-    assert loss("softmax", CategoricalCrossentropy(from_logits=True)) == pytest.approx(-np.log(twice[0, 1]), rel=1e-12)
+    with pytest.warns(UserWarning, match="leave out one"):
+        of_twice = loss("softmax", CategoricalCrossentropy(from_logits=True))
+    assert of_twice == pytest.approx(-np.log(twice[0, 1]), rel=1e-12)
     assert loss("softmax", "mse") == pytest.approx(((p - target) ** 2).mean(), rel=1e-12)
+
+
+@pytest.mark.parametrize("last", [lambda: Dense(1, "sigmoid"), lambda: Stack([Dense(1), Activation("sigmoid")])])
+def test_a_sigmoid_meets_the_binary_crossentropy(last):
+    """sigmoid(1000) is 1 in any float, and −log(1 − 1) would be infinite, or clipped −ln 1e-7; on the logits it is 1000."""
+    model = Sequential([last()], dtype="float64")
+    model.compile(loss="binary_crossentropy")
+    model.build((1,))
+    model.set_weights([np.ones((1, 1)), np.zeros(1)])
+    x, y = np.array([[1000.0], [-3.0]]), np.array([0, 1])
+    loss, gradients = model.loss_and_gradients(x, y)
+    p = 1 / (1 + np.exp(3))
+    assert loss == pytest.approx((1000 - np.log(p)) / 2, rel=1e-12)
+    (bias,) = (value for address, value in gradients.items() if address.endswith("bias"))
+    np.testing.assert_allclose(bias, [(1 + p - 1) / 2], rtol=1e-12)  # the mean of p − target
+    np.testing.assert_allclose(model.predict(x, verbose=0), [[1], [p]], rtol=1e-12)
+    assert model.trace(x, y).notes[0].startswith("The sigmoid and the loss are one computation")
+
+
+@pytest.mark.parametrize(
+    ("last", "loss", "said"),
+    [
+        (
+            Dense(3),
+            "categorical_crossentropy",
+            "Dense 'dense' ends in linear, which gives no probabilities, and Categorical",
+        ),
+        (
+            Dense(3, "relu"),
+            "sparse_categorical_crossentropy",
+            "use activation='softmax', or loss=SparseCategoricalCross",
+        ),
+        (
+            Activation("tanh"),
+            "binary_crossentropy",
+            "use activation='sigmoid', or loss=BinaryCrossentropy(from_logits=True)",
+        ),
+        (Stack([Dense(3), Stack([Dense(3)])]), "binary_crossentropy", "Dense 'dense' ends in linear"),
+        (Dense(3, "softmax"), CategoricalCrossentropy(from_logits=True), "takes logits: leave out one."),
+        (Dense(1, "sigmoid"), BinaryCrossentropy(from_logits=True), "ends in sigmoid, which gives probabilities"),
+    ],
+)
+def test_a_last_layer_and_a_loss_that_do_not_fit_are_named(last, loss, said):
+    with pytest.warns(UserWarning, match=re.escape(said)) as caught:
+        Sequential([last]).compile(loss=loss)
+    assert len(caught) == 1
+    assert caught[0].filename == __file__
+
+
+@pytest.mark.parametrize(
+    ("last", "loss"),
+    [
+        (Dense(3), "mse"),
+        (Dense(3), CategoricalCrossentropy(from_logits=True)),
+        (Dense(3, "sigmoid"), "categorical_crossentropy"),  # its outputs are divided by their sum
+        (Dense(3, "softmax"), "binary_crossentropy"),
+        (Residual([Dense(3)], Dense(3)), "categorical_crossentropy"),  # nothing is known of what it gives
+        (type("Own", (Dense,), {})(3), "categorical_crossentropy"),
+    ],
+)
+def test_where_nothing_is_wrong_or_known_nothing_is_said(last, loss):
+    Sequential([last]).compile(loss=loss)  # a warning would be an error
 
 
 def test_a_softmax_at_the_end_of_a_stack_meets_the_crossentropy_too():

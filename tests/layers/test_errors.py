@@ -13,10 +13,17 @@ from minidl.layers import (
     Dense,
     Dropout,
     Flatten,
+    GaussianNoise,
     Input,
     Layer,
+    LayerNormalization,
+    LeakyReLU,
     MaxPooling2D,
+    ReLU,
     Rescaling,
+    Reshape,
+    Softmax,
+    UpSampling2D,
     ZeroPadding2D,
 )
 
@@ -156,16 +163,50 @@ def test_rescaling(value):
 # ------------------------------------------------------------------------------------------------------- names of things
 
 
-NAMES = "There are: leaky_relu, linear, relu, sigmoid, softmax, tanh."
+@pytest.mark.parametrize(
+    ("create", "text"),
+    [
+        (lambda: ReLU(max_value=-1), "ReLU max_value must be a number in [0, ∞), received -1."),
+        (lambda: LeakyReLU(-0.1), "LeakyReLU negative_slope must be a number in [0, ∞), received -0.1."),
+        (lambda: Softmax(axis=1), "Softmax axis must be -1, the last one, received 1."),
+        (lambda: LayerNormalization(axis=1), "LayerNormalization axis must be -1, the last one, received 1."),
+        (lambda: GaussianNoise(-1), "GaussianNoise stddev must be a number in [0, ∞), received -1."),
+        (
+            lambda: UpSampling2D(interpolation="bilinear"),
+            "UpSampling2D interpolation must be 'nearest', received 'bilinear'.",
+        ),
+        (lambda: Reshape((-1, -1)), "Reshape target_shape may leave one size open with -1, received (-1, -1)."),
+    ],
+)
+def test_settings_of_further_layers(create, text):
+    assert_refused(text, create)
+
+
+@pytest.mark.parametrize("target", [(3, 3), (5, -1)])
+def test_a_shape_that_samples_cannot_take(target):
+    layer = Reshape(target)
+    assert_refused(
+        f"Reshape: samples of shape (4, 2) cannot take the shape {target}.",
+        layer.build,
+        (4, 2),
+        np.random.default_rng(0),
+        np.dtype(np.float32),
+    )
+
+
+NAMES = (
+    "There are: elu, gelu, hard_sigmoid, leaky_relu, linear, log_softmax, relu, relu6, selu, sigmoid, silu, softmax, softplus, "
+    "swish, tanh."
+)
 
 
 @pytest.mark.parametrize(
     ("name", "hint"),
     [
-        ("rellu", "Did you mean 'relu' or 'leaky_relu'? "),
-        ("ReLU", "Did you mean 'relu' or 'leaky_relu'? "),
-        ("sigmod", "Did you mean 'sigmoid'? "),
-        ("softmx", "Did you mean 'softmax'? "),
+        ("rellu", "Did you mean 'relu' or 'relu6'? "),
+        ("ReLU", "Did you mean 'relu' or 'relu6'? "),
+        ("sigmod", "Did you mean 'sigmoid' or 'hard_sigmoid'? "),
+        ("softmx", "Did you mean 'softmax' or 'log_softmax'? "),
         ("xyzzy", ""),
         ("", ""),
     ],

@@ -7,7 +7,9 @@ the oracle has proved.
 
 import itertools
 import math
+import statistics
 from collections.abc import Callable
+from statistics import NormalDist
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,7 +19,18 @@ from hypothesis import strategies as st
 from support import assert_close, assert_gradient, assert_same, copied, numeric_gradient, well_separated
 
 from minidl.cases import LAYERS
-from minidl.layers import Activation, Conv2D, Dense, Dropout, Flatten, Layer, MaxPooling2D, Rescaling
+from minidl.layers import (
+    Activation,
+    Conv2D,
+    Conv2DTranspose,
+    Dense,
+    Dropout,
+    Flatten,
+    Layer,
+    MaxPooling2D,
+    Rescaling,
+    activation,
+)
 from minidl.ops import OPERATIONS
 from minidl.ops.random import RandomKey
 
@@ -36,18 +49,40 @@ class Subject(NamedTuple):
 # --------------------------------------------------------------------------------------------------------- the oracles
 
 
+# where each activation's slope jumps
+KINKS = {"relu": [0], "leaky_relu": [0], "selu": [0], "relu6": [0, 6], "hard_sigmoid": [-3, 3]}
+
+
+def distance_to(kinks, z):
+    """How near the nearest number comes to one of these."""
+    return min((np.abs(z - kink).min(initial=math.inf) for kink in kinks), default=math.inf)
+
+
+def sigmoid(v):
+    return 1 / (1 + math.exp(-v))
+
+
 def activation_oracle(name, z):
-    """The activation of each row of plain numbers, and the smallest |z| where the activation has a kink at 0."""
+    """The activation of each row of plain numbers, and the distance of the nearest number from a kink."""
+    alpha, scale = 1.6732632423543772, 1.0507009873554805
     functions = {
         "linear": lambda row: row,
         "relu": lambda row: [v if v > 0 else 0.0 for v in row],
         "leaky_relu": lambda row: [v if v > 0 else v / 5 for v in row],
-        "sigmoid": lambda row: [1 / (1 + math.exp(-v)) for v in row],
+        "sigmoid": lambda row: [sigmoid(v) for v in row],
         "tanh": lambda row: [1 - 2 / (math.exp(2 * v) + 1) for v in row],
         "softmax": lambda row: [1 / math.fsum(math.exp(other - v) for other in row) for v in row],
+        "log_softmax": lambda row: [-math.log(math.fsum(math.exp(other - v) for other in row)) for v in row],
+        "elu": lambda row: [v if v > 0 else math.exp(v) - 1 for v in row],
+        "selu": lambda row: [scale * (v if v > 0 else alpha * (math.exp(v) - 1)) for v in row],
+        "softplus": lambda row: [math.log(1 + math.exp(v)) for v in row],
+        "relu6": lambda row: [min(max(v, 0), 6) for v in row],
+        "hard_sigmoid": lambda row: [min(max(v + 3, 0), 6) / 6 for v in row],
+        "silu": lambda row: [v * sigmoid(v) for v in row],
+        "gelu": lambda row: [v * NormalDist().cdf(v) for v in row],
     }
     rows = [functions[name](row) for row in z.reshape(-1, z.shape[-1]).tolist()]
-    return np.array(rows).reshape(z.shape), np.abs(z).min() if name.endswith("relu") else math.inf
+    return np.array(rows).reshape(z.shape), distance_to(KINKS.get(name, []), z)
 
 
 def dense_oracle(params, x):
@@ -117,6 +152,72 @@ def zero_padding_oracle(x, rows, columns):
     return y
 
 
+def transposed_oracle(params, x, strides, padding):
+    """Each pixel, times the kernel, is put down at the window that a convolution of the larger image would read it from."""
+    kernel, bias = params["kernel"], params.get("bias")
+    height, width, filters, channels = kernel.shape
+    extra = [
+        max(size - stride, 0) if padding == "valid" else 0
+        for size, stride in zip((height, width), strides, strict=True)
+    ]
+    size = [x.shape[i + 1] * strides[i] + extra[i] for i in (0, 1)]
+    y = np.zeros((len(x), *size, filters))
+    for i, j, inside in windows_of(size, (height, width), strides, padding):
+        for n, (a, b, row, column) in itertools.product(range(len(x)), inside):
+            for f, c in np.ndindex(filters, channels):
+                y[n, row, column, f] += x[n, i, j, c] * kernel[a, b, f, c]
+    return y if bias is None else y + bias
+
+
+def average_oracle(x, pool_size, strides, padding):
+    places = list(windows_of(x.shape[1:], pool_size, strides, padding))
+    y = np.zeros((len(x), places[-1][0] + 1, places[-1][1] + 1, x.shape[3]))
+    for n, (i, j, inside), c in itertools.product(range(len(x)), places, range(x.shape[3])):
+        y[n, i, j, c] = math.fsum(x[n, row, column, c] for _, _, row, column in inside) / len(inside)
+    return y
+
+
+def global_oracle(layer, x, of_all):
+    y = np.array([[of_all(image[..., c].ravel().tolist()) for c in range(x.shape[3])] for image in x])
+    return y[:, None, None] if layer.keepdims else y
+
+
+def up_sampling_oracle(x, size):
+    y = np.zeros((len(x), x.shape[1] * size[0], x.shape[2] * size[1], x.shape[3]))
+    for n, i, j, c in np.ndindex(y.shape):
+        y[n, i, j, c] = x[n, i // size[0], j // size[1], c]
+    return y
+
+
+def relu_oracle(layer, x):
+    most = math.inf if layer.max_value is None else layer.max_value
+    slope, threshold = layer.negative_slope, layer.threshold
+    y = [min(v if v > threshold else slope * (v - threshold), most) for v in x.ravel().tolist()]
+    kinks = [threshold] + ([] if layer.max_value is None else [most])
+    return np.array(y).reshape(x.shape), distance_to(kinks, x)
+
+
+def noise_oracle(x, stddev, rng):
+    y = x.reshape(len(x), -1).copy()
+    if rng is not None:
+        for n, d in np.ndindex(y.shape):
+            bits = (dropout_bits(rng.key, rng.first_sample + n, 2 * d + i) for i in (0, 1))
+            u, v = ((number + 0.5) / 2**32 for number in bits)
+            y[n, d] += stddev * math.sqrt(-2 * math.log(u)) * math.cos(2 * math.pi * v)
+    return y.reshape(x.shape)
+
+
+def normalization_oracle(params, x, epsilon):
+    size = x.shape[-1]
+    gamma, beta = params.get("gamma", np.ones(size)), params.get("beta", np.zeros(size))
+    rows = []
+    for row in x.reshape(-1, size).tolist():
+        mean = math.fsum(row) / size
+        deviation = math.sqrt(math.fsum((v - mean) ** 2 for v in row) / size + epsilon)
+        rows.append([(v - mean) / deviation * g + b for v, g, b in zip(row, gamma, beta, strict=True)])
+    return np.array(rows).reshape(x.shape)
+
+
 def dropout_bits(key, sample, feature):
     """The 32 random bits of an entry, in unbounded integers: SplitMix64 of the key, of the sample, then a 32-bit mixer."""
     state = 0
@@ -148,7 +249,7 @@ def flatten_oracle(x):
 
 # ----------------------------------------------------------------------------------------------------------- the cases
 
-ACTIVATIONS = ["linear", "relu", "leaky_relu", "sigmoid", "tanh", "softmax"]
+ACTIVATIONS = list(activation.ACTIVATIONS)
 activations = st.sampled_from([None, *ACTIVATIONS])
 
 
@@ -256,6 +357,12 @@ def activated(layer, z):
     return activation_oracle(layer.activation, z)
 
 
+def transposed(layer, x):
+    """Pixels that no window reaches are 0, whatever x is: that is no kink."""
+    z = transposed_oracle(layer.params, x, layer.strides, layer.padding)
+    return activated(layer, z)[0], distance_to(KINKS.get(layer.activation, []), z[z != 0])
+
+
 # What computes y, and the distance of the nearest ReLU from its kink, of any layer of that class: (layer, x, rng or None).
 ORACLES = {
     "Dense": lambda layer, x, rng: activated(layer, dense_oracle(layer.params, x)),
@@ -264,6 +371,23 @@ ORACLES = {
         max_pooling_oracle(x, layer.pool_size, layer.strides, layer.padding)[0],
         math.inf,
     ),
+    "Conv2DTranspose": lambda layer, x, rng: transposed(layer, x),
+    "AveragePooling2D": lambda layer, x, rng: (
+        average_oracle(x, layer.pool_size, layer.strides, layer.padding),
+        math.inf,
+    ),
+    "GlobalAveragePooling2D": lambda layer, x, rng: (global_oracle(layer, x, statistics.fmean), math.inf),
+    "GlobalMaxPooling2D": lambda layer, x, rng: (global_oracle(layer, x, max), math.inf),
+    "UpSampling2D": lambda layer, x, rng: (up_sampling_oracle(x, layer.size), math.inf),
+    "GaussianNoise": lambda layer, x, rng: (noise_oracle(x, layer.stddev, rng), math.inf),
+    "LayerNormalization": lambda layer, x, rng: (normalization_oracle(layer.params, x, layer.epsilon), math.inf),
+    "Reshape": lambda layer, x, rng: (flatten_oracle(x).reshape(len(x), *layer.target_shape), math.inf),
+    "Softmax": lambda layer, x, rng: activation_oracle("softmax", x),
+    "LeakyReLU": lambda layer, x, rng: (
+        np.array([v if v > 0 else v * layer.negative_slope for v in x.ravel().tolist()]).reshape(x.shape),
+        distance_to([0], x),
+    ),
+    "ReLU": lambda layer, x, rng: relu_oracle(layer, x),
     "ZeroPadding2D": lambda layer, x, rng: (zero_padding_oracle(x, *layer.padding), math.inf),
     "Dropout": lambda layer, x, rng: dropout_oracle(x, layer.rate, rng),
     "Flatten": lambda layer, x, rng: (flatten_oracle(x), math.inf),
@@ -494,6 +618,26 @@ def test_nothing_is_hidden_changed_or_shared(case, ops, data):
     assert_same(t.layer.forward(t.x, rng=RandomKey(7, 0))[0], again)
 
 
+@both_sets
+@pytest.mark.parametrize("dtype", [np.uint8, np.int64, bool])
+@pytest.mark.parametrize("name", LAYERS)
+def test_integers_are_taken_as_floats(name, dtype, ops):
+    """Samples and dys of integers give what the same numbers as float32 give, in values and dtype."""
+    for create, shape in LAYERS[name].examples:
+        layer = create()
+        layer.ops = OPERATIONS[ops]
+        built = layer.build(shape, np.random.default_rng(0), FLOAT32)
+        random = np.random.default_rng(1)
+        x, dy = (random.integers(0, 256, (2, *size)).astype(dtype) for size in (shape, built))
+        results = []
+        for kind in (dtype, np.float32):
+            for training in (False, True):
+                y, cache = layer.forward(x.astype(kind), training=training, rng=RandomKey(3, 0))
+                results.append((y, *layer.backward(dy.astype(kind), cache)))
+        assert_same(results[:2], results[2:])
+        assert {results[1][i].dtype for i in (0, 1)} == {FLOAT32}
+
+
 # ------------------------------------------------------------------------------------------------------ max-pool's ties
 
 
@@ -548,6 +692,27 @@ def test_convolution_does_not_flip_the_kernel(ops):
     layer.build((3, 1, 1), np.random.default_rng(0), FLOAT64)
     layer.set_weights([np.array([1.0, 10.0, 100.0]).reshape(3, 1, 1, 1)])
     assert layer.forward(np.array([1.0, 2.0, 3.0]).reshape(1, 3, 1, 1))[0].item() == 321
+
+
+@both_sets
+@pytest.mark.parametrize("padding", ["valid", "same"])
+@pytest.mark.parametrize(("window", "strides"), [((3, 3), 1), ((2, 3), (2, 1)), ((1, 2), 3), ((4, 4), 2)])
+def test_a_transposed_convolution_is_the_way_back_of_a_convolution(window, strides, padding, ops):
+    """With one kernel in both: its forward is the other's way from dy to dx, and its way from dy to dx the other's forward."""
+    up = Conv2DTranspose(2, window, strides, padding, use_bias=False)
+    down = Conv2D(4, window, strides, padding, use_bias=False)
+    random = np.random.default_rng(0)
+    up.ops = down.ops = OPERATIONS[ops]
+    small = (3, 5, 4)
+    large = up.build(small, random, FLOAT64)
+    assert down.build(large, random, FLOAT64) == small
+    down.set_weights(up.get_weights())
+    x, dy = random.normal(size=(2, *small)), random.normal(size=(2, *large))
+    y, cache = up.forward(x)
+    z, other = down.forward(dy)
+    assert_close(y, down.backward(x, other)[0])
+    assert_close(up.backward(dy, cache)[0], z)
+    assert_close(up.backward(dy, cache)[1]["kernel"], down.backward(x, other)[1]["kernel"])
 
 
 def test_leaky_relu_has_keras_slope():

@@ -13,6 +13,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from support import TOLERANCE, assert_close, copied
 
+from minidl.layers import activation
 from minidl.ops import OPERATIONS, kernels, reference
 from minidl.ops.random import RandomKey
 
@@ -50,6 +51,7 @@ def test_signatures_are_equal(name):
 
 def test_every_operation_is_compared_below():
     compared = {"dense_forward", "dense_backward", "conv2d_forward", "conv2d_backward", "dropout"}
+    compared |= {"conv2d_transpose_forward", "conv2d_transpose_backward", "gelu_forward", "gelu_backward"}
     compared |= {"max_pool2d_forward", "max_pool2d_backward", *UPDATES}
     compared |= {f"{name}_{way}" for name in ELEMENTWISE for way in ("forward", "backward")}
     the_same = {name for name in kernels.__all__ if getattr(kernels, name) is getattr(reference, name)}
@@ -150,6 +152,28 @@ def test_convolution(dtype, where, n, channels, filters, bias, seed, layout):
 
 
 @both_dtypes
+@settings(max_examples=60)
+@given(
+    where=geometry(most=4),
+    n=st.integers(1, 3),
+    channels=st.integers(1, 4),
+    filters=st.integers(1, 5),
+    bias=st.booleans(),
+    seed=seeds,
+    layout=layouts,
+)
+def test_transposed_convolution(dtype, where, n, channels, filters, bias, seed, layout):
+    window, strides, padding, size = where
+    x, kernel, b = (
+        in_layout((normal([seed, i], *shape) / 4).astype(dtype), layout)
+        for i, shape in enumerate([(n, *size, channels), (*window, filters, channels), (filters,)])
+    )
+    (y,) = compare("conv2d_transpose_forward", x, kernel, b if bias else None, strides, padding)
+    dy = in_layout((normal([seed, 3], *y.shape) / 4).astype(dtype), layout)
+    compare("conv2d_transpose_backward", dy, x, kernel, strides, padding)
+
+
+@both_dtypes
 @pytest.mark.parametrize(
     ("shape", "window", "filters", "strides", "padding"),
     [
@@ -201,6 +225,14 @@ def test_activations(name, dtype, shape, seed, layout):
     (y,) = compare(f"{name}_forward", x)
     dy = in_layout(normal([seed, 1], *shape).astype(dtype), layout)
     compare(f"{name}_backward", dy, in_layout(y, layout))
+
+
+@both_dtypes
+@given(shape=st.lists(st.integers(1, 5), min_size=2, max_size=4), seed=seeds, layout=layouts)
+def test_gelu(dtype, shape, seed, layout):
+    x, dy = (in_layout((4 * normal([seed, i], *shape)).astype(dtype), layout) for i in (0, 1))
+    compare("gelu_forward", x)
+    compare("gelu_backward", dy, x)
 
 
 # ------------------------------------------------------------------------------------------------- NaN and extreme values
@@ -284,6 +316,36 @@ def test_extreme_values_by_hand(dtype, ops):
     for name in ("sigmoid", "tanh", "softmax"):
         y = getattr(ops, f"{name}_forward")(x)
         np.testing.assert_array_equal(getattr(ops, f"{name}_backward")(np.ones_like(x), y)[:, [0, 2]], [[0, 0]])
+
+
+NAMES = sorted(activation.ACTIVATIONS.keys() - {"linear"})
+
+
+@both_sets
+@both_dtypes
+@pytest.mark.parametrize("name", NAMES)
+def test_no_activation_overflows_or_hides_nan(name, dtype, ops):
+    """Of ±10⁴ every one is finite, and so is its slope, without a warning. (gelu_backward's density is 0 there.)"""
+    x = np.array([[-1e4, -100, 0, 100, 1e4]], dtype)
+    y = getattr(ops, f"{name}_forward")(x)
+    dx = getattr(ops, f"{name}_backward")(np.ones_like(x), x if name in activation.OF_X else y)
+    assert np.isfinite(y).all()
+    assert np.isfinite(dx).all()
+    assert y.dtype == dx.dtype == dtype
+    assert np.isnan(getattr(ops, f"{name}_forward")(np.full((1, 2), np.nan, dtype))).all()
+
+
+@both_sets
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.int64, bool])
+@pytest.mark.parametrize("name", NAMES)
+def test_activations_of_integers_are_those_of_floats(name, dtype, ops):
+    """uint8 would wrap around, bool has no minus."""
+    x = np.array([[0, 1, 3], [1, 0, 1]]).astype(dtype)
+    floats, forward, backward = x.astype(np.float32), getattr(ops, f"{name}_forward"), getattr(ops, f"{name}_backward")
+    y = forward(x)
+    np.testing.assert_array_equal(y, forward(floats), strict=True)
+    kept = (x, floats) if name in activation.OF_X else (y, y)
+    np.testing.assert_array_equal(backward(x, kept[0]), backward(floats, kept[1]), strict=True)
 
 
 @both_sets

@@ -3,11 +3,14 @@
 Keras runs on TensorFlow: on PyTorch its fit and predict turn float64 data into float32, and nothing could be proved.
 """
 
+import re
+
 import numpy as np
 import pytest
 from parity.twins import BATCH, MODELS, STEPS, agree, changes, digits, give_biases
 
 import minidl
+from minidl.layers.activation import ACTIVATIONS, ALIASES
 from minidl.ops import OPERATIONS
 from minidl.utils import to_categorical
 
@@ -228,14 +231,60 @@ def test_max_pooling2d(pool, strides, padding, ops, dtype):
 
 
 @both_sets
-@pytest.mark.parametrize("name", ["linear", "relu", "leaky_relu", "sigmoid", "tanh", "softmax"])
+@pytest.mark.parametrize("name", [*ACTIVATIONS, *ALIASES])
 def test_activations(name, ops, dtype):
     """Of a layer of its own, with 0 and saturated inputs among the others, and of a Dense."""
     x = np.random.default_rng(0).normal(size=(5, 6)) * 3
     x[0] = [0, -0.0, 40, -40, 600, -600]
-    tolerance = "float32" if name == "leaky_relu" else "float64"  # TensorFlow holds its slope, 0.2, in float32
+    if (
+        name == "selu"
+    ):  # at 0 its slope jumps: TensorFlow takes that of the right side, PyTorch and JAX that of the left
+        x[0, :2] = 1, -1
+    tolerance = "float32" if name in ("leaky_relu", "gelu") else "float64"  # TensorFlow holds 0.2 and √2 in float32
     layer_parity(*(library.layers.Activation(name) for library in (minidl, keras)), ops, x, tolerance)
     layer_parity(*(library.layers.Dense(7, activation=name) for library in (minidl, keras)), ops, x[1:], tolerance)
+
+
+@both_sets
+@pytest.mark.parametrize("padding", ["valid", "same"])
+@pytest.mark.parametrize(
+    ("window", "strides"), [((3, 3), (1, 1)), ((4, 2), (2, 2)), ((5, 3), (2, 1)), ((3, 3), (2, 3)), ((2, 3), (3, 3))]
+)
+def test_conv2d_transpose(window, strides, padding, ops, dtype):
+    x = np.random.default_rng(0).normal(size=(3, 4, 5, 2))
+    layer_parity(*(library.layers.Conv2DTranspose(3, window, strides, padding) for library in (minidl, keras)), ops, x)
+
+
+@both_sets
+@pytest.mark.parametrize("padding", ["valid", "same"])
+@pytest.mark.parametrize(
+    ("pool", "strides"), [(2, None), ((3, 2), None), (3, 1), (3, 2), ((3, 4), (2, 1)), ((2, 2), 3)]
+)
+def test_average_pooling2d(pool, strides, padding, ops, dtype):
+    x = np.random.default_rng(0).normal(size=(3, 7, 10, 4))
+    layer_parity(*(library.layers.AveragePooling2D(pool, strides, padding) for library in (minidl, keras)), ops, x)
+
+
+@both_sets
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda layers: layers.GlobalAveragePooling2D(),
+        lambda layers: layers.GlobalMaxPooling2D(keepdims=True),
+        lambda layers: layers.UpSampling2D((3, 2)),
+        lambda layers: layers.ZeroPadding2D(((1, 0), (2, 3))),
+        lambda layers: layers.Reshape((5, -1)),
+        lambda layers: layers.LayerNormalization(epsilon=2**-10),
+        lambda layers: layers.LayerNormalization(epsilon=0.5, scale=False),
+        lambda layers: layers.LeakyReLU(0.25),
+        lambda layers: layers.ReLU(),
+        lambda layers: layers.ReLU(max_value=1.5, negative_slope=0.25, threshold=0.5),
+        lambda layers: layers.Softmax(),
+    ],
+)
+def test_the_other_layers(make, ops, dtype):
+    x = np.random.default_rng(0).normal(size=(3, 4, 5, 2))
+    layer_parity(make(minidl.layers), make(keras.layers), ops, x)
 
 
 @both_sets
@@ -268,6 +317,20 @@ SATURATED = np.eye(5)[[3, 0, 0, 4, 1, 1]]  # four of them right, two wrong
         ("CategoricalCrossentropy", ONE_HOT, SATURATED, {}),
         ("MeanSquaredError", ONE_HOT, LOGITS, {}),
         ("MeanSquaredError", ONE_HOT.reshape(6, 1, 5, 1), LOGITS.reshape(6, 1, 5, 1), {}),
+        ("CategoricalCrossentropy", ONE_HOT, PROBABILITIES, {"label_smoothing": 0.25}),
+        ("CategoricalCrossentropy", ONE_HOT, LOGITS, {"label_smoothing": 0.25, "from_logits": True}),
+        ("BinaryCrossentropy", ONE_HOT, PROBABILITIES, {}),
+        ("BinaryCrossentropy", ONE_HOT, SATURATED, {}),
+        ("BinaryCrossentropy", SOFT, PROBABILITIES, {"label_smoothing": 0.25}),
+        ("BinaryCrossentropy", SOFT, LOGITS, {"label_smoothing": 0.25, "from_logits": True}),
+        ("BinaryCrossentropy", SOFT.reshape(6, 1, 5, 1), 300 * LOGITS.reshape(6, 1, 5, 1), {"from_logits": True}),
+        ("MeanAbsoluteError", SOFT, LOGITS, {}),
+        ("Huber", SOFT, LOGITS, {}),
+        ("Huber", SOFT, LOGITS, {"delta": 0.5}),
+        ("Hinge", ONE_HOT, LOGITS, {}),
+        ("Hinge", 2 * ONE_HOT - 1, LOGITS, {}),
+        ("KLDivergence", SOFT, PROBABILITIES, {}),
+        ("KLDivergence", ONE_HOT.reshape(6, 1, 5, 1), PROBABILITIES.reshape(6, 1, 5, 1), {}),
     ],
 )
 def test_losses(name, y_true, y_pred, options, weighted, dtype):
@@ -279,3 +342,50 @@ def test_losses(name, y_true, y_pred, options, weighted, dtype):
     expected, (slope,) = slopes(lambda: twin(y_true, leaf.value, sample_weight=shaped), [leaf])
     agree(f"{name}: loss", value, expected, "float64", "values")
     agree(f"{name}: gradient", loss.backward(cache), slope, "float64", "gradients")
+
+
+# ------------------------------------------------------------------------------------------------------------- metrics
+
+ANSWERS = np.random.default_rng(0).integers(0, 2, (500, 1))
+SCORES = np.clip(0.3 * ANSWERS + 0.7 * np.random.default_rng(1).random((500, 1)), 0, 1)
+MANY = np.random.default_rng(2).integers(0, 4, 500)
+SHARES = np.random.default_rng(3).random((500, 4))
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "y_true", "y_pred"),
+    [
+        ("AUC", {}, ANSWERS, SCORES),
+        ("AUC", {"num_thresholds": 7}, ANSWERS, SCORES),
+        ("AUC", {"curve": "PR"}, ANSWERS, SCORES),
+        ("AUC", {"curve": "PR", "num_thresholds": 7}, ANSWERS, SCORES),
+        ("AUC", {}, to_categorical(MANY), SHARES),
+        ("Precision", {}, ANSWERS, SCORES),
+        ("Precision", {"thresholds": 0.3}, to_categorical(MANY), SHARES),
+        ("Recall", {"thresholds": 0.3}, to_categorical(MANY), SHARES),
+        ("F1Score", {"average": "macro"}, to_categorical(MANY), SHARES),
+        ("F1Score", {"average": "weighted"}, to_categorical(MANY), SHARES),
+        ("F1Score", {"average": "micro", "threshold": 0.4}, to_categorical(MANY), SHARES),
+        ("BinaryAccuracy", {"threshold": 0.3}, to_categorical(MANY), SHARES),
+        ("CategoricalAccuracy", {}, to_categorical(MANY), SHARES),
+        ("SparseCategoricalAccuracy", {}, MANY, SHARES),
+        ("TopKCategoricalAccuracy", {"k": 2}, to_categorical(MANY), SHARES),
+        ("SparseTopKCategoricalAccuracy", {"k": 2}, MANY, SHARES),
+        ("MeanSquaredError", {}, to_categorical(MANY), SHARES),
+        ("RootMeanSquaredError", {}, to_categorical(MANY), SHARES),
+        ("MeanAbsoluteError", {}, to_categorical(MANY), SHARES),
+        ("KLDivergence", {}, to_categorical(MANY), SHARES),
+        ("Hinge", {}, to_categorical(MANY), SHARES),
+        ("BinaryCrossentropy", {}, to_categorical(MANY), SHARES),
+        ("CategoricalCrossentropy", {}, to_categorical(MANY), SHARES),
+    ],
+)
+def test_metrics(name, options, y_true, y_pred):
+    """In two batches. Keras counts in float32."""
+    metric, twin = (getattr(library.metrics, name)(**options) for library in (minidl, keras))
+    sums = metric.empty(y_pred.shape[1:])
+    for part in (slice(0, 300), slice(300, 500)):
+        sums = sums + metric.sums(y_true[part], y_pred[part])
+        twin.update_state(y_true[part], y_pred[part].astype("float32"))
+    assert re.fullmatch(f"{metric.name}(_[0-9]+)?", twin.name)  # Keras numbers those of one kind
+    agree(f"{name}: value", metric.result(sums), to_numpy(twin.result()), "float32", "values")

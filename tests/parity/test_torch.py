@@ -7,8 +7,32 @@ import pytest
 from parity.twins import BATCH, MODELS, STEPS, agree, changes, digits, give_biases
 
 import minidl
-from minidl.layers import Activation, Conv2D, Dense, Dropout, MaxPooling2D, ZeroPadding2D
-from minidl.losses import CategoricalCrossentropy, MeanSquaredError, SparseCategoricalCrossentropy
+from minidl.layers import (
+    Activation,
+    AveragePooling2D,
+    Conv2D,
+    Conv2DTranspose,
+    Dense,
+    Dropout,
+    GlobalAveragePooling2D,
+    GlobalMaxPooling2D,
+    LayerNormalization,
+    LeakyReLU,
+    MaxPooling2D,
+    ReLU,
+    Softmax,
+    UpSampling2D,
+    ZeroPadding2D,
+)
+from minidl.losses import (
+    BinaryCrossentropy,
+    CategoricalCrossentropy,
+    Huber,
+    KLDivergence,
+    MeanAbsoluteError,
+    MeanSquaredError,
+    SparseCategoricalCrossentropy,
+)
 from minidl.ops import OPERATIONS, reference
 from minidl.ops.random import FORWARD, RandomKey, derive_key
 from minidl.optimizers import SGD, Adam, RMSprop
@@ -490,6 +514,78 @@ def test_zero_padding2d(padding, ops):
     layer_parity(ZeroPadding2D(padding), ops, x, lambda x: functional.pad(x, (left, right, top, bottom)))
 
 
+@both_sets
+@pytest.mark.parametrize(
+    ("window", "strides"), [((3, 3), (1, 1)), ((2, 3), (2, 1)), ((4, 4), (2, 2)), ((1, 2), (3, 2))]
+)
+def test_conv2d_transpose(window, strides, ops):
+    """PyTorch's output of a window smaller than its stride ends with the last window; there output_padding adds the rest."""
+    x = np.random.default_rng(0).normal(size=(3, 4, 5, 2))
+    rest = [max(stride - size, 0) for size, stride in zip(window, strides, strict=True)]
+
+    def transposed(x, kernel, bias):
+        return functional.conv_transpose2d(x, kernel, bias, strides, output_padding=rest)
+
+    layer_parity(Conv2DTranspose(3, window, strides), ops, x, transposed)
+
+
+@both_sets
+def test_conv2d_transpose_same(ops):
+    """A 4×4 window with stride 2 has one padded cell on each side: the image becomes twice as large."""
+    x = np.random.default_rng(0).normal(size=(3, 4, 5, 2))
+    layer_parity(
+        Conv2DTranspose(3, 4, 2, padding="same"),
+        ops,
+        x,
+        lambda x, kernel, bias: functional.conv_transpose2d(x, kernel, bias, 2, padding=1),
+    )
+
+
+@both_sets
+@pytest.mark.parametrize(("pool", "strides"), [((2, 2), None), ((3, 2), (1, 1)), ((3, 4), (2, 1)), ((2, 2), (3, 3))])
+def test_average_pooling2d(pool, strides, ops):
+    x = np.random.default_rng(0).normal(size=(3, 7, 10, 4))
+    layer_parity(AveragePooling2D(pool, strides), ops, x, lambda x: functional.avg_pool2d(x, pool, strides))
+
+
+@both_sets
+def test_average_pooling2d_does_not_count_padding(ops):
+    """The odd window of "same" with stride 1 has one padded cell on each side, as PyTorch's padding=1."""
+    x = np.random.default_rng(0).normal(size=(3, 6, 5, 2))
+    layer_parity(
+        AveragePooling2D(3, 1, "same"),
+        ops,
+        x,
+        lambda x: functional.avg_pool2d(x, 3, 1, padding=1, count_include_pad=False),
+    )
+
+
+@both_sets
+def test_pools_of_whole_images_and_upsampling(ops):
+    x = np.random.default_rng(0).normal(size=(3, 4, 5, 2))
+    layer_parity(GlobalAveragePooling2D(), ops, x, lambda x: x.mean((2, 3)))
+    layer_parity(GlobalMaxPooling2D(), ops, x, lambda x: x.amax((2, 3)))
+    layer_parity(GlobalMaxPooling2D(keepdims=True), ops, x, lambda x: functional.adaptive_max_pool2d(x, 1))
+    layer_parity(UpSampling2D((3, 2)), ops, x, lambda x: functional.interpolate(x, scale_factor=(3, 2)))
+
+
+@both_sets
+def test_layer_normalization(ops):
+    x = np.random.default_rng(0).normal(size=(4, 6)) * 5 + 2
+    layer_parity(LayerNormalization(), ops, x, lambda x, g, b: functional.layer_norm(x, (6,), g, b, 1e-3))
+    layer_parity(
+        LayerNormalization(epsilon=0.5, center=False), ops, x, lambda x, g: functional.layer_norm(x, (6,), g, None, 0.5)
+    )
+
+
+@both_sets
+def test_relus(ops):
+    x = np.random.default_rng(0).normal(size=(5, 6)) * 5
+    layer_parity(LeakyReLU(), ops, x, lambda x: functional.leaky_relu(x, 0.3))
+    layer_parity(ReLU(6), ops, x, functional.relu6)
+    layer_parity(Softmax(), ops, x, lambda x: x.softmax(-1))
+
+
 ACTIVATIONS = {
     "linear": lambda z: z,
     "relu": functional.relu,
@@ -497,6 +593,15 @@ ACTIVATIONS = {
     "sigmoid": torch.sigmoid,
     "tanh": torch.tanh,
     "softmax": lambda z: z.softmax(-1),
+    "log_softmax": lambda z: z.log_softmax(-1),
+    "elu": functional.elu,
+    "selu": functional.selu,
+    "gelu": functional.gelu,
+    "silu": functional.silu,
+    "swish": functional.silu,
+    "softplus": lambda z: torch.logaddexp(z, torch.zeros_like(z)),  # its softplus is z above 20
+    "relu6": functional.relu6,
+    "hard_sigmoid": lambda z: functional.relu6(z + 3) / 6,  # its own slope is 1/6 in float32
 }
 
 
@@ -562,6 +667,35 @@ def test_mean_squared_error(shape):
         return functional.mse_loss(y, torch.tensor(y_true), reduction="none").flatten(1).mean(1)
 
     loss_parity(MeanSquaredError(), y_true, y_pred, expected)
+
+
+def test_the_other_losses():
+    """KL divergence as PyTorch has it, without the clip, which these numbers do not reach; hinge has no function there."""
+    random = np.random.default_rng(1)
+    y_true, y_pred = random.normal(size=(2, 6, 5)) * 2
+    for loss, function in (
+        (MeanAbsoluteError(), lambda y: functional.l1_loss(y, torch.tensor(y_true), reduction="none").mean(1)),
+        (Huber(0.75), lambda y: functional.huber_loss(y, torch.tensor(y_true), reduction="none", delta=0.75).mean(1)),
+    ):
+        loss_parity(loss, y_true, y_pred, function)
+    p = random.uniform(0.05, 0.95, (6, 5))
+
+    def bce(function, t):
+        return lambda y: function(y, torch.tensor(t), reduction="none").mean(1)
+
+    loss_parity(BinaryCrossentropy(), SOFT, p, bce(functional.binary_cross_entropy, SOFT))
+    smooth = SOFT * 0.8 + 0.1
+    loss_parity(BinaryCrossentropy(label_smoothing=0.2), SOFT, p, bce(functional.binary_cross_entropy, smooth))
+    logits = bce(functional.binary_cross_entropy_with_logits, SOFT)
+    loss_parity(BinaryCrossentropy(from_logits=True), SOFT, y_pred * 300, logits)
+    loss_parity(
+        CategoricalCrossentropy(from_logits=True, label_smoothing=0.2),
+        ONE_HOT,
+        y_pred,
+        lambda z: functional.cross_entropy(z, torch.tensor(LABELS), reduction="none", label_smoothing=0.2),
+    )
+    divergence = functional.kl_div
+    loss_parity(KLDivergence(), SOFT, p, lambda y: divergence(y.log(), torch.tensor(SOFT), reduction="none").sum(1))
 
 
 # ------------------------------------------------------------------------------- gradcheck of another framework's operator

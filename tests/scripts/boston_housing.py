@@ -55,7 +55,7 @@ average_mae_history = [np.mean([x[i] for x in all_mae_histories]) for i in range
 print("first and last epoch:", average_mae_history[0], average_mae_history[-1])
 
 model = build_model()
-model.fit(train_data, train_targets, epochs=60, batch_size=16, verbose=0)
+model.fit(train_data, train_targets, epochs=100, batch_size=16, verbose=0)
 test_mse_score, test_mae_score = model.evaluate(test_data, test_targets, verbose=0)
 print("Test MAE: %.2f" % test_mae_score)
 print(model.predict(test_data[:2], verbose=0).flatten(), test_targets[:2])

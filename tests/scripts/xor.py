@@ -15,9 +15,9 @@ model.add(Activation("tanh"))
 model.add(Dense(1))
 model.add(Activation("sigmoid"))
 
-sgd = keras.optimizers.SGD(learning_rate=0.5)
-model.compile(loss="binary_crossentropy", optimizer=sgd, metrics=["accuracy"])
-model.fit(X, y, batch_size=1, epochs=300, verbose=0)
+adam = keras.optimizers.Adam(learning_rate=0.05)
+model.compile(loss="binary_crossentropy", optimizer=adam, metrics=["accuracy"])
+model.fit(X, y, batch_size=1, epochs=150, verbose=0)
 
 print(model.predict(X, verbose=0).round(2))
 loss, acc = model.evaluate(X, y, verbose=0)

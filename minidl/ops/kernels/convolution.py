@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from ...contracts import Array, Pair
+from ..floats import floating, of_floats
 from ..geometry import pad_images
 from .jit import jit
 
@@ -79,6 +80,7 @@ def tiles(samples: int, floats_per_sample: int) -> Iterator[slice]:
         yield slice(start, min(start + step, samples))
 
 
+@of_floats
 def conv2d_forward(x: Array, kernel: Array, bias: Array | None, strides: Pair, padding: str) -> Array:
     """y (N, OH, OW, F) = x (N, H, W, C) convolved with kernel (KH, KW, C, F), + bias (F,) or None."""
     window, filters = kernel.shape[:2], kernel.shape[3]
@@ -94,9 +96,10 @@ def conv2d_forward(x: Array, kernel: Array, bias: Array | None, strides: Pair, p
     return y
 
 
+@of_floats
 def conv2d_backward(dy: Array, x: Array, kernel: Array, strides: Pair, padding: str) -> tuple[Array, Array, Array]:
     """dy (N, OH, OW, F) → dx (N, H, W, C), dkernel (KH, KW, C, F), dbias (F,)."""
-    window, filters = kernel.shape[:2], kernel.shape[3]
+    x, window, filters = floating(x), kernel.shape[:2], kernel.shape[3]
     padded, output, (top, left) = pad_images(np.ascontiguousarray(x), window, strides, padding)
     matrix = kernel.reshape(-1, filters)
     dmatrix, dpadded = np.zeros_like(matrix), np.zeros_like(padded)

@@ -1,8 +1,11 @@
 """Elementwise kernels: one pass over the data where NumPy would need several."""
 
+import math
+
 import numpy as np
 
 from ...contracts import Array
+from ..floats import floating, of_floats
 from ..random import RandomKey
 from .jit import jit
 
@@ -25,10 +28,42 @@ def relu_backward_into(dy: Array, y: Array, dx: Array) -> None:
         dx[i] = dy[i] if y[i] > zero else zero
 
 
+@of_floats
 def relu_backward(dy: Array, y: Array) -> Array:
     """dx = dy where y > 0, else 0 (so the slope at 0 is taken as 0)."""
     dx = np.empty(dy.shape, dy.dtype)
     relu_backward_into(dy.reshape(-1), y.reshape(-1), dx.reshape(-1))
+    return dx
+
+
+@jit
+def _gelu(x, y):
+    """y = x · Φ(x), see the reference; both flat."""
+    for i in range(x.size):
+        y[i] = x[i] * math.erfc(-x[i] * math.sqrt(0.5)) / 2
+
+
+@jit
+def _gelu_slope(dy, x, dx):
+    """dx = dy · (Φ(x) + x · φ(x)); all flat."""
+    for i in range(x.size):
+        density = math.exp(-x[i] * x[i] / 2) * math.sqrt(0.5 / math.pi)
+        dx[i] = dy[i] * (math.erfc(-x[i] * math.sqrt(0.5)) / 2 + x[i] * density)
+
+
+@of_floats
+def gelu_forward(x: Array) -> Array:
+    """y = x · Φ(x): x times the probability that a normal number is below it."""
+    y = np.empty(x.shape, x.dtype)
+    _gelu(x.reshape(-1), y.reshape(-1))
+    return y
+
+
+@of_floats
+def gelu_backward(dy: Array, x: Array) -> Array:
+    """dx = dy · (Φ(x) + x · φ(x)), φ the density of the normal distribution."""
+    dx = np.empty(dy.shape, dy.dtype)
+    _gelu_slope(dy.reshape(-1), floating(x).reshape(-1), dx.reshape(-1))
     return dx
 
 
@@ -65,6 +100,7 @@ def _keep(x, kept, scale):
         x[i] = x[i] * scale if kept[i] else zero
 
 
+@of_floats
 def dropout(x: Array, rate: float, rng: RandomKey) -> Array:
     """Each entry becomes 0 with probability rate and is divided by 1 − rate otherwise; forward and backward alike."""
     y, kept = np.array(x, order="C"), np.empty(x.shape, np.bool_)

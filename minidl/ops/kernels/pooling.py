@@ -3,6 +3,7 @@
 import numpy as np
 
 from ...contracts import Array, Pair
+from ..floats import of_floats
 from ..geometry import window_output
 from .jit import jit
 
@@ -42,6 +43,7 @@ def _backward(dy, index, dx, width, stride_h, stride_w, top, left):
                         dx[n, row, column, c] += dy[n, i, j, c]
 
 
+@of_floats
 def max_pool2d_forward(x: Array, pool_size: Pair, strides: Pair, padding: str) -> tuple[Array, Array]:
     """y (N, OH, OW, C) = the largest value of each window of x (N, H, W, C); index, int32 = its place in the window."""
     rows, top, _ = window_output(x.shape[1], pool_size[0], strides[0], padding)
@@ -52,6 +54,7 @@ def max_pool2d_forward(x: Array, pool_size: Pair, strides: Pair, padding: str) -
     return y, index
 
 
+@of_floats
 def max_pool2d_backward(
     dy: Array, index: Array, x_shape: tuple[int, ...], pool_size: Pair, strides: Pair, padding: str
 ) -> Array:
