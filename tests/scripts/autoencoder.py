@@ -9,7 +9,7 @@ from keras.models import Sequential
 keras.utils.set_random_seed(6)
 
 (x_train, _), (x_test, _) = mnist.load_data()
-x_train = x_train[:500].astype("float32") / 255.0
+x_train = x_train[:1000].astype("float32") / 255.0
 x_test = x_test[:100].astype("float32") / 255.0
 x_train = np.reshape(x_train, (len(x_train), 28, 28, 1))
 x_test = np.reshape(x_test, (len(x_test), 28, 28, 1))
@@ -27,7 +27,7 @@ autoencoder.add(Conv2D(8, (3, 3), activation="relu", padding="same"))
 autoencoder.add(UpSampling2D((2, 2)))
 autoencoder.add(Conv2D(1, (3, 3), activation="sigmoid", padding="same"))
 autoencoder.compile(optimizer="adam", loss="binary_crossentropy")
-autoencoder.fit(x_train_noisy, x_train, epochs=4, batch_size=32, shuffle=True, verbose=0, validation_data=(x_test_noisy, x_test))
+autoencoder.fit(x_train_noisy, x_train, epochs=5, batch_size=32, shuffle=True, verbose=0, validation_data=(x_test_noisy, x_test))
 
 decoded_imgs = autoencoder.predict(x_test_noisy, verbose=0)
 before = np.mean((x_test_noisy - x_test) ** 2)
