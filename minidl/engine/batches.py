@@ -1,5 +1,6 @@
 """Where a pass gets its batches: cut from arrays, or made by the user's own code, one ahead, in a thread of its own."""
 
+import os
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Set
 from concurrent.futures import ThreadPoolExecutor
@@ -182,9 +183,18 @@ def parts(item: object, what: str) -> Parts:
 
 
 def one_ahead(items: Iterator[Item]) -> Generator[Item, None, None]:
-    """The same items, each made in a thread while the one before it is in use. Closing it waits for the one in work."""
+    """The same items, each made in a thread while the one before it is in use. Closing it waits for the one in work.
+
+    Raises RuntimeError in a process that was forked meanwhile: it does not have the thread, and would wait for it forever.
+    """
+    process = os.getpid()
     with ThreadPoolExecutor(1, "minidl-data", limit_this_thread) as pool:
         coming = pool.submit(next, items, None)
         while (item := coming.result()) is not None:
             coming = pool.submit(next, items, None)
             yield item
+            if os.getpid() != process:
+                raise RuntimeError(
+                    "this process was forked in the middle of a pass, and cannot take the batches that its parent makes: begin "
+                    "the pass again."
+                )

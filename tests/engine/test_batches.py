@@ -271,6 +271,28 @@ def test_ctrl_c_ends_the_thread(where):
     assert model.fit(batches(), verbose=0).epoch == [0]
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_a_child_that_is_forked_in_the_middle_says_so_and_does_not_wait():
+    def fork(number, logs):
+        if number == 1:
+            children.append(os.fork())
+
+    children = []
+    model = mlp()
+    try:
+        model.fit(forever(), steps_per_epoch=4, callbacks=[LambdaCallback(on_train_batch_end=fork)], verbose=0)
+    except RuntimeError as error:
+        if children == [0]:  # the child; it must not go on with the tests
+            os._exit(42 if "forked in the middle of a pass" in str(error) else 1)
+        raise
+    if children == [0]:
+        os._exit(2)
+    _, status = os.waitpid(children[0], 0)
+    assert os.waitstatus_to_exitcode(status) == 42
+    assert model.optimizer.iterations == 4
+
+
 # ---------------------------------------------------------------------------------------------------- what goes wrong
 
 
