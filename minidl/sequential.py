@@ -253,9 +253,11 @@ class Sequential(Storable):
         passes = epochs - initial_epoch
         validation: Batches | None = None
         if validation_data is not None:
-            held_out = (validation_data,) if is_stream(validation_data) else unpacked(validation_data)
+            stream = is_stream(validation_data)
+            held_out = (validation_data,) if stream else unpacked(validation_data)
+            size = None if stream else batch_size
             validation, _ = self._batches(
-                *held_out, what="validation_data", size=batch_size, default=32, steps=validation_steps, passes=passes
+                *held_out, what="validation_data", size=size, default=32, steps=validation_steps, passes=passes
             )
             validation_split = 0.0
         batches, split = self._batches(
@@ -367,14 +369,23 @@ class Sequential(Storable):
 
     def _inputs(self, x: Samples | None, what: str = "x") -> ArraySource:
         """x, checked against the model; the first data builds a model that does not yet know its input shape."""
+        self._get_ready(lambda: x, what)
+        return check_input(x, self.input_shape or (), str(self), what)
+
+    def _get_ready(self, first: Callable[[], Samples | None], what: str) -> None:
+        """Take changes of the layers into account, and build a model that does not know its input shape. first: some data."""
         if not self.layers:
             raise ValueError(f"{self} has no layers: add some first.")
         # or another thread would find it unbuilt, too, and replace the weights while we work
         with _building:
             self._notice_changes()
             if not self.built:
-                self.build(self.input_shape or tuple(check_array(x, what).shape[1:]))
-        return check_input(x, self.input_shape or (), str(self), what)
+                self.build(self.input_shape or tuple(check_array(first(), what).shape[1:]))
+
+    def _loss(self) -> LossLike:
+        if self.loss is None:
+            raise RuntimeError(f"{self} must be compiled first: call compile(loss=…, optimizer=…).")
+        return self.loss
 
     def _data(
         self,
@@ -387,14 +398,13 @@ class Sequential(Storable):
         validation_split: object = 0.0,
     ) -> tuple[Data, Data | None]:
         """x, y and weights, checked and combined; and the part to validate on, or None."""
-        if self.loss is None:
-            raise RuntimeError(f"{self} must be compiled first: call compile(loss=…, optimizer=…).")
+        loss = self._loss()
         return collect(
             self._inputs(x, what),
             y,
             sample_weight,
             class_weight,
-            loss=self.loss,
+            loss=loss,
             output_shape=self.output_shape or (),
             what=what,
             validation_split=validation_split,
@@ -421,16 +431,14 @@ class Sequential(Storable):
         """
         if y is None and is_stream(x):
             check_left_out(x, size, sample_weight, validation_split, class_weight)
+            loss = self._loss() if labeled else None
 
             def prepare(batch: Parts, name: str) -> Data:
                 shape, output_shape = self.input_shape or (), self.output_shape or ()
-                return collect_batch(
-                    batch, name, str(self), shape, self.loss if labeled else None, output_shape, class_weight
-                )
+                return collect_batch(batch, name, str(self), shape, loss, output_shape, class_weight)
 
             stream = Stream(x, prepare, steps, what, passes)
-            if not self.built:
-                self._inputs(stream.first()[0], f"batch 1 of {what}")
+            self._get_ready(lambda: stream.first()[0], f"batch 1 of {what}")
             return stream, None
         if steps is not None:
             raise ValueError("steps are for generators and the like: arrays are cut by batch_size. Leave them out.")

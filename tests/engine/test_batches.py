@@ -169,6 +169,30 @@ def test_a_model_without_a_shape_is_built_from_the_first_batch():
         assert bits(model) == bits(twin)
 
 
+def test_batches_to_validate_on_beside_arrays_to_train_on():
+    expected, model = mlp(), mlp()
+    told = expected.fit(X, Y, batch_size=7, validation_data=(X[:30], Y[:30]), verbose=0)
+    found = model.fit(X, Y, batch_size=7, validation_data=batches(3), verbose=0)
+    assert found.history["val_loss"] == pytest.approx(told.history["val_loss"])
+    assert bits(model) == bits(expected)
+    model.fit(batches(), validation_data=(X, Y), verbose=0)
+
+
+def test_before_compile_and_after_a_change_by_hand():
+    model = Sequential([Dense(3, activation="softmax", input_dim=4)])
+    for call in (model.fit, model.evaluate):
+        with pytest.raises(RuntimeError, match="must be compiled first"):
+            call(batches())
+    assert model.predict(batches(), verbose=0).shape == (N, 3)  # needs no loss
+    with pytest.raises(ValueError, match="has no layers: add some first"):
+        Sequential().predict(batches())
+    model = mlp()
+    model.layers[-1] = Dense(3, activation="softmax", name="other")
+    model.fit(batches(), verbose=0)
+    assert [layer.name for layer in model.layers] == ["dense", "other"]
+    assert model.layers[-1].params["kernel"].shape == (8, 3)
+
+
 def test_the_hooks_of_a_data_set():
     told = []
 
