@@ -26,7 +26,7 @@ from .contracts import (
     Shape,
     StackedLayer,
 )
-from .engine.arrays import check_array, check_input
+from .engine.arrays import check_array, check_input, collected
 from .engine.batches import Batches, Cut, Stream, check_left_out, is_stream
 from .engine.blas import SingleThreadedBlas
 from .engine.data import Data, Parts, collect, collect_batch, unpacked
@@ -440,13 +440,20 @@ class Sequential(Storable):
             stream = Stream(x, prepare, steps, what, passes)
             self._get_ready(lambda: stream.first()[0], f"batch 1 of {what}")
             return stream, None
+        if is_stream(x) and labeled:
+            raise TypeError(
+                f"x is a {type(x).__name__}, and y was given, too. If x makes batches (x, y), leave y out; otherwise use "
+                f"{collected(x, 'x')}."
+            )
+        size = check_positive(default if size is None else size, "batch_size")
+        what = "x" if what == "x" else f"{what}'s x"
+        held_out = None
+        if labeled:
+            data, held_out = self._data(x, y, sample_weight, class_weight, what=what, validation_split=validation_split)
+        else:
+            data = Data(self._inputs(x))
         if steps is not None:
             raise ValueError("steps are for generators and the like: arrays are cut by batch_size. Leave them out.")
-        size = check_positive(default if size is None else size, "batch_size")
-        if not labeled:
-            return Cut(Data(self._inputs(x)), size), None
-        what = "x" if what == "x" else f"{what}'s x"
-        data, held_out = self._data(x, y, sample_weight, class_weight, what=what, validation_split=validation_split)
         return Cut(data, size), None if held_out is None else Cut(held_out, size)
 
     def _result(self, logs: Logs, return_dict: bool) -> Any:

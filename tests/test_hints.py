@@ -186,6 +186,7 @@ TEXT = np.array(["cat", "dog", "emu", "cat", "dog", "emu"])
         (X.reshape(N, 2, 2).tolist(), 1),
         (X[0], 1),
         (X[0].tolist(), 1),
+        ([X], 1),
         (X.astype("M8[s]"), 1),
         (np.asmatrix(X), 0),
         (np.float32(X), 0),

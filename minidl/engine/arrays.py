@@ -122,13 +122,8 @@ def _refuse_others(value: object, what: str, name: str) -> None:
     if isinstance(value, list | tuple):
         _refuse_items(value, what, name)
     elif not has_numbers(value):
-        if isinstance(value, Iterable):
-            raise TypeError(f"{what} is a {kind}, and no array. Use np.array(list({name})).")
-        if hasattr(value, "__getitem__") and hasattr(value, "__len__"):
-            raise TypeError(
-                f"{what} is a {kind}, and no array: it has neither shape nor dtype. Use "
-                f"np.array([{name}[i] for i in range(len({name}))])."
-            )
+        if isinstance(value, Iterable) or (hasattr(value, "__getitem__") and hasattr(value, "__len__")):
+            raise TypeError(f"{what} is a {kind}, and no array. Use {collected(value, name)}.")
         if callable(value):
             raise TypeError(f"{what} is the function {getattr(value, '__name__', kind)}, and no array. Use {name}().")
 
@@ -174,6 +169,16 @@ def _numpy(value: object, name: str) -> str:
 def _has_array(value: object) -> bool:
     """Whether np.asarray makes an array of it as a whole; other arrays are read in slices."""
     return not _is_array(value) or any(hasattr(value, protocol) for protocol in ("__array__", "__array_interface__"))
+
+
+def collected(value: object, name: str) -> str:
+    """An expression for an array of what can be iterated over, or has ``__len__`` and ``__getitem__``, but is no array."""
+    # without an __iter__, list would ask for items until an IndexError, which may never come
+    return (
+        f"np.array(list({name}))"
+        if isinstance(value, Iterable)
+        else f"np.array([{name}[i] for i in range(len({name}))])"
+    )
 
 
 def _in_numbers(array: ArraySource, value: object, name: str) -> str:
@@ -242,6 +247,8 @@ def _in_shape(shape: Shape, expected: Shape) -> str | None:
         return f"Use np.repeat({{x}}, {expected[2]}, axis=-1)."
     if images and received == expected[:2]:
         return f"Use np.stack([{{x}}] * {expected[2]}, axis=-1)."
+    if shape[0] == 1 and shape[2:] == expected:
+        return "Use {x}[0]."
     if math.prod(received) == math.prod(expected):
         return f"Use {{x}}.reshape({', '.join(map(str, (-1, *expected)))})."
     if math.prod(shape) == math.prod(expected):

@@ -400,7 +400,12 @@ def test_a_generator_that_ends_late_is_left_where_it_is():
         (lambda m: m.fit(batches, verbose=0), TypeError, "x is the function batches, and no array. Use x()."),
         (lambda m: m.fit(ByNumber, verbose=0), TypeError, "x must be an array, received the class ByNumber: create an object "
          "of it."),
-        (lambda m: m.fit(batches(), Y), TypeError, "x is a generator, and no array. Use np.array(list(x))."),
+        (lambda m: m.fit(batches(), Y), TypeError, "x is a generator, and y was given, too. If x makes batches (x, y), "
+         "leave y out; otherwise use np.array(list(x))."),
+        (lambda m: m.fit(ByNumber(), Y), TypeError, "x is a ByNumber, and y was given, too. If x makes batches (x, y), leave "
+         "y out; otherwise use np.array([x[i] for i in range(len(x))])."),
+        (lambda m: m.train_on_batch(batches()), TypeError, "x is a generator, and no array. Use np.array(list(x))."),
+        (lambda m: m.fit(batches, steps_per_epoch=3), TypeError, "x is the function batches, and no array. Use x()."),
     ],
 )  # fmt: skip
 def test_wrong_streams(call, error, text):
