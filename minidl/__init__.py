@@ -1,6 +1,19 @@
 """minidl: neural networks from scratch, every layer with its forward and its backward in the open, fast on a CPU."""
 
-from . import backprop, callbacks, checking, datasets, initializers, layers, losses, metrics, models, optimizers, utils
+from . import (
+    backprop,
+    callbacks,
+    checking,
+    datasets,
+    initializers,
+    layers,
+    losses,
+    metrics,
+    models,
+    optimizers,
+    regularizers,
+    utils,
+)
 from .checking import GradientError, assert_gradients, gradcheck
 from .engine.workers import get_num_threads, set_num_threads
 from .layers import Input
@@ -28,6 +41,7 @@ __all__ = [
     "metrics",
     "models",
     "optimizers",
+    "regularizers",
     "set_num_threads",
     "utils",
 ]

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import initializers, losses, optimizers
+from . import initializers, losses, optimizers, regularizers
 from .cases import LAYERS, Case
 from .checking import Report, gradcheck
 from .contracts import Array
@@ -81,6 +81,11 @@ MODELS: dict[str, Callable[[], list[Any]]] = {
         Dense(128, activation="relu"),
         Dense(50, activation="relu"),
         Dense(10, activation="softmax"),
+    ],
+    "MLP with penalties": lambda: [
+        Flatten(input_shape=(28, 28, 1)),
+        Dense(30, activation="gelu", kernel_regularizer=regularizers.L1L2(0.01, 0.02)),
+        Dense(10, activation="softmax", kernel_regularizer="l2"),
     ],
     "residual CNN": lambda: [
         Conv2D(8, 3, strides=2, activation="relu", input_shape=(28, 28, 1)),
@@ -258,6 +263,59 @@ def _adam(
     return step
 
 
+def _adagrad(rate: float = 0.001, start: float = 0.1, epsilon: float = 1e-7) -> Formula:
+    total = start
+
+    def step(param: float, grad: float, t: int) -> float:
+        nonlocal total
+        total += grad**2
+        return param - rate * grad / math.sqrt(total + epsilon)
+
+    return step
+
+
+def _adadelta(rate: float = 0.001, rho: float = 0.95, epsilon: float = 1e-7) -> Formula:
+    of_grads = of_steps = 0.0
+
+    def step(param: float, grad: float, t: int) -> float:
+        nonlocal of_grads, of_steps
+        of_grads = rho * of_grads + (1 - rho) * grad**2
+        change = math.sqrt(of_steps + epsilon) / math.sqrt(of_grads + epsilon) * grad
+        of_steps = rho * of_steps + (1 - rho) * change**2
+        return param - rate * change
+
+    return step
+
+
+def _adamax(rate: float = 0.001, beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-7) -> Formula:
+    first = largest = 0.0
+
+    def step(param: float, grad: float, t: int) -> float:
+        nonlocal first, largest
+        first = beta_1 * first + (1 - beta_1) * grad
+        largest = max(beta_2 * largest, abs(grad))
+        return param - rate / (1 - beta_1**t) * first / (largest + epsilon)
+
+    return step
+
+
+def _nadam(rate: float = 0.001, beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-7) -> Formula:
+    first = second = 0.0
+
+    def momentum(t: int) -> float:
+        return beta_1 * (1 - 0.5 * 0.96**t)
+
+    def step(param: float, grad: float, t: int) -> float:
+        nonlocal first, second
+        first = beta_1 * first + (1 - beta_1) * grad
+        second = beta_2 * second + (1 - beta_2) * grad**2
+        before, after = (math.prod(momentum(i) for i in range(1, last + 1)) for last in (t, t + 1))
+        ahead = momentum(t + 1) * first / (1 - after) + (1 - momentum(t)) * grad / (1 - before)
+        return param - rate * ahead / (math.sqrt(second / (1 - beta_2**t)) + epsilon)
+
+    return step
+
+
 OPTIMIZERS: dict[str, tuple[Callable[[], optimizers.Optimizer], Callable[[], Formula]]] = {
     "SGD": (lambda: optimizers.SGD(), lambda: _sgd()),
     "SGD, momentum": (lambda: optimizers.SGD(0.1, momentum=0.9), lambda: _momentum(0.1, 0.9, False)),
@@ -265,6 +323,11 @@ OPTIMIZERS: dict[str, tuple[Callable[[], optimizers.Optimizer], Callable[[], For
     "RMSprop": (lambda: optimizers.RMSprop(), lambda: _rmsprop()),
     "Adam": (lambda: optimizers.Adam(), lambda: _adam()),
     "Adam, weight decay": (lambda: optimizers.Adam(0.01, weight_decay=0.1), lambda: _adam(0.01, decay=0.1)),
+    "AdamW": (lambda: optimizers.AdamW(), lambda: _adam(decay=0.004)),
+    "Adagrad": (lambda: optimizers.Adagrad(), lambda: _adagrad()),
+    "Adadelta": (lambda: optimizers.Adadelta(1.0), lambda: _adadelta(1.0)),
+    "Adamax": (lambda: optimizers.Adamax(), lambda: _adamax()),
+    "Nadam": (lambda: optimizers.Nadam(), lambda: _nadam()),
 }
 
 

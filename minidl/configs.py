@@ -13,10 +13,10 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from . import layers, losses, metrics, optimizers
+from . import initializers, layers, losses, metrics, optimizers, regularizers
 from .contracts import JSON, Config, CustomObjects, MetricFunction, MetricLike
-from .initializers import Constant
 from .layers import Layer, Stack
+from .optimizers import schedules
 from .utils.lookup import by_name
 from .utils.settings import settings
 
@@ -31,7 +31,15 @@ LOSSES = {loss.__name__: loss for loss in losses.LOSSES.values()}
 METRICS = {metric.__name__: metric for metric in metrics.METRICS.values()}
 OPTIMIZERS = {optimizer.__name__: optimizer for optimizer in optimizers.OPTIMIZERS.values()}
 # The library's callable objects, which may be among the settings of others.
-CALLABLES = {"Constant": Constant}
+SCHEDULES = (
+    schedules.ExponentialDecay,
+    schedules.PiecewiseConstantDecay,
+    schedules.CosineDecay,
+    schedules.OneCycle,
+)
+REGULARIZERS = (regularizers.L1, regularizers.L2, regularizers.L1L2)
+INITIALIZERS = (*map(type, initializers.INITIALIZERS.values()), initializers.Constant, initializers.VarianceScaling)
+CALLABLES = {cls.__name__: cls for cls in (*INITIALIZERS, *SCHEDULES, *REGULARIZERS)}
 Classes: TypeAlias = Mapping[str, type]  # the library's classes that JSON may name
 # Settings of an inner stack that follow from its layers, or that the outermost one decides.
 OF_STACKS = ("layers", "projection", "input_shape", "input_dim", "trainable", "seed", "dtype", "ops", "fuse")

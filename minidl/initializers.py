@@ -1,12 +1,17 @@
-"""Initial weights: random, so that units differ, and scaled so that signals neither fade nor explode."""
+"""Initial weights: random, so that units differ, and scaled so that signals neither fade nor explode.
+
+An initializer is a function (shape, rng, dtype) → array. The library's are objects, so that a file can store their settings.
+"""
 
 import math
 
 import numpy as np
 
-from .checks import is_number
-from .contracts import Array, Config, DType, Initializer, Shape
+from .checks import check_choice, check_number, is_number
+from .contracts import Array, Config, DType, Shape
+from .contracts import Initializer as InitializerLike
 from .utils.lookup import by_name
+from .utils.settings import settings
 
 
 def fans(shape: Shape) -> tuple[int, int]:
@@ -20,40 +25,146 @@ def fans(shape: Shape) -> tuple[int, int]:
     return field * shape[-2], field * shape[-1]
 
 
-def glorot_uniform(shape: Shape, rng: np.random.Generator, dtype: DType) -> Array:
+class Initializer:
+    """What the library's initializers share: a subclass defines ``__call__``."""
+
+    def __call__(self, shape: Shape, rng: np.random.Generator, dtype: DType) -> Array:
+        """A new array of this shape and dtype."""
+        raise NotImplementedError
+
+    def get_config(self) -> Config:
+        """The arguments that recreate it, by name."""
+        return settings(self)
+
+
+class VarianceScaling(Initializer):
+    """Random with variance scale / fan, so that a layer's outputs are as large as its inputs.
+
+    mode: the fan: "fan_in", "fan_out", or "fan_avg", their mean. distribution: "uniform", "untruncated_normal", or
+    "truncated_normal", which is cut off at two standard deviations.
+    """
+
+    def __init__(self, scale: float = 1.0, mode: str = "fan_in", distribution: str = "truncated_normal") -> None:
+        self.scale = check_number(scale, "scale", 0)
+        self.mode = check_choice(mode, ("fan_in", "fan_out", "fan_avg"), "mode")
+        kinds = ("truncated_normal", "untruncated_normal", "uniform")
+        self.distribution = check_choice(distribution, kinds, "distribution")
+
+    def __call__(self, shape: Shape, rng: np.random.Generator, dtype: DType) -> Array:
+        fan_in, fan_out = fans(shape)
+        fan = {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2}[self.mode]
+        if self.distribution == "uniform":
+            limit = math.sqrt(3 * self.scale / fan)
+            return rng.uniform(-limit, limit, shape).astype(dtype)
+        if self.distribution == "untruncated_normal":
+            return rng.normal(0.0, math.sqrt(self.scale / fan), shape).astype(dtype)
+        # the standard deviation that the cut leaves of 1
+        return (_truncated(shape, rng) * (math.sqrt(self.scale / fan) / 0.87962566103423978)).astype(dtype)
+
+
+class GlorotUniform(VarianceScaling):
     """Uniform in ±√(6 / (fan_in + fan_out)). Glorot and Bengio 2010: variances stay alike forward and backward."""
-    return _uniform(shape, rng, dtype, 6 / sum(fans(shape)))
+
+    def __init__(self) -> None:
+        super().__init__(1.0, "fan_avg", "uniform")
 
 
-def glorot_normal(shape: Shape, rng: np.random.Generator, dtype: DType) -> Array:
+class GlorotNormal(VarianceScaling):
     """Normal with variance 2 / (fan_in + fan_out), cut off at two standard deviations. Glorot and Bengio 2010."""
-    return _truncated_normal(shape, rng, dtype, 2 / sum(fans(shape)))
+
+    def __init__(self) -> None:
+        super().__init__(1.0, "fan_avg")
 
 
-def he_uniform(shape: Shape, rng: np.random.Generator, dtype: DType) -> Array:
+class HeUniform(VarianceScaling):
     """Uniform in ±√(6 / fan_in). He et al. 2015: made for ReLU, which halves the variance."""
-    return _uniform(shape, rng, dtype, 6 / fans(shape)[0])
+
+    def __init__(self) -> None:
+        super().__init__(2.0, "fan_in", "uniform")
 
 
-def he_normal(shape: Shape, rng: np.random.Generator, dtype: DType) -> Array:
+class HeNormal(VarianceScaling):
     """Normal with variance 2 / fan_in, cut off at two standard deviations. He et al. 2015."""
-    return _truncated_normal(shape, rng, dtype, 2 / fans(shape)[0])
+
+    def __init__(self) -> None:
+        super().__init__(2.0)
 
 
-def random_normal(shape: Shape, rng: np.random.Generator, dtype: DType) -> Array:
-    """Normal with standard deviation 0.05, as Keras's "random_normal" (formerly "normal")."""
-    return rng.normal(0.0, 0.05, shape).astype(dtype)
+class LecunUniform(VarianceScaling):
+    """Uniform in ±√(3 / fan_in). LeCun et al. 1998."""
+
+    def __init__(self) -> None:
+        super().__init__(1.0, "fan_in", "uniform")
 
 
-def zeros(shape: Shape, rng: np.random.Generator, dtype: DType) -> Array:
-    """All 0: right for biases; as a kernel it would keep all units of a layer alike forever."""
-    return np.zeros(shape, dtype)
+class LecunNormal(VarianceScaling):
+    """Normal with variance 1 / fan_in, cut off at two standard deviations: made for selu (Klambauer et al. 2017)."""
+
+    def __init__(self) -> None:
+        super().__init__(1.0)
 
 
-class Constant:
-    """An initializer that sets every weight to ``value``. A class, so that a file can store the value."""
+class RandomUniform(Initializer):
+    """Uniform from minval to maxval."""
 
-    def __init__(self, value: float) -> None:
+    def __init__(self, minval: float = -0.05, maxval: float = 0.05) -> None:
+        self.minval, self.maxval = check_number(minval, "minval"), check_number(maxval, "maxval")
+
+    def __call__(self, shape: Shape, rng: np.random.Generator, dtype: DType) -> Array:
+        return rng.uniform(self.minval, self.maxval, shape).astype(dtype)
+
+
+class RandomNormal(Initializer):
+    """Normal with this mean and standard deviation."""
+
+    def __init__(self, mean: float = 0.0, stddev: float = 0.05) -> None:
+        self.mean, self.stddev = check_number(mean, "mean"), check_number(stddev, "stddev", 0)
+
+    def __call__(self, shape: Shape, rng: np.random.Generator, dtype: DType) -> Array:
+        return rng.normal(self.mean, self.stddev, shape).astype(dtype)
+
+
+class TruncatedNormal(RandomNormal):
+    """Normal with this mean and standard deviation, drawn again where it is more than two of these from the mean."""
+
+    def __call__(self, shape: Shape, rng: np.random.Generator, dtype: DType) -> Array:
+        return (self.mean + self.stddev * _truncated(shape, rng)).astype(dtype)
+
+
+class Orthogonal(Initializer):
+    """gain times a matrix whose columns (of a wide one, whose rows) are orthogonal and of length 1 (Saxe et al. 2014).
+
+    It turns and mirrors what passes through it, and changes no length. A kernel of more axes counts as a matrix (…, F).
+    """
+
+    def __init__(self, gain: float = 1.0) -> None:
+        self.gain = check_number(gain, "gain")
+
+    def __call__(self, shape: Shape, rng: np.random.Generator, dtype: DType) -> Array:
+        if len(shape) < 2:
+            raise ValueError(f"Orthogonal makes arrays of two axes or more, received shape {shape}.")
+        rows, columns = math.prod(shape[:-1]), shape[-1]
+        q, r = np.linalg.qr(rng.normal(size=(max(rows, columns), min(rows, columns))))
+        q = q * np.sign(np.diagonal(r))  # or not all orthogonal matrices would be equally likely
+        return np.asarray(self.gain * (q if rows >= columns else q.T).reshape(shape), dtype)
+
+
+class Identity(Initializer):
+    """gain times the identity matrix, with zeros beside or below where it is not square."""
+
+    def __init__(self, gain: float = 1.0) -> None:
+        self.gain = check_number(gain, "gain")
+
+    def __call__(self, shape: Shape, rng: np.random.Generator, dtype: DType) -> Array:
+        if len(shape) != 2:
+            raise ValueError(f"Identity makes matrices, received shape {shape}.")
+        return np.asarray(self.gain * np.eye(*shape), dtype)
+
+
+class Constant(Initializer):
+    """Every weight is ``value``."""
+
+    def __init__(self, value: float = 0.0) -> None:
         if not is_number(value):
             raise ValueError(f"Constant value must be a number, received {value!r}.")
         self.value = float(value)
@@ -61,30 +172,55 @@ class Constant:
     def __call__(self, shape: Shape, rng: np.random.Generator, dtype: DType) -> Array:
         return np.full(shape, self.value, dtype)
 
-    def get_config(self) -> Config:
-        """The argument that recreates it."""
-        return {"value": self.value}
+
+class Zeros(Constant):
+    """All 0: right for biases; as a kernel it would keep all units of a layer alike forever."""
+
+    def __init__(self) -> None:
+        super().__init__(0.0)
+
+
+class Ones(Constant):
+    """All 1."""
+
+    def __init__(self) -> None:
+        super().__init__(1.0)
 
 
 constant = Constant  # Keras has both spellings
 
+# Ready to be called: he_normal(shape, rng, dtype).
+glorot_uniform, glorot_normal = GlorotUniform(), GlorotNormal()
+he_uniform, he_normal = HeUniform(), HeNormal()
+lecun_uniform, lecun_normal = LecunUniform(), LecunNormal()
+random_uniform, random_normal, truncated_normal = RandomUniform(), RandomNormal(), TruncatedNormal()
+orthogonal, identity, zeros, ones = Orthogonal(), Identity(), Zeros(), Ones()
 
 INITIALIZERS: dict[str, Initializer] = {
     "glorot_uniform": glorot_uniform,
     "glorot_normal": glorot_normal,
     "he_uniform": he_uniform,
     "he_normal": he_normal,
+    "lecun_uniform": lecun_uniform,
+    "lecun_normal": lecun_normal,
+    "random_uniform": random_uniform,
+    "uniform": random_uniform,
     "random_normal": random_normal,
     "normal": random_normal,
+    "truncated_normal": truncated_normal,
+    "orthogonal": orthogonal,
+    "identity": identity,
     "zeros": zeros,
-    "ones": Constant(1.0),
+    "ones": ones,
 }
 
 
-def get(initializer: str | Initializer) -> Initializer:
+def get(initializer: str | InitializerLike) -> InitializerLike:
     """The initializer of that name, or the function itself."""
     if isinstance(initializer, str):
         return by_name(INITIALIZERS, initializer, "initializer")
+    if isinstance(initializer, type):
+        initializer = initializer()  # with its defaults, as in Keras
     if not callable(initializer):
         raise TypeError(
             f"an initializer must be a name or a function (shape, rng, dtype) → array, received {initializer!r}."
@@ -92,12 +228,20 @@ def get(initializer: str | Initializer) -> Initializer:
     return initializer
 
 
-def name_of(initializer: Initializer) -> str | Initializer:
+def name_of(initializer: InitializerLike) -> str | InitializerLike:
     """The name of one of the library's initializers, or the function itself."""
-    return next((name for name, function in INITIALIZERS.items() if function is initializer), initializer)
+    for name, ours in INITIALIZERS.items():  # a copy of a layer has a copy of its initializer
+        if isinstance(initializer, Initializer) and _identity(initializer) == _identity(ours):
+            return name
+    return initializer
 
 
-def allocate(initializer: Initializer, shape: Shape, rng: np.random.Generator, dtype: DType) -> Array:
+def _identity(initializer: Initializer) -> tuple[type, Config]:
+    """Equal for initializers that do the same."""
+    return type(initializer), initializer.get_config()
+
+
+def allocate(initializer: InitializerLike, shape: Shape, rng: np.random.Generator, dtype: DType) -> Array:
     """A new array, C-contiguous and of this dtype, whatever the function returns. Raises ValueError for another shape."""
     values = np.array(initializer(shape, rng, dtype), dtype, order="C")
     if values.shape != shape:
@@ -106,14 +250,9 @@ def allocate(initializer: Initializer, shape: Shape, rng: np.random.Generator, d
     return values
 
 
-def _uniform(shape: Shape, rng: np.random.Generator, dtype: DType, limit_squared: float) -> Array:
-    limit = math.sqrt(limit_squared)
-    return rng.uniform(-limit, limit, shape).astype(dtype)
-
-
-def _truncated_normal(shape: Shape, rng: np.random.Generator, dtype: DType, variance: float) -> Array:
-    """Draw again what falls outside two standard deviations; 0.8796… is the standard deviation that the cut leaves of 1."""
-    values = rng.standard_normal(shape)
+def _truncated(shape: Shape, rng: np.random.Generator) -> Array:
+    """Standard normal numbers, drawn again where they fall outside two standard deviations."""
+    values: Array = rng.standard_normal(shape)
     while (outside := np.abs(values) > 2).any():
         values[outside] = rng.standard_normal(int(outside.sum()))
-    return (values * (math.sqrt(variance) / 0.87962566103423978)).astype(dtype)
+    return values

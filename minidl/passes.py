@@ -11,6 +11,7 @@ from .contracts import Array, Logs, MetricLike, ModelLike, Shape, TrainedModel
 from .engine.batches import Batches
 from .engine.blas import SingleThreadedBlas
 from .engine.data import Data, sample_count
+from .engine.penalties import Penalties
 from .engine.plan import on_logits
 from .engine.runner import Runner, Sums
 from .ops.random import RandomKey
@@ -74,6 +75,16 @@ def trace(model: ModelLike, data: Data, key: int | None) -> Trace:
     rng = None if key is None else RandomKey(key, 0)
     found = backprop.trace(layers, loss, x, y, training=key is not None, rng=rng)
     found.gradients = model.add_tied(found.gradients)
+    penalties = Penalties(model)
+    if penalties.found:
+        found.gradients = {
+            address: value.copy() for address, value in found.gradients.items()
+        }  # the records keep theirs
+        found.loss += penalties.value()
+        penalties.add_gradients(found.gradients, model.ties())
+        found.notes.append(
+            "The loss and the gradients by address include the regularizers' penalties; those by layer do not."
+        )
     if activation is not None:
         name = activation.__name__.removesuffix("_forward")
         found.notes.append(

@@ -1,24 +1,31 @@
 """Initializers: limits and variances from the papers' formulas, shapes of the distributions, dtypes and seeds."""
 
+import copy
 import math
 import re
 
 import numpy as np
 import pytest
 
-from minidl import initializers
+from minidl import Sequential, initializers, load_model
 from minidl.initializers import INITIALIZERS
+from minidl.layers import Dense
 
 FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 SIGMAS = 5  # of the estimate; the seed is fixed, so a test that passes passes always
 
 SHAPES = {(300, 200): (300, 200), (5, 5, 20, 30): (500, 750), (3, 7, 100, 10): (2100, 210)}  # fan-in and fan-out
-RULES = {"glorot": lambda fan_in, fan_out: 2 / (fan_in + fan_out), "he": lambda fan_in, fan_out: 2 / fan_in}
+RULES = {
+    "lecun": lambda fan_in, fan_out: 1 / fan_in,
+    "glorot": lambda fan_in, fan_out: 2 / (fan_in + fan_out),
+    "he": lambda fan_in, fan_out: 2 / fan_in,
+}
 
 every_shape = pytest.mark.parametrize("shape", SHAPES, ids=str)
 every_rule = pytest.mark.parametrize("rule", RULES)
 every_name = pytest.mark.parametrize("name", INITIALIZERS)
-RANDOM = [name for name in INITIALIZERS if name not in ("zeros", "ones")]
+RANDOM = [name for name in INITIALIZERS if name not in ("zeros", "ones", "identity")]
+AXES = {"orthogonal": (2, 4), "identity": (2,)}  # the numbers of axes that they can have, where not any
 
 
 def draw(name, shape, seed=0, dtype=FLOAT64):
@@ -86,6 +93,100 @@ def test_random_normal(name):
         assert abs(beyond - share) < SIGMAS * math.sqrt(share / n)
 
 
+def test_random_uniform():
+    """In ±0.05, with the variance 0.1² / 12; or between any other bounds."""
+    for values, low, high in (
+        (draw("uniform", (300, 200)), -0.05, 0.05),
+        (initializers.RandomUniform(1, 3)((300, 200), np.random.default_rng(0), FLOAT64), 1, 3),
+    ):
+        variance = (high - low) ** 2 / 12
+        assert low <= values.min() < low + (high - low) / 1000
+        assert high >= values.max() > high - (high - low) / 1000
+        assert abs(values.mean() - (low + high) / 2) < SIGMAS * math.sqrt(variance / values.size)
+        assert abs(values.var() / variance - 1) < SIGMAS * math.sqrt(4 / 5 / values.size)
+
+
+def test_normal_of_another_mean_and_deviation():
+    """Cut off at two deviations: the variance is 0.7737 of that before the cut, as Keras leaves it."""
+    rng = np.random.default_rng(0)
+    whole = initializers.RandomNormal(3, 0.5)((300, 200), rng, FLOAT64)
+    cut = initializers.TruncatedNormal(3, 0.5)((300, 200), rng, FLOAT64)
+    assert abs(whole.mean() - 3) < SIGMAS * 0.5 / math.sqrt(whole.size)
+    assert abs(whole.std() - 0.5) < SIGMAS * 0.5 / math.sqrt(2 * whole.size)
+    assert 0.999 < np.abs(cut - 3).max() <= 1
+    assert abs(cut.var() / (0.25 * 0.7737413) - 1) < SIGMAS * math.sqrt((1.4162 / 0.7737**2 - 1) / cut.size)
+    assert np.abs(draw("truncated_normal", (300, 200))).max() <= 0.1
+
+
+@pytest.mark.parametrize("shape", [(6, 4), (4, 6), (5, 5), (3, 2, 4, 6)])
+def test_orthogonal(shape):
+    """Of a tall matrix the columns, of a wide one the rows are orthogonal and as long as the gain."""
+    values = initializers.Orthogonal(2.0)(shape, np.random.default_rng(0), FLOAT64).reshape(-1, shape[-1])
+    product = values.T @ values if len(values) >= shape[-1] else values @ values.T
+    np.testing.assert_allclose(product, 4 * np.eye(len(product)), atol=1e-13)
+
+
+def test_orthogonal_matrices_are_equally_likely():
+    """The sign of an entry is a coin toss; without the signs of R's diagonal, those on the diagonal would mostly be alike."""
+    rng = np.random.default_rng(0)
+    positive = sum(initializers.orthogonal((2, 2), rng, FLOAT64)[0, 0] > 0 for _ in range(400))
+    assert abs(positive - 200) < SIGMAS * 10
+
+
+def test_identity():
+    np.testing.assert_array_equal(draw("identity", (2, 3)), [[1, 0, 0], [0, 1, 0]])
+    values = initializers.Identity(0.5)((2, 2), np.random.default_rng(0), FLOAT32)
+    np.testing.assert_array_equal(values, np.eye(2, dtype=np.float32) / 2, strict=True)
+
+
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [
+        (lambda: draw("orthogonal", (3,)), "Orthogonal makes arrays of two axes or more, received shape (3,)."),
+        (lambda: draw("identity", (3, 2, 2)), "Identity makes matrices, received shape (3, 2, 2)."),
+        (lambda: initializers.RandomNormal(stddev=-1), "stddev must be a number in [0, ∞), received -1."),
+        (
+            lambda: initializers.VarianceScaling(mode="fan"),
+            "mode must be 'fan_in' or 'fan_out' or 'fan_avg', received 'fan'.",
+        ),
+    ],
+)
+def test_what_initializers_refuse(make, text):
+    with pytest.raises(ValueError, match="^" + re.escape(text) + "$"):
+        make()
+
+
+def test_variance_scaling_is_what_the_named_ones_are():
+    for name, arguments in {
+        "he_normal": (2.0, "fan_in"),
+        "glorot_uniform": (1.0, "fan_avg", "uniform"),
+        "lecun_normal": (),
+    }.items():
+        same = initializers.VarianceScaling(*arguments)((7, 5), np.random.default_rng(0), FLOAT64)
+        np.testing.assert_array_equal(draw(name, (7, 5)), same)
+    whole = initializers.VarianceScaling(3, "fan_out", "untruncated_normal")(
+        (300, 200), np.random.default_rng(0), FLOAT64
+    )
+    assert abs(whole.var() / (3 / 200) - 1) < SIGMAS * math.sqrt(2 / whole.size)
+
+
+def test_classes_and_copies_have_the_names_of_what_they_are():
+    """A copied layer is described as the one that it was copied from."""
+    assert initializers.name_of(initializers.get(initializers.HeNormal)) == "he_normal"
+    for name, ours in INITIALIZERS.items():
+        if name not in ("uniform", "normal"):
+            assert initializers.name_of(copy.deepcopy(ours)) == name
+    other = initializers.RandomNormal(stddev=0.01)
+    assert initializers.name_of(other) is other
+
+
+def test_an_initializer_with_settings_is_saved_and_loaded(tmp_path):
+    model = Sequential([Dense(2, kernel_initializer=initializers.RandomNormal(stddev=0.01), input_dim=3)])
+    model.save(tmp_path / "model.safetensors")
+    found = load_model(tmp_path / "model.safetensors").layers[0].kernel_initializer
+    assert (type(found), found.get_config()) == (initializers.RandomNormal, {"mean": 0.0, "stddev": 0.01})
+
+
 def test_constants():
     np.testing.assert_array_equal(draw("zeros", (2, 3)), np.zeros((2, 3)), strict=True)
     np.testing.assert_array_equal(draw("ones", (2, 3)), np.ones((2, 3)), strict=True)
@@ -100,6 +201,8 @@ def test_constants():
 @pytest.mark.parametrize("dtype", [FLOAT32, FLOAT64])
 def test_dtype_and_shape(name, dtype):
     for shape in ((4,), (3, 5), (3, 2, 4, 6)):
+        if len(shape) not in AXES.get(name, (1, 2, 4)):
+            continue
         values = draw(name, shape, dtype=dtype)
         assert values.dtype == dtype
         assert values.shape == shape
@@ -139,8 +242,8 @@ def test_get():
 )
 def test_unknown_name(name, hint):
     text = (
-        f"unknown initializer {name!r}. {hint}There are: glorot_normal, glorot_uniform, he_normal, he_uniform, normal, ones, "
-        "random_normal, zeros."
+        f"unknown initializer {name!r}. {hint}There are: glorot_normal, glorot_uniform, he_normal, he_uniform, identity, "
+        "lecun_normal, lecun_uniform, normal, ones, orthogonal, random_normal, random_uniform, truncated_normal, uniform, zeros."
     )
     with pytest.raises(ValueError, match="^" + re.escape(text) + "$"):
         initializers.get(name)

@@ -12,7 +12,7 @@ import pytest
 
 from minidl import optimizers
 from minidl.ops import OPERATIONS
-from minidl.optimizers import SGD, Adam, RMSprop
+from minidl.optimizers import SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, Nadam, RMSprop
 
 both_sets = pytest.mark.parametrize("ops", OPERATIONS.values(), ids=OPERATIONS)
 both_dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -63,6 +63,34 @@ BY_HAND = {
         [2, 1, 3],
         [0.95, 0.9059041, 0.8422914],
     ),
+    # a = 3 + 4 + 2 for ε: √9 = 3, w = 1 − 0.3 · 2 / 3 = 0.8; a = 7 + 16, √25 = 5, w = 0.8 − 0.3 · 4 / 5 = 0.56.
+    "Adagrad": (lambda: Adagrad(0.3, initial_accumulator_value=3, epsilon=2), 1, [2, 4], [0.8, 0.56]),
+    # v = 0.75 · 16 = 12, √(u + ε) / √(v + ε) = 2 / 4, δ = 4 · ½ = 2, u = 0.75 · 4 = 3, w = 1 − 0.1 · 2 = 0.8;
+    # v = 0.25 · 12 + 0.75 · 0 = 3, no gradient: δ = 0, u = 0.25 · 3; v = 0.75 + 0.75 · 15 = 12, (u + ε) = 4.75, v + ε = 16.
+    "Adadelta": (
+        lambda: Adadelta(0.1, rho=0.25, epsilon=4),
+        1,
+        [4, 0, math.sqrt(15)],
+        [0.8, 0.8, 0.8 - 0.1 * math.sqrt(15 * 4.75) / 4],
+    ),
+    # t = 1: m = 1, u = 2, η / (1 − ½) = 0.2: w = 1 − 0.2 · 1 / (2 + 2) = 0.95. t = 2: m = 0, u = max(0.75 · 2, 1):
+    # it stays. t = 3: m = 4, u = 8, η / (1 − ⅛): w = 0.95 − 0.1 / 0.875 · 4 / 10.
+    "Adamax": (
+        lambda: Adamax(0.1, beta_1=0.5, beta_2=0.75, epsilon=2),
+        1,
+        [2, -1, 8],
+        [0.95, 0.95, 0.95 - 0.1 / 0.875 * 4 / 10],
+    ),
+    # μ₁ = ½ · (1 − 0.48) = 0.26, μ₂ = ½ · (1 − 0.4608) = 0.2696; m = 1, v = 1, v̂ = 4, √v̂ + ε = 3;
+    # m̂ = 0.2696 · 1 / (1 − 0.26 · 0.2696) + 0.74 · 2 / 0.74 = 2.2899949 …: w = 1 − 0.1 · m̂ / 3.
+    "Nadam": (
+        lambda: Nadam(0.1, beta_1=0.5, beta_2=0.75, epsilon=1),
+        1,
+        [2],
+        [1 - 0.1 * (0.2696 / (1 - 0.26 * 0.2696) + 2) / 3],
+    ),
+    # 1 · (1 − 0.1 · 0.5) = 0.95, then Adam's first step, − 0.1 · 1 / (1 + 1).
+    "AdamW": (lambda: AdamW(0.1, 0.5, beta_1=0.5, beta_2=0.75, epsilon=1), 1, [2], [0.9]),
 }  # name: (optimizer, start, gradients, where the parameter stands after each)
 
 
@@ -145,6 +173,34 @@ def test_clipnorm_comes_before_the_momentum(ops):
     np.testing.assert_allclose(path(SGD(0.1, momentum=0.5, clipnorm=1), 0, [10, 10], ops), [-0.1, -0.25], rtol=1e-14)
 
 
+@both_sets
+def test_global_clipnorm(ops):
+    """The norm of 3, 4 and 12 together is 13: all are divided by 2."""
+    grads = {"a": np.array([3.0, 4.0]), "b": np.array([[12.0]])}
+    params = {"a": np.zeros(2), "b": np.zeros((1, 1))}
+    take_step(SGD(1.0, global_clipnorm=6.5), params, grads, ops)
+    np.testing.assert_allclose(params["a"], [-1.5, -2], rtol=1e-15)
+    np.testing.assert_allclose(params["b"], [[-6]], rtol=1e-15)
+    take_step(SGD(1.0, global_clipnorm=13), params, grads, ops)  # no longer than this: unchanged
+    np.testing.assert_allclose(params["b"], [[-12]], rtol=1e-15)
+
+
+@both_sets
+def test_clipvalue(ops):
+    params = {"a": np.zeros(3)}
+    take_step(SGD(1.0, clipvalue=2), params, {"a": np.array([-3.0, 1.0, 5.0])}, ops)
+    np.testing.assert_array_equal(params["a"], [2, -1, -2])
+
+
+def test_clips_cannot_be_combined():
+    with pytest.raises(ValueError, match=r"^clipnorm and clipvalue cannot be combined: choose one\.$"):
+        Adam(clipvalue=1, clipnorm=1)
+    with pytest.raises(
+        TypeError, match=r"^Nadam.__init__\(\) got an unexpected keyword argument 'amsgrad'\. There are: "
+    ):
+        Nadam(amsgrad=True)
+
+
 def test_clipnorm_of_a_gradient_of_zeros():
     """No division by its norm."""
     params = {"w": np.ones(2)}
@@ -160,6 +216,11 @@ CREATE = {
     "Nesterov": lambda: SGD(momentum=0.9, nesterov=True),
     "RMSprop": RMSprop,
     "Adam": Adam,
+    "AdamW": lambda: AdamW(0.1),
+    "Adagrad": lambda: Adagrad(0.1, clipvalue=0.5),
+    "Adadelta": lambda: Adadelta(1.0),
+    "Adamax": lambda: Adamax(0.1),
+    "Nadam": lambda: Nadam(0.1, global_clipnorm=1),
     "Adam with all": lambda: Adam(weight_decay=0.1, clipnorm=1),
 }
 every_optimizer = pytest.mark.parametrize("create", CREATE.values(), ids=CREATE)
@@ -234,11 +295,12 @@ def test_build_keeps_the_state(create):
         for slot, value in slots.items():
             assert optimizer.slots[name][slot] is value
             assert value.any()
-    for value in optimizer.slots["new/bias"].values():
-        np.testing.assert_array_equal(value, np.zeros(2))
+    for slot, value in optimizer.slots["new/bias"].items():
+        np.testing.assert_array_equal(value, np.full(2, 0.1 if slot == "accumulator" else 0))
     assert optimizer.iterations == 1
     optimizer.build({"dense/bias": np.ones(5)})
-    assert all(value.shape == (5,) and not value.any() for value in optimizer.slots["dense/bias"].values())
+    for slot, value in optimizer.slots["dense/bias"].items():
+        np.testing.assert_array_equal(value, np.full(5, 0.1 if slot == "accumulator" else 0))
 
 
 @pytest.mark.parametrize(
@@ -248,6 +310,11 @@ def test_build_keeps_the_state(create):
         (SGD(momentum=0.9), ("velocity",)),
         (RMSprop(), ("mean_square",)),
         (Adam(), ("mean", "mean_square")),
+        (AdamW(), ("mean", "mean_square")),
+        (Nadam(), ("mean", "mean_square")),
+        (Adamax(), ("mean", "largest")),
+        (Adagrad(), ("accumulator",)),
+        (Adadelta(), ("mean_square", "mean_square_step")),
     ],
 )
 def test_names_of_the_state(optimizer, slots):
@@ -269,7 +336,8 @@ def test_two_parameters_have_a_state_each():
 def test_every_optimizer_finds_the_minimum_of_a_bowl(create):
     """Σ (w − 3)², gradient 2 (w − 3): the largest error, 3 at first, falls below 0.2."""
     optimizer, params = create(), {"w": np.array([0.0, 1.0, 5.0])}
-    optimizer.learning_rate, optimizer.weight_decay = 0.02, None
+    rates = {Adagrad: 0.5, Adadelta: 20.0}  # their steps become smaller and smaller, and begin at √ε
+    optimizer.learning_rate, optimizer.weight_decay = rates.get(type(optimizer), 0.02), None
     for _ in range(500):
         optimizer.step(params, {"w": 2 * (params["w"] - 3)})
     assert np.abs(params["w"] - 3).max() < 0.2
@@ -331,6 +399,12 @@ def test_defaults_are_keras():
     assert (rmsprop.learning_rate, rmsprop.rho, rmsprop.epsilon) == (0.001, 0.9, 1e-7)
     assert (adam.learning_rate, adam.beta_1, adam.beta_2, adam.epsilon) == (0.001, 0.9, 0.999, 1e-7)
     assert {(o.weight_decay, o.clipnorm, o.iterations) for o in (sgd, rmsprop, adam)} == {(None, None, 0)}
+    assert (AdamW().weight_decay, AdamW().learning_rate, AdamW().epsilon) == (0.004, 0.001, 1e-7)
+    adagrad, adadelta = Adagrad(), Adadelta()
+    assert (adagrad.learning_rate, adagrad.initial_accumulator_value, adagrad.epsilon) == (0.001, 0.1, 1e-7)
+    assert (adadelta.learning_rate, adadelta.rho, adadelta.epsilon) == (0.001, 0.95, 1e-7)
+    for other in (Adamax(), Nadam()):
+        assert (other.learning_rate, other.beta_1, other.beta_2, other.epsilon) == (0.001, 0.9, 0.999, 1e-7)
 
 
 @pytest.mark.parametrize("value", [-0.1, math.nan, math.inf, "0.1", None, True], ids=repr)
@@ -377,7 +451,14 @@ def test_clipnorm_0():
 
 
 def test_get():
-    for name, expected in (("sgd", SGD), ("rmsprop", RMSprop), ("adam", Adam), ("Adam", Adam), ("RMSprop", RMSprop)):
+    for name, expected in (
+        ("sgd", SGD),
+        ("rmsprop", RMSprop),
+        ("adam", Adam),
+        ("Adam", Adam),
+        ("RMSprop", RMSprop),
+        ("AdamW", AdamW),
+    ):
         assert type(optimizers.get(name)) is expected
     assert optimizers.get("adam") is not optimizers.get("adam")  # a state each
     own = Adam(0.25)
@@ -385,7 +466,10 @@ def test_get():
 
 
 def test_get_of_something_else():
-    text = "unknown optimizer 'adma'. Did you mean 'adam'? There are: adam, rmsprop, sgd."
+    text = (
+        "unknown optimizer 'adma'. Did you mean 'adamax' or 'adam'? There are: adadelta, adagrad, adam, adamax, adamw, nadam, "
+        "rmsprop, sgd."
+    )
     with pytest.raises(ValueError, match="^" + re.escape(text) + "$"):
         optimizers.get("adma")
     for value in (Adam, None, 0.1):
@@ -397,16 +481,19 @@ def test_get_of_something_else():
 # ----------------------------------------------------------------------------------------------------------- settings
 
 
+CLIPS = {"clipvalue": None, "global_clipnorm": None}
+
+
 @pytest.mark.parametrize(
     ("optimizer", "config"),
     [
         (
             SGD(0.5, 0.25, True),
-            {"learning_rate": 0.5, "momentum": 0.25, "nesterov": True, "weight_decay": None, "clipnorm": None},
+            {"learning_rate": 0.5, "momentum": 0.25, "nesterov": True, "weight_decay": None, "clipnorm": None} | CLIPS,
         ),
         (
             RMSprop(rho=0.5, epsilon=1e-3, weight_decay=0.25),
-            {"learning_rate": 0.001, "rho": 0.5, "epsilon": 1e-3, "weight_decay": 0.25, "clipnorm": None},
+            {"learning_rate": 0.001, "rho": 0.5, "epsilon": 1e-3, "weight_decay": 0.25, "clipnorm": None} | CLIPS,
         ),
         (
             Adam(math.sqrt, 0.5, 0.75, 1e-3, clipnorm=2),
@@ -417,7 +504,8 @@ def test_get_of_something_else():
                 "epsilon": 1e-3,
                 "weight_decay": None,
                 "clipnorm": 2.0,
-            },
+            }
+            | CLIPS,
         ),
     ],
     ids=lambda value: type(value).__name__,

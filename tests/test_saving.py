@@ -210,8 +210,14 @@ def test_the_file_as_other_tools_read_it(path):
     assert {entry["dtype"] for entry in header.values()} == {"F32"}
     slots = {f"/optimizer/{name}/velocity": model.optimizer.slots[name]["velocity"] for name in model.params}
     assert_same(dict(sorted(arrays.items())), dict(sorted({**model.params, **slots}.items())))
-    dense = {"use_bias": True, "kernel_initializer": "glorot_uniform", "bias_initializer": "zeros"}
+    dense = {
+        "use_bias": True,
+        "kernel_initializer": "glorot_uniform",
+        "bias_initializer": "zeros",
+        "kernel_regularizer": None,
+    }
     sgd = {"learning_rate": 0.1, "momentum": 0.9, "nesterov": False, "weight_decay": None, "clipnorm": None}
+    sgd |= {"clipvalue": None, "global_clipnorm": None}
     assert content == {
         "kind": "model",
         "version": 1,
@@ -861,7 +867,7 @@ SETTINGS = {
     ),
     "a layer for an optimizer": (
         lambda content: content["training"].update(optimizer=layer(content)),
-        "unknown optimizer 'Dense'. There are: Adam, RMSprop, SGD.",
+        "unknown optimizer 'Dense'. There are: Adadelta, Adagrad, Adam, AdamW, Adamax, Nadam, RMSprop, SGD.",
     ),
     "too many layers": (
         lambda content: content["model"].update(layers=[{"class_name": "Flatten", "config": {}}] * 1001),

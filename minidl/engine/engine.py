@@ -31,6 +31,7 @@ class Engine:
             id(model.loss),
             *((address, id(layer), getattr(layer, "activation", None)) for address, layer, _ in leaves),
             *((name, id(value)) for _, _, params in leaves for name, value in params.items()),
+            *(id(getattr(layer, f"{name}_regularizer", None)) for _, layer, params in leaves for name in params),
         )
         if self._runner is None or seen != self._seen:
             if not runs_in_order(model):

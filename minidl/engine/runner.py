@@ -17,6 +17,7 @@ from ..contracts import Array, Cache, DType, MetricLike, StackLike
 from ..ops.random import RandomKey
 from ..tracing import Recorder
 from .data import Data, Where, all_finite, part, sample_count
+from .penalties import Penalties
 from .plan import Plan
 from .tree import Tree
 from .vector import Gradient, Layout, Range
@@ -96,6 +97,7 @@ class Runner:
         self.stack, self.plan, self.metrics, self.dtype = stack, plan, metrics, dtype
         self.layout = Layout(stack)
         self.work = work(stack)
+        self.penalties = Penalties(stack)
         self._free: list[Gradient] = []  # for reuse; append and pop are atomic
 
     def predict(self, data: Data, where: Where, out: Array) -> None:
@@ -114,7 +116,7 @@ class Runner:
         tree: Tree[Sums] = Tree(len(cuts), Sums.plus)
         seen = self._room(sample_count(where))
         run(quietly(lambda i: tree.put(i, self._forward(data, where, cuts[i], None, seen)[0])), range(len(cuts)))
-        return self._measured(functools.reduce(Sums.plus, tree.roots), data, where, seen)
+        return self._complete(functools.reduce(Sums.plus, tree.roots), data, where, seen)
 
     def gradients(
         self, data: Data, where: Where, key: int | None, lowest: int, ranges: Sequence[Range]
@@ -149,8 +151,9 @@ class Runner:
         sums = functools.reduce(Sums.plus, [sums for sums, _ in tree.roots])
         if not math.isfinite(sums.loss):
             raise NotFinite(self._explain(sums.loss, data, where, cuts, key))
-        sums = self._measured(sums, data, where, seen)
-        return sums, [gradient for _, gradient in tree.roots if gradient is not None]
+        gradients = [gradient for _, gradient in tree.roots if gradient is not None]
+        self.penalties.add_gradients(gradients[0].named, self.layout.ties)
+        return self._complete(sums, data, where, seen), gradients
 
     def release(self, gradients: Sequence[Gradient]) -> None:
         """Let their arrays be reused: fresh ones would cost a page fault per 4 kB."""
@@ -162,8 +165,9 @@ class Runner:
             np.empty((n, *(self.stack.output_shape or ())), self.dtype) if any(m.whole for m in self.metrics) else None
         )
 
-    def _measured(self, sums: Sums, data: Data, where: Where, seen: Array | None) -> Sums:
-        """The sums of a batch, completed by those of the metrics that see all of its predictions at once."""
+    def _complete(self, sums: Sums, data: Data, where: Where, seen: Array | None) -> Sums:
+        """The sums of a batch's shards, with the penalties, and with the metrics that see all of its predictions at once."""
+        sums = sums._replace(loss=sums.loss + self.penalties.value() * sums.samples)
         if seen is None:
             return sums
         y_true, of_shards = data.labels(where)[0], iter(sums.metrics)

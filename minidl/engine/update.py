@@ -39,7 +39,7 @@ def update(
         step(piece)
 
     parts = pieces(ranges)
-    if optimizer.clipnorm is None:
+    if not optimizer.clips_norms:
         rate = optimizer.prepare({})
         run(add_and_step, parts)
     else:  # a gradient's norm is known only when all of it is summed

@@ -4,13 +4,14 @@ from typing import Unpack
 
 import numpy as np
 
-from .. import initializers
+from .. import initializers, regularizers
 from ..checks import check_choice, check_frame, check_pair, check_positive
 from ..contracts import Array, DType, Gradients, Initializer, Pair, Shape
 from ..initializers import allocate
 from ..ops.floats import floating
 from ..ops.geometry import transposed_output, window_output
 from ..ops.random import RandomKey
+from ..regularizers import RegularizerLike
 from .activation import activate, activate_backward, check_activation
 from .base import Layer, LayerSettings
 from .images import PADDINGS, check_images
@@ -33,7 +34,8 @@ class Conv2D(Layer):
               dx sums dz · kernel over every window that contains the pixel; dbias[f] = Σ_{n, i, j} dz[n, i, j, f].
 
     Arguments: kernel_size, strides: a pair (height, width), or an integer for both. padding: "valid" (windows inside the
-    image only) or "same" (zeros around it, so that stride 1 keeps the size).
+    image only) or "same" (zeros around it, so that stride 1 keeps the size). kernel_regularizer: a penalty for large weights,
+    which the model adds to the loss: see ``regularizers``.
 
     Input shape: (H, W, C). Output shape: (OH, OW, filters). Parameters: kernel (KH, KW, C, filters), bias (filters,).
     """
@@ -49,6 +51,7 @@ class Conv2D(Layer):
         use_bias: bool = True,
         kernel_initializer: str | Initializer = "glorot_uniform",
         bias_initializer: str | Initializer = "zeros",
+        kernel_regularizer: str | RegularizerLike | None = None,
         **common: Unpack[LayerSettings],
     ) -> None:
         super().__init__(**common)
@@ -60,6 +63,7 @@ class Conv2D(Layer):
         self.use_bias = bool(use_bias)
         self.kernel_initializer = initializers.get(kernel_initializer)
         self.bias_initializer = initializers.get(bias_initializer)
+        self.kernel_regularizer = regularizers.get(kernel_regularizer, f"{self} kernel_regularizer")
 
     def build(self, input_shape: Shape, rng: np.random.Generator, dtype: DType) -> Shape:
         check_images(self, input_shape, self.kernel_size, self.padding)

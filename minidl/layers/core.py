@@ -6,12 +6,13 @@ from typing import Unpack
 
 import numpy as np
 
-from .. import initializers
+from .. import initializers, regularizers
 from ..checks import check_number, check_positive, check_shape, is_integer
 from ..contracts import Array, DType, Gradients, Initializer, Shape
 from ..initializers import allocate
 from ..ops.floats import floating
 from ..ops.random import RandomKey
+from ..regularizers import RegularizerLike
 from .activation import Activation, activate, activate_backward, check_activation
 from .base import Layer, LayerSettings
 from .dropout import Dropout
@@ -35,6 +36,8 @@ class Dense(Layer):
     Forward:  z = x · kernel + bias, y = activation(z).
     Backward: dz = dy · activation′(z); dx = dz · kernelᵀ, dkernel = xᵀ · dz, dbias = Σ_N dz.
 
+    kernel_regularizer: a penalty for large weights, which the model adds to the loss: see ``regularizers``.
+
     Input shape: (D,). Output shape: (units,). Parameters: kernel (D, units), bias (units,).
     """
 
@@ -47,6 +50,7 @@ class Dense(Layer):
         use_bias: bool = True,
         kernel_initializer: str | Initializer = "glorot_uniform",
         bias_initializer: str | Initializer = "zeros",
+        kernel_regularizer: str | RegularizerLike | None = None,
         *,
         input_dim: int | None = None,
         **common: Unpack[LayerSettings],
@@ -63,6 +67,7 @@ class Dense(Layer):
         self.use_bias = bool(use_bias)
         self.kernel_initializer = initializers.get(kernel_initializer)
         self.bias_initializer = initializers.get(bias_initializer)
+        self.kernel_regularizer = regularizers.get(kernel_regularizer, f"{self} kernel_regularizer")
 
     def build(self, input_shape: Shape, rng: np.random.Generator, dtype: DType) -> Shape:
         if len(input_shape) != 1:

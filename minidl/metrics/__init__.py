@@ -8,13 +8,14 @@ from ..losses import (
     binary_crossentropy,
     categorical_crossentropy,
     hinge,
+    huber,
     kl_divergence,
     mean_absolute_error,
     mean_squared_error,
     sparse_categorical_crossentropy,
 )
 from ..utils.lookup import by_name
-from .base import EachSample, Function, Mean, Metric
+from .base import EachSample, Function, Metric, SampleMean
 from .counts import AUC, F1Score, Precision, Recall
 from .means import (
     BinaryAccuracy,
@@ -45,13 +46,13 @@ __all__ = [
     "Function",
     "Hinge",
     "KLDivergence",
-    "Mean",
     "MeanAbsoluteError",
     "MeanSquaredError",
     "Metric",
     "Precision",
     "Recall",
     "RootMeanSquaredError",
+    "SampleMean",
     "SparseCategoricalAccuracy",
     "SparseCategoricalCrossentropy",
     "SparseTopKCategoricalAccuracy",
@@ -63,6 +64,7 @@ __all__ = [
     "categorical_crossentropy",
     "get",
     "hinge",
+    "huber",
     "kl_divergence",
     "mean_absolute_error",
     "mean_squared_error",

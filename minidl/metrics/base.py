@@ -42,7 +42,7 @@ class Metric:
         return settings(self)
 
 
-class Mean(Metric):
+class SampleMean(Metric):
     """The mean of a number for each sample, given by ``each``. Its sums are (total, count)."""
 
     def each(self, y_true: Array, y_pred: Array) -> Array:
@@ -60,7 +60,7 @@ class Mean(Metric):
 class EachSample:
     """A metric as a function (y_true, y_pred, **settings) → the number of each sample, (n,), as Keras has it beside the class."""
 
-    def __init__(self, metric: type[Mean], name: str) -> None:
+    def __init__(self, metric: type[SampleMean], name: str) -> None:
         self.metric = metric
         self.__name__ = name
 
@@ -71,7 +71,7 @@ class EachSample:
         return f"<metric function {self.__name__}>"
 
 
-class Function(Mean):
+class Function(SampleMean):
     """A function (y_true, y_pred) of the user's, which returns a number for the batch, one for each sample, or (total, count).
 
     It sees whole batches. A number counts as often as its batch has samples, so that a last batch of few samples weighs little.

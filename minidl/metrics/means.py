@@ -8,10 +8,10 @@ import numpy as np
 from .. import losses
 from ..checks import check_number, check_positive
 from ..contracts import Array
-from .base import Mean, by_sample, like
+from .base import SampleMean, by_sample, like
 
 
-class BinaryAccuracy(Mean):
+class BinaryAccuracy(SampleMean):
     """The share of entries on the right side of the threshold: a prediction above it says 1, otherwise 0.
 
     y_pred (n, …), y_true of the same shape, or (n,) for (n, 1).
@@ -26,7 +26,7 @@ class BinaryAccuracy(Mean):
         return by_sample(right)
 
 
-class CategoricalAccuracy(Mean):
+class CategoricalAccuracy(SampleMean):
     """How often the class with the largest prediction is the one with the largest label, for one-hot labels.
 
     y_true, y_pred (n, …, K). Of equal predictions the first counts.
@@ -44,7 +44,7 @@ class CategoricalAccuracy(Mean):
         return by_sample(right)
 
 
-class SparseCategoricalAccuracy(Mean):
+class SparseCategoricalAccuracy(SampleMean):
     """How often the class with the largest prediction is the label, for integer labels.
 
     y_pred (n, …, K), y_true (n, …) or (n, …, 1). Of equal predictions the first counts.
@@ -58,7 +58,7 @@ class SparseCategoricalAccuracy(Mean):
         return by_sample(right)
 
 
-class TopKCategoricalAccuracy(Mean):
+class TopKCategoricalAccuracy(SampleMean):
     """How often the class of a one-hot label is among the k largest predictions.  y_true, y_pred (n, K)."""
 
     def __init__(self, k: int = 5, name: str = "top_k_categorical_accuracy") -> None:
@@ -71,7 +71,7 @@ class TopKCategoricalAccuracy(Mean):
         return among_top_k(y_true.argmax(axis=1), y_pred, self.k)
 
 
-class SparseTopKCategoricalAccuracy(Mean):
+class SparseTopKCategoricalAccuracy(SampleMean):
     """How often an integer label is among the k largest predictions.  y_true (n,) or (n, 1), y_pred (n, K)."""
 
     def __init__(self, k: int = 5, name: str = "sparse_top_k_categorical_accuracy") -> None:
@@ -82,7 +82,7 @@ class SparseTopKCategoricalAccuracy(Mean):
         return among_top_k(classes(self.name, y_true, y_pred), y_pred, self.k)
 
 
-class ChosenAccuracy(Mean):
+class ChosenAccuracy(SampleMean):
     """What "accuracy" stands for: binary, sparse categorical or categorical accuracy, whichever fits the shapes, as in Keras.
 
     One output: binary. Labels without the axis of the classes: sparse. Otherwise categorical.
@@ -128,7 +128,7 @@ def among_top_k(labels: Array, y_pred: Array, k: int) -> Array:
 # ------------------------------------------------------------------------------------------------------ losses as metrics
 
 
-class LossMetric(Mean):
+class LossMetric(SampleMean):
     """The mean of a loss over the samples, without weights and penalties."""
 
     loss: ClassVar[type[losses.Loss]]

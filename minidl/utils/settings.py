@@ -28,9 +28,8 @@ def settings(thing: object, without: tuple[str, ...] = ()) -> dict[str, Any]:
 
 def arguments(cls: type) -> list[str]:
     """The names of a class's arguments; where its ``__init__`` has ``**kwargs``, with those of its base class."""
-    return [
-        name for init in _inits(cls) for name, parameter in _parameters(init).items() if parameter.kind not in _VARIADIC
-    ]
+    found = ((name, parameter) for init in _inits(cls) for name, parameter in _parameters(init).items())
+    return list(dict.fromkeys(name for name, parameter in found if parameter.kind not in _VARIADIC))
 
 
 def takes_any(cls: type) -> bool:

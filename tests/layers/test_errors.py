@@ -237,7 +237,8 @@ def test_initializer(argument):
     for create in (lambda **kwargs: Dense(2, **kwargs), lambda **kwargs: Conv2D(2, 3, **kwargs)):
         assert_refused(
             "unknown initializer 'glorot_unifrom'. Did you mean 'glorot_uniform' or 'glorot_normal'? There are: "
-            "glorot_normal, glorot_uniform, he_normal, he_uniform, normal, ones, random_normal, zeros.",
+            "glorot_normal, glorot_uniform, he_normal, he_uniform, identity, lecun_normal, lecun_uniform, normal, ones, "
+            "orthogonal, random_normal, random_uniform, truncated_normal, uniform, zeros.",
             create,
             **{argument: "glorot_unifrom"},
         )

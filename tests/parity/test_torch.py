@@ -35,7 +35,7 @@ from minidl.losses import (
 )
 from minidl.ops import OPERATIONS, reference
 from minidl.ops.random import FORWARD, RandomKey, derive_key
-from minidl.optimizers import SGD, Adam, RMSprop
+from minidl.optimizers import SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, Nadam, RMSprop, schedules
 from minidl.utils import to_categorical
 
 torch = pytest.importorskip("torch", reason="the twins need PyTorch: pip install 'minidl[parity]'")
@@ -696,6 +696,47 @@ def test_the_other_losses():
     )
     divergence = functional.kl_div
     loss_parity(KLDivergence(), SOFT, p, lambda y: divergence(y.log(), torch.tensor(SOFT), reduction="none").sum(1))
+
+
+# ------------------------------------------------------------------------------------ optimizers and schedules, float64
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "twin"),
+    [
+        (Adagrad(0.1, 0.5, 0), lambda w: torch.optim.Adagrad(w, 0.1, initial_accumulator_value=0.5, eps=0)),
+        (Adadelta(2.0, 0.9, 1e-6), lambda w: torch.optim.Adadelta(w, 2.0, 0.9, 1e-6)),
+        (Adamax(0.01, epsilon=0), lambda w: torch.optim.Adamax(w, 0.01, eps=0)),
+        (Nadam(0.01), lambda w: torch.optim.NAdam(w, 0.01, eps=1e-7, momentum_decay=1)),
+        (AdamW(0.01, 0.1, epsilon=0), lambda w: torch.optim.AdamW(w, 0.01, weight_decay=0.1, eps=0)),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_optimizers(optimizer, twin):
+    """50 steps of a vector. Where the two add ε in other places, it is 0."""
+    random = np.random.default_rng(0)
+    params = {"w": random.normal(size=10)}
+    other = torch.nn.Parameter(torch.tensor(params["w"].copy()))
+    stepper = twin([other])
+    for _ in range(50):
+        grad = random.normal(size=10) * 10.0 ** random.integers(-3, 3, 10)
+        optimizer.step(params, {"w": grad})
+        other.grad = torch.tensor(grad)
+        stepper.step()
+    agree(type(optimizer).__name__, params["w"], other.detach().numpy(), "float64", "steps")  # its Π μ is float32
+
+
+@pytest.mark.parametrize("pct_start", [0.3, 0.5])
+def test_one_cycle(pct_start):
+    ours = schedules.OneCycle(0.5, 40, pct_start)
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], 0.1)
+    theirs = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.5, 40, pct_start=pct_start, cycle_momentum=False)
+    rates = []
+    for _ in range(40):
+        rates.append(theirs.get_last_lr()[0])
+        optimizer.step()
+        theirs.step() if len(rates) < 40 else None
+    agree("OneCycle", [ours(step) for step in range(40)], rates, "float64", "losses")
 
 
 # ------------------------------------------------------------------------------- gradcheck of another framework's operator

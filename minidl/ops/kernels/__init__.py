@@ -5,6 +5,9 @@ is used unchanged.
 """
 
 from ..reference import (
+    adadelta_update,
+    adagrad_update,
+    adamax_update,
     avg_pool2d_backward,
     avg_pool2d_forward,
     clipped_relu_backward,
@@ -24,6 +27,7 @@ from ..reference import (
     leaky_relu_forward,
     log_softmax_backward,
     log_softmax_forward,
+    nadam_update,
     relu6_backward,
     relu6_forward,
     relu_forward,
@@ -51,7 +55,10 @@ from .transposed import conv2d_transpose_backward, conv2d_transpose_forward
 from .updates import adam_update, momentum_update, rmsprop_update, sgd_update
 
 __all__ = [
+    "adadelta_update",
+    "adagrad_update",
     "adam_update",
+    "adamax_update",
     "avg_pool2d_backward",
     "avg_pool2d_forward",
     "clipped_relu_backward",
@@ -81,6 +88,7 @@ __all__ = [
     "max_pool2d_backward",
     "max_pool2d_forward",
     "momentum_update",
+    "nadam_update",
     "relu6_backward",
     "relu6_forward",
     "relu_backward",

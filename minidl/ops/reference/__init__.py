@@ -69,14 +69,21 @@ from .normalization import (
     layer_norm_forward,
 )
 from .updates import (
+    adadelta_update,
+    adagrad_update,
     adam_update,
+    adamax_update,
     momentum_update,
+    nadam_update,
     rmsprop_update,
     sgd_update,
 )
 
 __all__ = [
+    "adadelta_update",
+    "adagrad_update",
     "adam_update",
+    "adamax_update",
     "avg_pool2d_backward",
     "avg_pool2d_forward",
     "clipped_relu_backward",
@@ -106,6 +113,7 @@ __all__ = [
     "max_pool2d_backward",
     "max_pool2d_forward",
     "momentum_update",
+    "nadam_update",
     "relu6_backward",
     "relu6_forward",
     "relu_backward",

@@ -49,3 +49,67 @@ def adam_update(
     mean += (1 - beta_1) * (grad - mean)
     mean_square += (1 - beta_2) * (grad * grad - mean_square)
     param -= learning_rate * mean / (np.sqrt(mean_square) + epsilon)
+
+
+def adagrad_update(param: Array, grad: Array, accumulator: Array, learning_rate: float, epsilon: float) -> None:
+    """a ← a + grad²; param ← param − η · grad / √(a + ε)."""
+    accumulator += grad * grad
+    param -= learning_rate * grad / np.sqrt(accumulator + epsilon)
+
+
+def adadelta_update(
+    param: Array,
+    grad: Array,
+    mean_square: Array,
+    mean_square_step: Array,
+    learning_rate: float,
+    rho: float,
+    epsilon: float,
+) -> None:
+    """v ← ρ · v + (1 − ρ) · grad²; δ = grad · √(u + ε) / √(v + ε); u ← ρ · u + (1 − ρ) · δ²; param ← param − η · δ."""
+    mean_square *= rho
+    mean_square += (1 - rho) * grad * grad
+    step = grad * np.sqrt(mean_square_step + epsilon) / np.sqrt(mean_square + epsilon)
+    mean_square_step *= rho
+    mean_square_step += (1 - rho) * step * step
+    param -= learning_rate * step
+
+
+def adamax_update(
+    param: Array,
+    grad: Array,
+    mean: Array,
+    largest: Array,
+    learning_rate: float,
+    beta_1: float,
+    beta_2: float,
+    epsilon: float,
+) -> None:
+    """m ← m + (1 − β₁)(grad − m); u ← max(β₂ · u, |grad|); param ← param − η · m / (u + ε).
+
+    learning_rate: η that already includes the correction 1 / (1 − β₁ᵗ).
+    """
+    mean += (1 - beta_1) * (grad - mean)
+    np.maximum(beta_2 * largest, np.abs(grad), out=largest)
+    param -= learning_rate * mean / (largest + epsilon)
+
+
+def nadam_update(
+    param: Array,
+    grad: Array,
+    mean: Array,
+    mean_square: Array,
+    learning_rate: float,
+    corrections: tuple[float, float, float],
+    beta_1: float,
+    beta_2: float,
+    epsilon: float,
+) -> None:
+    """m and v as in Adam; param ← param − η · (a · m + b · grad) / (√(c · v) + ε).
+
+    corrections: a, b, c, which follow from the step.
+    """
+    of_mean, of_grad, of_square = corrections
+    mean += (1 - beta_1) * (grad - mean)
+    mean_square += (1 - beta_2) * (grad * grad - mean_square)
+    param -= learning_rate * (of_mean * mean + of_grad * grad) / (np.sqrt(of_square * mean_square) + epsilon)
