@@ -231,7 +231,7 @@ def test_one_hot_labels_for_the_sparse_loss():
     x, y = samples(model)
     text = (
         "sparse_categorical_crossentropy expects integer labels of shape (n,) or (n, 1), received shape (10, 3), which "
-        "looks one-hot. Use loss='categorical_crossentropy', or y.argmax(axis=-1)."
+        "looks one-hot. Use loss='categorical_crossentropy', or np.argmax(y, axis=-1)."
     )
     for call in calls_with_labels(model, x, to_categorical(y, 3)).values():
         with refused(model, ValueError, text):

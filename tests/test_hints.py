@@ -222,6 +222,23 @@ def test_labels_of_every_kind(y):
         np.testing.assert_array_equal(np.asarray(labels).ravel(), Y)
 
 
+def test_one_hot_labels_of_every_kind():
+    """For the losses that take class numbers: what they say works on tables and lists, too."""
+    table = pd.get_dummies(pd.Series(TEXT))
+    for y in (table, table.to_numpy(), table.to_numpy().tolist()):
+        with pytest.raises(ValueError, match="looks one-hot") as caught:
+            rows().fit(X, y, verbose=0)
+        labels = eval(re.search(r"or (np\..*)\.$", str(caught.value))[1], {"np": np, "y": y})
+        np.testing.assert_array_equal(labels, Y)
+        binary = Sequential([Dense(1, activation="sigmoid", input_dim=4)])
+        binary.compile(loss="binary_crossentropy")
+        two = y.iloc[:, 1:] if y is table else np.asarray(y)[:, 1:].tolist()
+        with pytest.raises(ValueError, match="looks one-hot") as caught:
+            binary.fit(X, two, verbose=0)
+        labels = eval(re.search(r"Use (np\..*?); or", str(caught.value))[1], {"np": np, "y": two})
+        np.testing.assert_array_equal(labels, Y == 2)
+
+
 def test_npz_files(tmp_path):
     np.savez(tmp_path / "data.npz", x_train=X, y_train=Y)
     with np.load(tmp_path / "data.npz") as x:

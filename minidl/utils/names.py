@@ -55,7 +55,8 @@ def explained(function: Callable[P, R]) -> Callable[P, R]:
 def _check_keywords(what: str, kwargs: Mapping[str, object], present: Collection[str]) -> None:
     for name in kwargs:
         if name not in present:
-            hint = _decay(kwargs) if name == "decay" else advice(name, present)
+            decays = name == "decay" and "learning_rate" in present
+            hint = _decay(kwargs) if decays else advice(name, present)
             raise TypeError(f"{what}() got an unexpected keyword argument {name!r}. {hint}")
 
 
