@@ -6,14 +6,24 @@ from ..checks import check_number
 from ..contracts import Logs
 from .base import Callback
 
-DIRECTIONS = {"loss": "min", "accuracy": "max", "acc": "max"}
+# Whether a better one of the library's metrics is larger or smaller; a test holds the table to the metrics.
+DIRECTIONS = {
+    **dict.fromkeys(["loss", "mean_squared_error", "mse", "root_mean_squared_error", "rmse"], "min"),
+    **dict.fromkeys(["mean_absolute_error", "mae", "binary_crossentropy", "bce", "categorical_crossentropy"], "min"),
+    **dict.fromkeys(["sparse_categorical_crossentropy", "kl_divergence", "hinge"], "min"),
+    **dict.fromkeys(
+        ["accuracy", "acc", "binary_accuracy", "categorical_accuracy", "sparse_categorical_accuracy"], "max"
+    ),
+    **dict.fromkeys(["top_k_categorical_accuracy", "sparse_top_k_categorical_accuracy"], "max"),
+    **dict.fromkeys(["precision", "recall", "f1_score", "auc"], "max"),
+}
 
 
 class Monitor(Callback):
     """A callback that watches ``monitor``, a name in an epoch's logs.
 
-    mode: "min", "max", or "auto", which knows the loss and the accuracy. min_delta: only a change by more than this is an
-    improvement. Raises ValueError for another mode, or where "auto" does not know the name.
+    mode: "min", "max", or "auto", which knows the loss and the library's metrics. min_delta: only a change by more than this is
+    an improvement. Raises ValueError for another mode, or where "auto" does not know the name.
     """
 
     def __init__(self, monitor: str, mode: str, min_delta: float = 0.0) -> None:

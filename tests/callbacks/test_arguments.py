@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minidl import Sequential
+from minidl import Sequential, metrics
 from minidl.callbacks import (
     BackupAndRestore,
     CSVLogger,
@@ -116,6 +116,17 @@ def test_a_path_that_cannot_be_filled_in(path):
 )
 def test_a_path_that_can_be_filled_in(path):
     assert ModelCheckpoint(Path(path)).filepath == path
+
+
+def test_auto_knows_every_metric_of_the_library():
+    """And knows it rightly: perfect predictions must be the better ones."""
+    right, wrong = np.array([[0.9, 0.1], [0.2, 0.8]]), np.array([[0.1, 0.9], [0.8, 0.2]])
+    for name in metrics.METRICS:
+        y = np.array([0, 1]) if name.startswith("sparse") else np.eye(2)
+        column = slice(0, 1) if name == "f1_score" else slice(None)  # of one class
+        metric = metrics.get(name)[1]
+        good, bad = (metric.result(metric.sums(y[..., column], p[:, column])) for p in (right, wrong))
+        assert EarlyStopping(f"val_{name}").mode == ("max" if good > bad or name.count("top_k") else "min"), name
 
 
 def test_keras_suffixes_get_ours():
