@@ -1,6 +1,7 @@
 """Checks of arguments: each returns the value in the form that the library uses, or raises ValueError."""
 
 import math
+import os
 from typing import TypeGuard
 
 import numpy as np
@@ -42,6 +43,23 @@ def check_count(value: object, what: str) -> int:
     if not is_integer(value) or value < 0:
         raise ValueError(f"{what} must be an integer ≥ 0, received {value!r}.")
     return int(value)
+
+
+def check_flag(value: object, what: str) -> bool:
+    """The value as a bool, where it is True or False, or 1 or 0."""
+    if not isinstance(value, bool | int | np.bool_ | np.integer) or value not in (0, 1):
+        raise ValueError(f"{what} must be True or False, received {value!r}.")
+    return bool(value)
+
+
+def check_path(value: object, what: str) -> str:
+    """The value as a string, where it is the path of something: a string, or an object such as pathlib's."""
+    path = os.fspath(value) if isinstance(value, str | os.PathLike) else None
+    if not isinstance(path, str):
+        raise TypeError(f"{what} must be a path, a string or a pathlib.Path, received {value!r}.")
+    if not path:
+        raise ValueError(f"{what} must be the path of a file or folder, received an empty one.")
+    return path
 
 
 def check_name(name: object) -> str:

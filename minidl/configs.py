@@ -142,6 +142,15 @@ def decode(value: object, custom_objects: CustomObjects, what: str, table: Class
     return {key: decode(item, custom_objects, what, table) for key, item in value.items()}
 
 
+def check_custom_objects(custom_objects: object) -> None:
+    """Raise TypeError where it is no dictionary of classes and functions by name, nor None."""
+    if custom_objects is None or (
+        isinstance(custom_objects, Mapping) and all(isinstance(name, str) for name in custom_objects)
+    ):
+        return
+    raise TypeError(f"custom_objects must be a dictionary, name → class or function, received {custom_objects!r:.200}.")
+
+
 def _custom(name: object, custom_objects: CustomObjects, what: str) -> Any:
     if not isinstance(name, str) or name not in custom_objects:
         raise ValueError(f"{what} is {name!r}, which is not the library's: pass custom_objects={{{name!r}: …}}.")

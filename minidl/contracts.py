@@ -52,6 +52,7 @@ class ArraySource(Protocol):
 
 
 Samples: TypeAlias = ArraySource | npt.ArrayLike  # what a user may pass as data: (N, …), also as nested lists
+ClassWeight: TypeAlias = Mapping[int, float] | Sequence[float] | str | npt.NDArray[Any]  # by class, or "balanced"
 
 
 class LayerLike(Protocol):

@@ -108,6 +108,7 @@ class Storable(Stack):
         custom_objects: name → class or function, for those that are not the library's. Raises ValueError or TypeError where
         the config is not valid.
         """
+        configs.check_custom_objects(custom_objects)
         model, input_shape = unbuilt(cls, config, custom_objects or {})
         if input_shape is not None:
             model.build(input_shape)

@@ -1,6 +1,7 @@
 """Models, and how they are loaded from files and JSON."""
 
 from . import configs, model_files, saving
+from .configs import check_custom_objects
 from .contracts import CustomObjects, Path
 from .sequential import Sequential
 
@@ -16,6 +17,7 @@ def load_model(filepath: Path, custom_objects: CustomObjects | None = None, comp
     Raises OSError where the file cannot be read, and ValueError where it is of another kind, of a newer version or damaged, or
     where custom_objects is missing something. It needs no more memory than a few times the file's size.
     """
+    check_custom_objects(custom_objects)
     content, arrays = saving.read(filepath, "model")
     try:
         return model_files.restored(Sequential, content, arrays, custom_objects or {}, compile)
@@ -29,3 +31,13 @@ def model_from_json(json_string: str, custom_objects: CustomObjects | None = Non
     if not isinstance(config, dict) or config.get("class_name") != "Sequential":
         raise ValueError("a model's JSON must be that of to_json: {'class_name': 'Sequential', 'config': …}.")
     return Sequential.from_config(config.get("config"), custom_objects)
+
+
+def __getattr__(name: str) -> None:
+    """What ``from minidl.models import Model`` says."""
+    if name in ("Model", "Functional"):
+        raise ImportError(
+            f"minidl has no {name}: it has no graphs. For the output of a layer in the middle use "
+            "Sequential(model.layers[:k]); for connections around layers use layers.Residual."
+        )
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -3,11 +3,14 @@
 import contextlib
 from collections.abc import Iterator, Sequence
 
+import numpy as np
+
 from . import backprop
 from .callbacks import Callback, CallbackList, Progress, check_verbose, one_by_one
-from .contracts import Array, Logs, MetricLike, ModelLike, TrainedModel
+from .contracts import Array, Logs, MetricLike, ModelLike, Shape, TrainedModel
+from .engine.batches import Batches
 from .engine.blas import SingleThreadedBlas
-from .engine.data import Data
+from .engine.data import Data, sample_count
 from .engine.penalties import Penalties
 from .engine.plan import on_logits
 from .engine.runner import Runner, Sums
@@ -17,28 +20,39 @@ from .tracing import Trace
 Metrics = Sequence[tuple[str, MetricLike]]
 
 
-def evaluate(runner: Runner, data: Data, batch_size: int, metrics: Metrics, hooks: CallbackList) -> Logs:
-    """The mean loss and metrics of all samples."""
+def evaluate(runner: Runner, batches: Batches, metrics: Metrics, hooks: CallbackList) -> Logs:
+    """The mean loss and metrics of all samples. Raises ValueError where there are none."""
     hooks.on_test_begin()
     total: Sums | None = None
-    for batch, where in enumerate(slices(len(data), batch_size)):
-        hooks.on_test_batch_begin(batch)
-        sums = runner.evaluate(data, where)
-        total = sums if total is None else total.plus(sums)
-        hooks.on_test_batch_end(batch, means(metrics, total))
+    with contextlib.closing(batches.one_pass()) as every:
+        for batch, (data, where) in enumerate(every):
+            hooks.on_test_batch_begin(batch)
+            sums = runner.evaluate(data, where)
+            total = sums if total is None else total.plus(sums)
+            hooks.on_test_batch_end(batch, means(metrics, total))
+    if total is None:
+        raise ValueError("there are no samples to evaluate: the data gave no batch.")
     logs = means(metrics, total)
     hooks.on_test_end(logs)
     return logs
 
 
-def predict(runner: Runner, data: Data, batch_size: int, hooks: CallbackList, out: Array) -> None:
-    """Write the predictions for all samples to out, (n, …)."""
+def predict(runner: Runner, batches: Batches, hooks: CallbackList, shape: Shape) -> Array:
+    """The predictions for all samples, (n, *shape). Raises ValueError where there are none."""
     hooks.on_predict_begin()
-    for batch, where in enumerate(slices(len(data), batch_size)):
-        hooks.on_predict_batch_begin(batch)
-        runner.predict(data, where, out[where])
-        hooks.on_predict_batch_end(batch)
+    found: list[Array] = []
+    whole = np.empty((batches.count or 0, *shape), runner.dtype) if batches.size else None  # where n is known
+    with contextlib.closing(batches.one_pass()) as every:
+        for batch, (data, where) in enumerate(every):
+            hooks.on_predict_batch_begin(batch)
+            y = np.empty((sample_count(where), *shape), runner.dtype) if whole is None else whole[where]
+            runner.predict(data, where, y)
+            found.append(y)
+            hooks.on_predict_batch_end(batch)
+    if not found:
+        raise ValueError("there are no samples to predict for: the data gave no batch.")
     hooks.on_predict_end()
+    return np.concatenate(found) if whole is None else whole
 
 
 def whole_gradient(runner: Runner, data: Data, key: int | None) -> tuple[float, dict[str, Array]]:
@@ -81,10 +95,10 @@ def trace(model: ModelLike, data: Data, key: int | None) -> Trace:
 
 @contextlib.contextmanager
 def watched(
-    model: TrainedModel, verbose: int | str, callbacks: Sequence[Callback] | Callback | None, n: int, batch_size: int
+    model: TrainedModel, verbose: int | str, callbacks: Sequence[Callback] | Callback | None, steps: int | None
 ) -> Iterator[CallbackList]:
     """The hooks of one evaluate or predict, including the progress bar; BLAS is kept single-threaded meanwhile."""
-    verbose, steps = check_verbose(verbose), -(-n // batch_size)
+    verbose = check_verbose(verbose)
     progress = Progress(verbose, steps)
     shown = [progress] if verbose else []
     hooks = CallbackList([*shown, *one_by_one(callbacks)], model, {"steps": steps, "verbose": verbose})
@@ -101,9 +115,3 @@ def means(metrics: Metrics, sums: Sums | None) -> Logs:
         return {}
     logs = {name: metric.result(own) for (name, metric), own in zip(metrics, sums.metrics, strict=True)}
     return dict(sorted({"loss": sums.loss / sums.samples, **logs}.items()))
-
-
-def slices(n: int, size: int) -> Iterator[slice]:
-    """n samples, cut into slices of this size; the last one may be smaller."""
-    for start in range(0, n, size):
-        yield slice(start, min(start + size, n))

@@ -20,6 +20,7 @@ from .engine.runner import Sums, shards
 from .state import is_count
 
 if TYPE_CHECKING:
+    from .engine.batches import Batches
     from .optimizers import Optimizer
     from .training import Training
 
@@ -168,13 +169,18 @@ def _settings(training: "Training") -> dict[str, JSON]:
         "optimizer": optimizer,
         "loss": _described(model.loss),
         "metrics": [name for name, _ in model.metrics],
-        "the number of samples": len(training.data),
-        "the number of validation samples": len(training.validation or ()),
-        "batch_size": training.batch_size,
+        **_of_batches(training.batches),
+        "the number of validation samples": 0 if training.validation is None else training.validation.count,
         "shuffle": bool(training.shuffle),
         "initial_epoch": training.initial_epoch,
         "the callbacks with a state": [type(callback).__name__ for callback in training.stateful],
     }
+
+
+def _of_batches(batches: "Batches") -> dict[str, JSON]:
+    if batches.size is None:
+        return {"the number of batches": batches.count, "steps_per_epoch": batches.steps}
+    return {"the number of samples": batches.count, "batch_size": batches.size}
 
 
 def _frozen(training: "Training") -> list[str]:
@@ -196,7 +202,9 @@ def _cuts_of_first_version(training: "Training") -> list[list[int]]:
 
 
 def _sizes(training: "Training") -> list[int]:
-    n, size = len(training.data), training.batch_size
+    n, size = training.batches.count, training.batches.size
+    if n is None or size is None:  # the user's batches are known only when they come
+        return []
     return sorted({min(n, size), n % size or size})
 
 
@@ -263,7 +271,7 @@ def _check(training: "Training", place: Place) -> None:
     if not is_count(epoch) or epoch < training.initial_epoch:
         raise ValueError(f"it is damaged: the epoch cannot be {epoch!r:.200}.")
     sums = _sums(found, training.model)
-    if not is_count(batch) or batch > training.steps or (sums is None) != (batch == 0):
+    if not is_count(batch) or batch > (training.steps or 0) or (sums is None) != (batch == 0):
         raise ValueError(f"it is damaged: the batch cannot be {batch!r:.200}.")
     begun = epoch + (batch > 0)
     if begun > max(training.initial_epoch, training.epochs):

@@ -52,9 +52,12 @@ def write(path: Path, kind: str, content: Mapping[str, object], arrays: Mapping[
 
 def check_suffix(path: Path, owner: str) -> None:
     """Raise ValueError for a name that has the suffix of Keras's files: ours have another format."""
-    suffix = os.path.splitext(os.fsdecode(path))[1].lower()
-    if suffix in (".keras", ".h5", ".hdf5"):
-        raise ValueError(f"{owner} is saved as a safetensors file, received the name of a {suffix} file: {path!r}.")
+    stem, suffix = os.path.splitext(os.fsdecode(path))
+    if suffix.lower() in (".keras", ".h5", ".hdf5"):
+        raise ValueError(
+            f"{owner} is saved as a safetensors file, received the name of a {suffix.lower()} file: {path!r}. "
+            f"Use {stem + '.safetensors'!r}."
+        )
 
 
 def replace(path: Path, data: bytes) -> None:

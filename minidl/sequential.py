@@ -2,7 +2,7 @@
 
 import operator
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from .checks import check_count, check_positive, is_integer
 from .contracts import (
     Array,
     ArraySource,
+    ClassWeight,
     DType,
     LayerLike,
     Logs,
@@ -25,8 +26,10 @@ from .contracts import (
     Shape,
     StackedLayer,
 )
+from .engine.arrays import check_array, check_input, collected
+from .engine.batches import Batches, Cut, Stream, check_left_out, is_stream
 from .engine.blas import SingleThreadedBlas
-from .engine.data import Data, check_array, check_input, collect, unpacked
+from .engine.data import Data, Parts, collect, collect_batch, unpacked
 from .engine.engine import Engine, is_view
 from .engine.interrupts import Uninterrupted
 from .engine.plan import doubt
@@ -41,6 +44,8 @@ from .tracing import Trace
 from .training import Stepper, Training
 from .utils.forks import fork_safe
 from .utils.lookup import by_name
+from .utils.names import explained
+from .utils.seeds import draw_seed
 
 EVALUATION_BATCH = 500  # samples; apart from rounding, the result does not depend on it
 
@@ -80,7 +85,7 @@ class Sequential(Storable):
         if name is not None and not isinstance(name, str):
             raise ValueError(f"a model's name must be a string or None, received {name!r}.")
         if seed is None:
-            seed = int(np.random.SeedSequence().generate_state(1)[0])
+            seed = draw_seed()
         if dtype not in ("float32", "float64"):
             raise ValueError(f"dtype must be 'float32' or 'float64', received {dtype!r}.")
         if not is_integer(seed) or seed < 0:
@@ -166,12 +171,13 @@ class Sequential(Storable):
     def _build_next(self, layer: StackedLayer, shape: Shape) -> None:
         build_layer(layer, shape, generator(self.seed, INITIALIZE, len(self.layers)), self.dtype)
 
-    def summary(self) -> None:
-        """Print a table of the layers, their output shapes and their weights."""
+    def summary(self, print_fn: Callable[[str], object] | None = None) -> None:
+        """Print a table of the layers, their output shapes and their weights. print_fn: called with each line instead."""
         if not self.built:
             raise ValueError(f"{self} is not built: give its first layer an input_shape, or call build(input_shape).")
-        summary.show(self)
+        summary.show(self, print_fn)
 
+    @explained
     def compile(
         self,
         optimizer: str | Optimizer = "rmsprop",
@@ -196,17 +202,19 @@ class Sequential(Storable):
         if len(set(names)) < len(names):
             raise ValueError(f"every metric needs a name of its own, and not 'loss', received {names[1:]}.")
         if not is_view(self):  # layers taken from other models are its own from now on
-            for layer in self.layers:
-                if home(layer) is not self:
-                    settle(layer, self)
+            for stack in self.stacks():
+                for layer in stack.layers:
+                    if home(layer) is not stack:
+                        settle(layer, stack)
         said = doubt(self.layers, new_loss) if self.layers else None
         if said is not None:
-            warnings.warn(said, stacklevel=2)
+            warnings.warn(said, stacklevel=3)
         new_optimizer.home = Home(self)
         self.optimizer, self.loss, self.metrics = new_optimizer, new_loss, new_metrics
         self._engine.forget()
         self._engine.gather(self)
 
+    @explained
     def fit(
         self,
         x: Samples | None = None,
@@ -216,42 +224,59 @@ class Sequential(Storable):
         verbose: int | str = "auto",
         callbacks: Sequence[Callback] | Callback | None = None,
         validation_split: float = 0.0,
-        validation_data: Sequence[Samples | None] | None = None,
+        validation_data: Sequence[Samples | None] | Any = None,
         shuffle: bool = True,
-        class_weight: Mapping[int, float] | None = None,
+        class_weight: ClassWeight | None = None,
         sample_weight: Samples | None = None,
         initial_epoch: int = 0,
+        steps_per_epoch: int | None = None,
+        validation_steps: int | None = None,
     ) -> History:
         """Train for epochs − initial_epoch passes over the samples.
 
-        x: (N, *input_shape). y: (N, …), as the loss expects it. batch_size: None means 32. validation_split: the share of the
-        samples, the last ones before any shuffling, to validate on instead of training. validation_data: (x, y) or
-        (x, y, sample_weight). verbose: 0 silent, 1 or "auto" a bar on a terminal and one line per epoch elsewhere, 2 one line
-        per epoch. class_weight: class → weight. sample_weight: (N,).
+        x: (N, *input_shape); or what makes batches (x, y) or (x, y, sample_weight): an object with ``__len__`` and
+        ``__getitem__``, an iterable, or a generator, see ``engine.batches.Stream``. Each batch is made in a thread while the one
+        before it is trained on. y: (N, …), as the loss expects it. batch_size: None means 32. validation_split: the share of the
+        samples, the last ones before any shuffling, to validate on instead of training. validation_data: (x, y),
+        (x, y, sample_weight), or what makes batches. verbose: 0 silent, 1 or "auto" a bar on a terminal and one line per epoch
+        elsewhere, 2 one line per epoch. class_weight: class → weight, the weights of the classes 0, 1, …, or "balanced".
+        sample_weight: (N,). steps_per_epoch, validation_steps: how many of the batches that are made are taken; None for all.
 
         Returns the History, which is ``model.history`` as soon as fit begins. Raises RuntimeError before compile, ValueError
         or TypeError for data that does not fit, and FloatingPointError, naming epoch, batch and layer, when the loss is not
         finite; the weights are then those from before that batch. A KeyboardInterrupt says where it stopped, after a whole step.
         Ctrl-C waits for the current work: a part of a batch, and at first also the compilation of kernels that are not cached.
         """
-        batch_size = check_positive(32 if batch_size is None else batch_size, "batch_size")
         epochs = check_positive(epochs, "epochs")
         initial_epoch = check_count(initial_epoch, "initial_epoch")
         verbose = check_verbose(verbose)
-        validation: Data | None = None
+        passes = epochs - initial_epoch
+        validation: Batches | None = None
         if validation_data is not None:
-            validation, _ = self._data(*unpacked(validation_data), what="validation_data's x")
+            stream = is_stream(validation_data)
+            held_out = (validation_data,) if stream else unpacked(validation_data)
+            size = None if stream else batch_size
+            validation, _ = self._batches(
+                *held_out, what="validation_data", size=size, default=32, steps=validation_steps, passes=passes
+            )
             validation_split = 0.0
-        data, held_out = self._data(x, y, sample_weight, class_weight, validation_split=validation_split)
+        batches, split = self._batches(
+            *(x, y, sample_weight, class_weight),
+            size=batch_size,
+            default=32,
+            steps=steps_per_epoch,
+            passes=passes,
+            validation_split=validation_split,
+        )
+        validation = validation or split
         stepper = Stepper(self, self._engine)
 
-        training = Training(
-            stepper, data, validation or held_out, batch_size, shuffle, (initial_epoch, epochs), callbacks, verbose
-        )
+        training = Training(stepper, batches, validation, shuffle, (initial_epoch, epochs), callbacks, verbose)
         self.history = training.history
         training.run()
         return training.history  # self.history may be that of a fit that a callback has made meanwhile
 
+    @explained
     def evaluate(
         self,
         x: Samples | None = None,
@@ -261,41 +286,45 @@ class Sequential(Storable):
         sample_weight: Samples | None = None,
         callbacks: Sequence[Callback] | Callback | None = None,
         return_dict: bool = False,
+        steps: int | None = None,
     ) -> Any:
         """The loss, or [loss, metric, …] where there are metrics, or all by name with return_dict=True.
 
-        batch_size: how many samples are processed at once; None leaves it to the library. Apart from rounding, the
-        result does not depend on it.
+        x: samples, or what makes batches (x, y), as for ``fit``. batch_size: how many samples are processed at once; None leaves
+        it to the library. Apart from rounding, the result does not depend on it. steps: how many of the batches that are made are
+        taken; None for all.
         """
-        batch_size = check_positive(EVALUATION_BATCH if batch_size is None else batch_size, "batch_size")
-        data, _ = self._data(x, y, sample_weight)
+        batches, _ = self._batches(x, y, sample_weight, size=batch_size, default=EVALUATION_BATCH, steps=steps)
         runner = self._engine.runner(self)
-        with watched(self, verbose, callbacks, len(data), batch_size) as hooks:
-            logs = evaluate(runner, data, batch_size, self.metrics, hooks)
+        with watched(self, verbose, callbacks, batches.steps) as hooks:
+            logs = evaluate(runner, batches, self.metrics, hooks)
         return self._result(logs, return_dict)
 
+    @explained
     def predict(
         self,
         x: Samples,
         batch_size: int | None = None,
         verbose: int | str = "auto",
         callbacks: Sequence[Callback] | Callback | None = None,
+        steps: int | None = None,
     ) -> Array:
-        """The predictions, (N, *output_shape), for x (N, *input_shape). The model need not be compiled."""
-        batch_size = check_positive(EVALUATION_BATCH if batch_size is None else batch_size, "batch_size")
-        data = Data(self._inputs(x))
+        """The predictions, (N, *output_shape), for x (N, *input_shape). The model need not be compiled.
+
+        x: samples, or what makes batches of them, as for ``fit``; labels beside them are ignored. batch_size, steps: as for
+        ``evaluate``.
+        """
+        batches, _ = self._batches(x, size=batch_size, default=EVALUATION_BATCH, steps=steps, labeled=False)
         runner = self._engine.runner(self)
-        out = np.empty((len(data), *(self.output_shape or ())), self.dtype)
-        with watched(self, verbose, callbacks, len(data), batch_size) as hooks:
-            predict(runner, data, batch_size, hooks, out)
-        return out
+        with watched(self, verbose, callbacks, batches.steps) as hooks:
+            return predict(runner, batches, hooks, self.output_shape or ())
 
     def train_on_batch(
         self,
         x: Samples,
         y: Samples | None = None,
         sample_weight: Samples | None = None,
-        class_weight: Mapping[int, float] | None = None,
+        class_weight: ClassWeight | None = None,
         return_dict: bool = False,
     ) -> Any:
         """One step on these samples as one batch. Returns what evaluate does, for this batch before the step."""
@@ -340,38 +369,92 @@ class Sequential(Storable):
 
     def _inputs(self, x: Samples | None, what: str = "x") -> ArraySource:
         """x, checked against the model; the first data builds a model that does not yet know its input shape."""
+        self._get_ready(lambda: x, what)
+        return check_input(x, self.input_shape or (), str(self), what)
+
+    def _get_ready(self, first: Callable[[], Samples | None], what: str) -> None:
+        """Take changes of the layers into account, and build a model that does not know its input shape. first: some data."""
         if not self.layers:
             raise ValueError(f"{self} has no layers: add some first.")
         # or another thread would find it unbuilt, too, and replace the weights while we work
         with _building:
             self._notice_changes()
             if not self.built:
-                self.build(self.input_shape or tuple(check_array(x, what).shape[1:]))
-        return check_input(x, self.input_shape or (), str(self), what)
+                self.build(self.input_shape or tuple(check_array(first(), what).shape[1:]))
+
+    def _loss(self) -> LossLike:
+        if self.loss is None:
+            raise RuntimeError(f"{self} must be compiled first: call compile(loss=…, optimizer=…).")
+        return self.loss
 
     def _data(
         self,
         x: Samples | None,
         y: Samples | None,
         sample_weight: Samples | None = None,
-        class_weight: Mapping[int, float] | None = None,
+        class_weight: ClassWeight | None = None,
         *,
         what: str = "x",
         validation_split: object = 0.0,
     ) -> tuple[Data, Data | None]:
         """x, y and weights, checked and combined; and the part to validate on, or None."""
-        if self.loss is None:
-            raise RuntimeError(f"{self} must be compiled first: call compile(loss=…, optimizer=…).")
+        loss = self._loss()
         return collect(
             self._inputs(x, what),
             y,
             sample_weight,
             class_weight,
-            loss=self.loss,
+            loss=loss,
             output_shape=self.output_shape or (),
             what=what,
             validation_split=validation_split,
         )
+
+    def _batches(
+        self,
+        x: Any,
+        y: Samples | None = None,
+        sample_weight: Samples | None = None,
+        class_weight: ClassWeight | None = None,
+        *,
+        size: int | None,
+        default: int,
+        steps: int | None,
+        what: str = "x",
+        passes: int = 1,
+        validation_split: object = 0.0,
+        labeled: bool = True,
+    ) -> tuple[Batches, Batches | None]:
+        """The batches of all passes, and those to validate on, or None. labeled: False for ``predict``.
+
+        size: that of the batches of arrays, None for the default. steps, what, passes: as for ``Stream``.
+        """
+        if y is None and is_stream(x):
+            check_left_out(x, size, sample_weight, validation_split, class_weight)
+            loss = self._loss() if labeled else None
+
+            def prepare(batch: Parts, name: str) -> Data:
+                shape, output_shape = self.input_shape or (), self.output_shape or ()
+                return collect_batch(batch, name, str(self), shape, loss, output_shape, class_weight)
+
+            stream = Stream(x, prepare, steps, what, passes)
+            self._get_ready(lambda: stream.first()[0], f"batch 1 of {what}")
+            return stream, None
+        if is_stream(x) and labeled:
+            raise TypeError(
+                f"x is a {type(x).__name__}, and y was given, too. If x makes batches (x, y), leave y out; otherwise use "
+                f"{collected(x, 'x')}."
+            )
+        size = check_positive(default if size is None else size, "batch_size")
+        what = "x" if what == "x" else f"{what}'s x"
+        held_out = None
+        if labeled:
+            data, held_out = self._data(x, y, sample_weight, class_weight, what=what, validation_split=validation_split)
+        else:
+            data = Data(self._inputs(x))
+        if steps is not None:
+            raise ValueError("steps are for generators and the like: arrays are cut by batch_size. Leave them out.")
+        return Cut(data, size), None if held_out is None else Cut(held_out, size)
 
     def _result(self, logs: Logs, return_dict: bool) -> Any:
         if return_dict:

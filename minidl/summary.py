@@ -1,5 +1,8 @@
 """The summary of a model: a table of its layers, their output shapes and their numbers of parameters."""
 
+import io
+from collections.abc import Callable
+
 import numpy as np
 
 from .contracts import DType
@@ -7,8 +10,8 @@ from .layers import Stack
 from .layers.inside import memory, state_of
 
 
-def show(model: Stack) -> None:
-    """Print the table. The model must be built."""
+def show(model: Stack, print_fn: Callable[[str], object] | None = None) -> None:
+    """Print the table, or call print_fn with each of its lines. The model must be built."""
     from rich.console import Console
     from rich.table import Table
 
@@ -26,11 +29,15 @@ def show(model: Stack) -> None:
     trained = sum(value.size for value in model.params.values() if memory(value) not in fixed)
     total = params + sum(value.size for value in model.state.values())
     dtype = getattr(model, "dtype", np.dtype(np.float32))
-    console = Console(highlight=False)
+    lines = None if print_fn is None else io.StringIO()
+    console = Console(highlight=False, file=lines)
     console.print(table)
     console.print(f" Total params: {_text(total, dtype)}")
     console.print(f" Trainable params: {_text(trained, dtype)}")
     console.print(f" Non-trainable params: {_text(total - trained, dtype)}")
+    if lines is not None and print_fn is not None:
+        for line in lines.getvalue().splitlines():
+            print_fn(line)
 
 
 def _text(count: int, dtype: DType) -> str:

@@ -1,5 +1,6 @@
 """The loop of ``fit``: epochs, batches, callbacks."""
 
+import contextlib
 import math
 from collections.abc import Sequence
 
@@ -8,10 +9,11 @@ import numpy as np
 from . import resuming
 from .callbacks import Callback, CallbackList, History, Progress, one_by_one
 from .callbacks.base import TrainingCallback
-from .contracts import Array, Logs, Path, TrainedModel
+from .contracts import Logs, Path, TrainedModel
 from .engine import memory
+from .engine.batches import Batches
 from .engine.blas import SingleThreadedBlas
-from .engine.data import Data, Where
+from .engine.data import Data, Where, sample_count
 from .engine.engine import Engine
 from .engine.interrupts import Uninterrupted
 from .engine.runner import NotFinite, Sums
@@ -71,19 +73,17 @@ class Training:
     def __init__(
         self,
         stepper: Stepper,
-        data: Data,
-        validation: Data | None,
-        batch_size: int,
+        batches: Batches,
+        validation: Batches | None,
         shuffle: bool,
         epochs: tuple[int, int],
         callbacks: Sequence[Callback] | Callback | None,
         verbose: int,
     ) -> None:
         self.stepper, self.model = stepper, stepper.model
-        self.data, self.validation = data, validation
-        self.batch_size, self.shuffle = batch_size, shuffle
+        self.batches, self.validation, self.shuffle = batches, validation, shuffle
         self.initial_epoch, self.epochs = epochs
-        self.steps = -(-len(data) // batch_size)
+        self.steps = batches.steps
         self.history = History()
         self.progress = Progress(verbose, self.steps, self.epochs)
         every = [*([self.progress] if verbose else []), *one_by_one(callbacks), self.history]
@@ -91,6 +91,11 @@ class Training:
         settings = {"epochs": self.epochs, "steps": self.steps, "verbose": verbose}
         self.hooks = CallbackList(every, self.model, settings)
         self.backups = [each for each in every if isinstance(each, TrainingCallback)]
+        if self.backups and (batches.count is None or batches.steps is None):
+            raise TypeError(
+                f"{type(self.backups[0]).__name__} cannot resume from the middle of a generator: give fit arrays, or an object "
+                "with __len__ and __getitem__."
+            )
         self.stateful = [each for each in every if type(each).get_state is not Callback.get_state]
         self.epoch = self.initial_epoch
         self.batch = 0
@@ -137,34 +142,42 @@ class Training:
         backup, self.backup = self.backup, None
         if backup is not None and self.batch > 0:
             resuming.put_back(self, *backup)  # once more: the saved state has already seen this epoch begin
-        order = np.arange(len(self.data))
-        if self.shuffle:
-            order = generator(model.seed, SHUFFLE, model.epochs_trained).permutation(len(self.data))
-        for batch in range(self.batch, self.steps):
-            self.hooks.on_train_batch_begin(batch)
-            self._batch(order[batch * self.batch_size : (batch + 1) * self.batch_size])
-            self.hooks.on_train_batch_end(batch, means(model.metrics, self.sums))
-            if model.stop_training:
-                break
+        order = None if self.batches.count is None else np.arange(self.batches.count)
+        if self.shuffle and order is not None:
+            order = generator(model.seed, SHUFFLE, model.epochs_trained).permutation(len(order))
+        with contextlib.closing(self.batches.one_pass(order, self.batch)) as batches:
+            for data, where in batches:
+                batch = self.batch
+                self.hooks.on_train_batch_begin(batch)
+                self._batch(data, where)
+                self.hooks.on_train_batch_end(batch, means(model.metrics, self.sums))
+                if model.stop_training:
+                    break
+            else:  # the user's batches may be fewer than those of an epoch
+                model.stop_training = model.stop_training or self.batch < (self.steps or 0)
+        if self.sums is None:
+            return  # an epoch without a batch did not take place
         self.logs = means(model.metrics, self.sums)
         if self.validation is not None:
-            held_out = evaluate(self.stepper.runner, self.validation, self.batch_size, model.metrics, self.hooks)
+            held_out = evaluate(self.stepper.runner, self.validation, model.metrics, self.hooks)
             self.logs |= {f"val_{name}": value for name, value in held_out.items()}
         with Uninterrupted():
             model.epochs_trained += 1
             self.epoch, self.batch, self.sums = epoch + 1, 0, None
         self.hooks.on_epoch_end(epoch, self.logs)
 
-    def _batch(self, where: Array) -> None:
+    def _batch(self, data: Data, where: Where) -> None:
         """One batch: its step, and its contribution to the epoch's sums."""
         model = self.model
         gradients: list[Gradient] | None = None
         try:
-            sums, gradients = self.stepper.gradients(self.data, where)
+            sums, gradients = self.stepper.gradients(data, where)
         except NotFinite as error:
             if not any(callback.accepts_nan for callback in self.hooks.callbacks):
                 raise NotFinite(f"in epoch {self.epoch + 1}, batch {self.batch + 1}: {error}") from None
-            sums = Sums(math.nan, len(where), [metric.empty(model.output_shape or ()) for _, metric in model.metrics])
+            sums = Sums(
+                math.nan, sample_count(where), [metric.empty(model.output_shape or ()) for _, metric in model.metrics]
+            )
         with Uninterrupted():
             if gradients is not None:
                 self.stepper.step(gradients)
@@ -174,7 +187,8 @@ class Training:
     def _where_it_stopped(self) -> str:
         place = "after its last epoch"
         if self.epoch < self.epochs:
-            place = f"in epoch {self.epoch + 1} of {self.epochs}, after {self.batch} of {self.steps} batches"
+            batches = f"{self.batch} batches" if self.steps is None else f"{self.batch} of {self.steps} batches"
+            place = f"in epoch {self.epoch + 1} of {self.epochs}, after {batches}"
         return (
             f"fit was stopped {place}. {self.model} is as step {self.model.steps_trained} of its life has left it; "
             "model.history holds the epochs that are done."

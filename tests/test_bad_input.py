@@ -99,7 +99,8 @@ def calls_with_labels(model, x, y):
         ((10, 64), "model 'sequential' expects x of shape (n, 8, 8, 1), received (10, 64). Use x.reshape(-1, 8, 8, 1)."),
         ((8, 8, 1), "model 'sequential' expects x of shape (n, 8, 8, 1), received (8, 8, 1). For a single sample use "
                     "x[None]."),
-        ((10, 8, 8, 3), "model 'sequential' expects x of shape (n, 8, 8, 1), received (10, 8, 8, 3)."),
+        ((10, 8, 8, 3), "model 'sequential' expects x of shape (n, 8, 8, 1), received (10, 8, 8, 3). For shades of "
+                          "gray use x.mean(axis=-1, keepdims=True)."),
         ((10, 9, 8, 1), "model 'sequential' expects x of shape (n, 8, 8, 1), received (10, 9, 8, 1)."),
     ],
     ids=["no channel axis", "channels-first", "flat", "one sample", "other channels", "other size"],
@@ -144,8 +145,8 @@ def test_validation_data_of_another_shape():
 
 def test_channels_first_in_the_model():
     text = (
-        "Conv2D 'conv2d' expects input (height, width, channels) at least 5×5, received (1, 28, 28). This looks "
-        "channels-first: use input_shape=(28, 28, 1)."
+        "Conv2D 'conv2d' expects input (height, width, channels) at least 5×5, received (1, 28, 28). If the "
+        "images are channels-first, use input_shape=(28, 28, 1); otherwise make the window smaller, or use padding='same'."
     )
     with pytest.raises(ValueError, match="^" + re.escape(text) + "$"):
         Sequential([Conv2D(32, (5, 5), input_shape=(1, 28, 28))])
@@ -156,14 +157,17 @@ def test_channels_first_in_the_model():
 def test_channels_first_in_the_data_of_a_model_that_is_not_built():
     model = Sequential([Conv2D(2, (5, 5)), Flatten(), Dense(3)])
     model.compile(loss="mse")
-    text = "expects input (height, width, channels) at least 5×5, received (1, 28, 28). This looks channels-first"
+    text = (
+        "expects input (height, width, channels) at least 5×5, received (1, 28, 28). If the images are channels-first, "
+    )
     with pytest.raises(ValueError, match=re.escape(text)):
         model.fit(np.zeros((4, 1, 28, 28)), np.zeros((4, 3)), verbose=0)
     text = (
         "Conv2D 'conv2d' expects input (height, width, channels), received (28, 28). The channel axis is missing: use "
     )
     with pytest.raises(
-        ValueError, match=re.escape(text) + re.escape("input_shape=(28, 28, 1) and give the data as x[..., None].")
+        ValueError,
+        match=re.escape(text) + re.escape("input_shape=(28, 28, 1) and give the data as np.expand_dims(x, -1)."),
     ):
         model.fit(np.zeros((4, 28, 28)), np.zeros((4, 3)), verbose=0)
     assert model.fit(np.zeros((4, 28, 28, 1)), np.zeros((4, 3)), verbose=0).epoch == [0]
@@ -227,7 +231,7 @@ def test_one_hot_labels_for_the_sparse_loss():
     x, y = samples(model)
     text = (
         "sparse_categorical_crossentropy expects integer labels of shape (n,) or (n, 1), received shape (10, 3), which "
-        "looks one-hot. Use loss='categorical_crossentropy', or y.argmax(axis=-1)."
+        "looks one-hot. Use loss='categorical_crossentropy', or np.argmax(y, axis=-1)."
     )
     for call in calls_with_labels(model, x, to_categorical(y, 3)).values():
         with refused(model, ValueError, text):
@@ -374,19 +378,22 @@ def test_validation_data_that_are_not_finite():
 
 
 @pytest.mark.parametrize(
-    ("change", "dtype"),
+    ("change", "text"),
     [
-        (lambda x: x.astype(object), "object"),
-        (lambda x: x.astype(str), "<U32"),
-        (lambda x: x + 1j, "complex128"),
-        (lambda x: [[None] * 4] * 10, "object"),
+        (lambda x: x.astype(object), "object. Use x.astype('float32')."),
+        (lambda x: x.astype(str), "<U32. Use x.astype('float32')."),
+        (lambda x: x + 1j, "complex128. Use np.real(x)."),
+        (
+            lambda x: [[1, 2, 3, 4]] * 9 + [[None] * 4],
+            "object. Entries are missing, first in sample 9: remove or replace such samples.",
+        ),
     ],
     ids=["object", "string", "complex", "None"],
 )
-def test_x_that_holds_no_real_numbers(change, dtype):
+def test_x_that_holds_no_real_numbers(change, text):
     model = mlp()
     x, y = samples(model)
-    text = f"x must hold real numbers, received dtype {dtype}. Use x.astype('float32')."
+    text = f"x must hold real numbers, received dtype {text}"
     for call in every_call(model, change(x), y).values():
         with refused(model, TypeError, text):
             call()

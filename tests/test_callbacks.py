@@ -232,10 +232,10 @@ def test_on_batch_is_another_name_of_on_train_batch():
 
 
 def test_lambda_callback_refuses_other_names():
-    with pytest.raises(
-        TypeError, match=r"LambdaCallback has no hook 'on_epoch_ends'. There are: on_train_begin, on_train_end"
-    ):
+    with pytest.raises(TypeError, match=r"LambdaCallback has no hook 'on_epoch_ends'. Did you mean on_epoch_end\?"):
         LambdaCallback(on_epoch_ends=print)
+    with pytest.raises(TypeError, match=r"LambdaCallback has no hook 'xyz'. There are: on_train_begin, on_train_end"):
+        LambdaCallback(xyz=print)
 
 
 # -------------------------------------------------------------------------------------------------------------- History

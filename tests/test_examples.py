@@ -215,7 +215,74 @@ def test_transfer_learning(run):
     assert 0 < scratch < CHANCE
 
 
-@pytest.mark.parametrize("name", ["mnist_mlp", "one_layer_by_hand"])
+def test_breast_cancer(run):
+    output = run("breast_cancer", "--epochs", 20)
+    assert "379 tumours to train on, " in output
+    table = re.findall(r"^(.+?) +([\d.]+)% +(\d+) +(\d+)$", output, re.MULTILINE)
+    assert [name for name, *_ in table] == [
+        "always benign", "no hidden layer", "16 hidden units", "the same, malignant counts 10 times",
+    ]  # fmt: skip
+    ill = int(table[0][2])
+    for name, error, missed, alarms in table:
+        assert float(error) == pytest.approx(100 * (int(missed) + int(alarms)) / 190, abs=0.006), name
+        assert int(missed) <= ill
+    assert all(float(error) < 20 for _, error, *_ in table[1:])
+    assert int(table[3][3]) > int(table[2][3])  # more false alarms: the weight did something
+    unsure = [float(number) for number in re.findall(r"^  (0\.\d\d)  (?:malignant|benign)$", output, re.MULTILINE)]
+    assert len(unsure) == 5
+    assert [abs(number - 0.5) for number in unsure] == sorted(abs(number - 0.5) for number in unsure)
+
+
+def test_diabetes(run):
+    output = run("diabetes", "--epochs", 60)
+    assert "The target: from 25 to 346, 152 in the mean" in output
+    errors = {}
+    for name in ("the mean", "least squares", "a network"):
+        mean, *parts = map(float, re.search(rf"^{name} +([\d. ]+)$", output, re.MULTILINE)[1].split())
+        assert mean == pytest.approx(sum(parts) / 5, abs=0.06)
+        errors[name] = mean
+    assert errors["least squares"] < errors["the mean"] - 10
+    assert errors["a network"] < errors["the mean"] - 10
+
+
+def test_least_squares_of_the_diabetes_example_is_scikit_learns(run):
+    """An oracle for the yardstick: the same parts, with scikit-learn's regression."""
+    import numpy as np
+    from sklearn.datasets import load_diabetes
+    from sklearn.linear_model import LinearRegression
+
+    x, y = load_diabetes(return_X_y=True, scaled=False)
+    order = np.random.default_rng(0).permutation(len(x))
+    x, y, part = x[order], y[order], np.arange(len(x)) % 5
+    errors = []
+    for k in range(5):
+        test = part == k
+        fitted = LinearRegression().fit(x[~test], y[~test])
+        errors.append(np.abs(fitted.predict(x[test]) - y[test]).mean())
+    assert number_after("least squares", run("diabetes", "--epochs", 1)) == pytest.approx(np.mean(errors), abs=0.006)
+
+
+def test_autoencoder(tmp_path, run):
+    short = ("--samples", 600, "--epochs", 2, "--batch-size", 20, "--code", 8)
+    output = run("autoencoder", *short, "--plot", tmp_path / "autoencoder.png")
+    assert "A digit is 784 pixels, its code 8 numbers." in output
+    mean, linear, network = (number_after(name, output) for name in ("mean digit:", "linear code:", "the autoencoder:"))
+    assert linear < mean
+    assert network < 1.2 * mean  # a moment's training: it draws something like a digit
+    assert_is_png(tmp_path / "autoencoder.png")
+
+
+@pytest.mark.parametrize("name", ["breast_cancer", "diabetes"])
+def test_a_table_without_scikit_learn_is_refused_with_the_way_to_get_it(name, monkeypatch, capsys):
+    script = str(EXAMPLES / f"{name}.py")
+    monkeypatch.setitem(sys.modules, "sklearn", None)  # as if it were not there
+    monkeypatch.setattr(sys, "argv", [script])
+    with pytest.raises(SystemExit):
+        runpy.run_path(script, run_name="__main__")
+    assert "comes with scikit-learn: pip install 'minidl[examples]'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["mnist_mlp", "one_layer_by_hand", "autoencoder"])
 def test_a_plot_without_matplotlib_is_refused_before_the_work(name, tmp_path, monkeypatch, capsys):
     """The extra is optional; who lacks it learns so at once, and how to get it."""
     script = str(EXAMPLES / f"{name}.py")

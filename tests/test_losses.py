@@ -522,7 +522,7 @@ def test_integer_labels_with_categorical_crossentropy(y_true, shape, from_logits
 def test_one_hot_labels_with_sparse_categorical_crossentropy(from_logits):
     text = (
         "sparse_categorical_crossentropy expects integer labels of shape (n,) or (n, 1), received shape (3, 4), which looks "
-        "one-hot. Use loss='categorical_crossentropy', or y.argmax(axis=-1)."
+        "one-hot. Use loss='categorical_crossentropy', or np.argmax(y, axis=-1)."
     )
     loss = SparseCategoricalCrossentropy(from_logits)
     assert_refused(text, loss.prepare, np.eye(4)[:3], (4,))

@@ -98,6 +98,24 @@ def test_layers_with_a_new_head_belong_to_the_model_that_was_compiled_last():
         fit(new)
 
 
+def test_a_view_inside_a_new_model_hands_its_layers_over():
+    """Sequential(features) of the layers of a trained model, and then a new head on it: the new model trains them."""
+    features = [Dense(5, activation="relu", input_shape=(4,)), Dense(4)]
+    old = compiled(Sequential([*features, softmax()], seed=1))
+    fit(old)
+    base = Sequential(features)
+    new = compiled(Sequential([base, softmax()], name="new", seed=2))
+    before = [weight.copy() for weight in old.get_weights()]
+    fit(new)
+    assert changed(before, old.get_weights()) == [True] * 4 + [False] * 2
+    with pytest.raises(ValueError, match="can only predict"):
+        fit(old)
+    base.trainable = False
+    before = new.get_weights()
+    fit(new)
+    assert changed(before, new.get_weights()) == [False] * 4 + [True] * 2
+
+
 def test_the_steps_of_a_moved_layer_are_those_of_one_that_was_always_there():
     """Momentum makes them depend on the optimizer's state, which belongs to the new model."""
     donor = three(seed=4)

@@ -5,6 +5,7 @@ import os
 from typing import Literal
 
 from .. import saving
+from ..checks import check_flag, check_path
 from ..contracts import Logs, Path
 from .base import TrainingCallback
 from .files import check_save_freq
@@ -34,11 +35,9 @@ class BackupAndRestore(TrainingCallback):
     def __init__(
         self, backup_dir: Path, save_freq: int | Literal["epoch"] = "epoch", delete_checkpoint: bool = True
     ) -> None:
-        if not os.fspath(backup_dir):
-            raise ValueError("BackupAndRestore needs the name of a folder, received an empty one.")
-        self.backup_dir = os.fspath(backup_dir)
+        self.backup_dir = check_path(backup_dir, "BackupAndRestore backup_dir")
         self.save_freq = check_save_freq(save_freq, "BackupAndRestore")
-        self.delete_checkpoint = delete_checkpoint
+        self.delete_checkpoint = check_flag(delete_checkpoint, "BackupAndRestore delete_checkpoint")
         self.path = os.path.join(self.backup_dir, FILE)
 
     def on_train_begin(self, logs: Logs | None = None) -> None:

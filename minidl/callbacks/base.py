@@ -4,12 +4,13 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 from ..contracts import Logs, Path, TrainedModel
+from ..utils.names import Strict, advice
 
 State: TypeAlias = dict[str, Any]  # name → array, or whatever JSON can hold
 Kind = TypeVar("Kind")
 
 
-class Callback:
+class Callback(Strict):
     """The base class: every hook does nothing; override those that you need.
 
     Attributes, set before the first hook: model, and params, a dictionary with "epochs", "steps" and "verbose". ``logs`` holds
@@ -19,7 +20,7 @@ class Callback:
     """
 
     model: TrainedModel = None  # type: ignore[assignment]  # set before any hook is called
-    params: dict[str, int]
+    params: dict[str, int | None] = {}  # noqa: RUF012 (it is replaced, not changed)
     accepts_nan = False  # whether this callback decides what to do about a loss that is not finite, instead of an error
 
     def get_state(self) -> State:
@@ -40,7 +41,7 @@ class Callback:
         """Called with the model, before all hooks."""
         self.model = model
 
-    def set_params(self, params: dict[str, int]) -> None:
+    def set_params(self, params: dict[str, int | None]) -> None:
         """Called with the training's settings, before all hooks."""
         self.params = params
 
@@ -115,11 +116,9 @@ class TrainingCallback(Callback):
 class CallbackList(Callback):
     """Several callbacks as one: every hook is passed on, in order."""
 
-    def __init__(self, callbacks: Sequence[Callback], model: TrainedModel, params: dict[str, int]) -> None:
+    def __init__(self, callbacks: Sequence[Callback], model: TrainedModel, params: dict[str, int | None]) -> None:
         self.callbacks = list(callbacks)
         for callback in self.callbacks:
-            if not isinstance(callback, Callback):
-                raise TypeError(f"callbacks must be a list of Callback objects, received {callback!r}.")
             callback.set_params(params)
             callback.set_model(model)
 
@@ -143,7 +142,17 @@ for _hook in HOOKS:
 
 def one_by_one(callbacks: Sequence[Callback] | Callback | None) -> list[Callback]:
     """A flat list of them, with each CallbackList replaced by its callbacks: each may have a state."""
-    given = [callbacks] if isinstance(callbacks, Callback) else list(callbacks or [])
+    given = [callbacks] if isinstance(callbacks, Callback) else callbacks or []
+    if not isinstance(given, list | tuple):
+        raise TypeError(f"callbacks must be a list of Callback objects, received {callbacks!r}.")
+    for one in given:
+        if not isinstance(one, Callback):
+            hint = "."
+            if isinstance(one, type):
+                hint = f", a class: create an object, {one.__name__}(…)."
+            elif callable(one):
+                hint = ", a function: use LambdaCallback(on_epoch_end=…)."
+            raise TypeError(f"callbacks must be a list of Callback objects, received {one!r}{hint}")
     return [each for one in given for each in (one_by_one(one.callbacks) if type(one) is CallbackList else [one])]
 
 
@@ -153,11 +162,14 @@ class LambdaCallback(Callback):
     Accepts any of Callback's hooks by name. Raises TypeError for another name.
     """
 
-    def __init__(self, **hooks: Callable[..., None]) -> None:
+    def __init__(self, **hooks: Callable[..., object] | None) -> None:
         for name, function in hooks.items():
             if name not in HOOKS:
-                raise TypeError(f"LambdaCallback has no hook {name!r}. There are: {', '.join(HOOKS)}.")
-            setattr(self, name, function)
+                raise TypeError(f"LambdaCallback has no hook {name!r}. {advice(name, HOOKS)}")
+            if function is not None and not callable(function):
+                raise TypeError(f"LambdaCallback {name} must be a function, received {function!r}.")
+            if function is not None:
+                setattr(self, name, function)
 
 
 def checked_entry(state: State, name: str, *kinds: type[Kind]) -> Kind:

@@ -3,10 +3,11 @@
 import csv
 import io
 import os
+import string
 from typing import Literal
 
 from .. import saving
-from ..checks import is_integer
+from ..checks import check_count, check_flag, check_number, check_path, is_integer
 from ..contracts import Logs, Path
 from .base import Callback, State, checked_entry
 from .monitor import Monitor
@@ -19,6 +20,20 @@ def check_save_freq(value: object, owner: str) -> int | Literal["epoch"]:
     if not is_integer(value) or value < 1:
         raise ValueError(f"{owner} save_freq must be 'epoch' or a number of batches, received {value!r}.")
     return int(value)
+
+
+def _check_template(path: str) -> None:
+    """Raise ValueError where the path cannot be filled in, whatever the logs hold."""
+    try:
+        fields = [name for _, name, _, _ in string.Formatter().parse(path) if name is not None]
+        if not all(name.isidentifier() for name in fields):
+            raise ValueError("a pair of braces must hold a name")
+        path.format(**{name: 1 if name in ("epoch", "batch") else 1.0 for name in fields})
+    except (ValueError, LookupError, AttributeError) as error:
+        raise ValueError(
+            f"ModelCheckpoint filepath {path!r} cannot be filled in: {error}. Write names as in "
+            "'{epoch:02d}-{val_loss:.2f}.safetensors'."
+        ) from None
 
 
 class ModelCheckpoint(Monitor):
@@ -47,13 +62,16 @@ class ModelCheckpoint(Monitor):
     ) -> None:
         # where everything is saved, "better" need not be defined
         super().__init__(monitor, mode if save_best_only or mode != "auto" else "min")
-        saving.check_suffix(filepath, "the model")  # now, not after the first epoch
-        self.filepath = os.fspath(filepath)
-        self.verbose = verbose
-        self.save_best_only = save_best_only
-        self.save_weights_only = save_weights_only
+        # all of this now, and not after the first epoch
+        self.filepath = check_path(filepath, f"{self} filepath")
+        saving.check_suffix(filepath, "the model")
+        _check_template(self.filepath)
+        self.verbose = check_count(verbose, f"{self} verbose")
+        self.save_best_only = check_flag(save_best_only, f"{self} save_best_only")
+        self.save_weights_only = check_flag(save_weights_only, f"{self} save_weights_only")
         self.save_freq = check_save_freq(save_freq, "ModelCheckpoint")
-        self.best = initial_value_threshold
+        threshold = initial_value_threshold
+        self.best = None if threshold is None else check_number(threshold, f"{self} initial_value_threshold")
         self.batches_since = 0
         self.epoch = 0
 
@@ -118,9 +136,13 @@ class CSVLogger(Callback):
     """
 
     def __init__(self, filename: Path, separator: str = ",", append: bool = False) -> None:
-        self.filename = os.fspath(filename)
+        self.filename = check_path(filename, "CSVLogger filename")
+        if not isinstance(separator, str) or len(separator) != 1 or separator in '\r\n"':
+            raise ValueError(
+                f"CSVLogger separator must be one character, and no quote or end of line, received {separator!r}."
+            )
         self.separator = separator
-        self.append = append
+        self.append = check_flag(append, "CSVLogger append")
         self.length = 0  # valid bytes of the file; any that follow belong to epochs that are trained again
         self.names: list[str] | None = None
 

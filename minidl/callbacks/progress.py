@@ -9,6 +9,7 @@ from .base import Callback
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
+    from rich.progress import TaskID
 
 
 def check_verbose(verbose: object) -> int:
@@ -39,10 +40,11 @@ class Progress(Callback):
 
     Arguments: verbose: 1 on a terminal: a bar with ETA, loss and metrics, which becomes Keras's line when the epoch is over. 2:
     that line alone. In both, "Epoch 1/10" is in the line above; 1 elsewhere puts it in front, so that a log file gets one
-    line per epoch. steps: how many batches an epoch has. total: the number of epochs, None outside ``fit``.
+    line per epoch. steps: how many batches an epoch has, None where it is not known. total: the number of epochs, None outside
+    ``fit``.
     """
 
-    def __init__(self, verbose: int, steps: int, total: int | None = None) -> None:
+    def __init__(self, verbose: int, steps: int | None, total: int | None = None) -> None:
         self.verbose = verbose
         self.steps = steps
         self.total = total
@@ -52,6 +54,7 @@ class Progress(Callback):
         self.done = 0
         self.started = 0.0
         self.bar: Bar | None = None
+        self.task: TaskID | None = None
         self.logs: Logs = {}
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
@@ -113,14 +116,14 @@ class Progress(Callback):
 
     def _advance(self, batch: int, logs: Logs | None) -> None:
         self.done = batch + 1
-        if self.bar is not None:
+        if self.bar is not None and self.task is not None:
             self.bar.update(self.task, completed=self.done, logs=format_logs(logs or {}))
 
     def _end(self, logs: Logs | None) -> None:
         self.close()
         seconds = time.perf_counter() - self.started
         step = format_time(seconds / max(1, self.done))
-        line = f"{self.done}/{self.steps} - {seconds:.0f}s - {step}/step{format_logs(logs or {})}"
+        line = f"{self.done}/{self.steps or self.done} - {seconds:.0f}s - {step}/step{format_logs(logs or {})}"
         print(self.head + line, flush=True)
 
 

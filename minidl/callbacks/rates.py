@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from ..checks import check_count, check_number
 from ..contracts import Logs
 from .base import Callback, State, checked_entry
 from .monitor import Monitor
@@ -20,10 +21,10 @@ class LearningRateScheduler(Callback):
     """
 
     def __init__(self, schedule: Callable[..., float], verbose: int = 0) -> None:
-        if not callable(schedule):
+        if not callable(schedule) or isinstance(schedule, type):
             raise TypeError(f"LearningRateScheduler schedule must be a function of the epoch, received {schedule!r}.")
         self.schedule = schedule
-        self.verbose = verbose
+        self.verbose = check_count(verbose, "LearningRateScheduler verbose")
         self.takes_rate = _takes_two(schedule)
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
@@ -62,13 +63,11 @@ class ReduceLROnPlateau(Monitor):
         min_lr: float = 0.0,
     ) -> None:
         super().__init__(monitor, mode, min_delta)
-        if not 0 <= factor < 1:
-            raise ValueError(f"ReduceLROnPlateau factor must be a number in [0, 1), received {factor!r}.")
-        self.factor = factor
-        self.patience = patience
-        self.verbose = verbose
-        self.cooldown = cooldown
-        self.min_lr = min_lr
+        self.factor = check_number(factor, f"{self} factor", 0, 1)
+        self.patience = check_count(patience, f"{self} patience")
+        self.verbose = check_count(verbose, f"{self} verbose")
+        self.cooldown = check_count(cooldown, f"{self} cooldown")
+        self.min_lr = check_number(min_lr, f"{self} min_lr", 0)
         self._begin()
 
     def _begin(self) -> None:

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from ..checks import check_count, check_flag, check_number
 from ..contracts import Array, Logs
 from .base import Callback, State, checked_entry
 from .monitor import Monitor
@@ -32,11 +33,11 @@ class EarlyStopping(Monitor):
         start_from_epoch: int = 0,
     ) -> None:
         super().__init__(monitor, mode, min_delta)
-        self.patience = patience
-        self.verbose = verbose
-        self.baseline = baseline
-        self.restore_best_weights = restore_best_weights
-        self.start_from_epoch = start_from_epoch
+        self.patience = check_count(patience, f"{self} patience")
+        self.verbose = check_count(verbose, f"{self} verbose")
+        self.baseline = None if baseline is None else check_number(baseline, f"{self} baseline")
+        self.restore_best_weights = check_flag(restore_best_weights, f"{self} restore_best_weights")
+        self.start_from_epoch = check_count(start_from_epoch, f"{self} start_from_epoch")
         self._begin()
 
     def _begin(self) -> None:
@@ -104,7 +105,7 @@ class TerminateOnNaN(Callback):
     accepts_nan = True
 
     def __init__(self, raise_error: bool = False) -> None:
-        self.raise_error = raise_error
+        self.raise_error = check_flag(raise_error, "TerminateOnNaN raise_error")
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         loss = (logs or {}).get("loss", 0.0)

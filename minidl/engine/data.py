@@ -1,16 +1,18 @@
 """The user's data: checked at once as far as possible, split into ranges, and read batch by batch, so that it may be on disk."""
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import TypeGuard
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from ..checks import is_number
-from ..contracts import Array, ArraySource, DType, LossLike, Samples, Shape
+from ..contracts import Array, ArraySource, ClassWeight, DType, LossLike, Samples, Shape
 from ..utils.forks import fork_safe
+from .arrays import REAL, check_array, check_input, whole
 
 Where = Array | slice  # which samples: their indices, or a slice
+Parts = tuple[Samples | None, Samples | None, Samples | None]  # x, y, sample_weight
 
 _reading = fork_safe()  # an array-like may seek in a file, which two threads must not do at once
 
@@ -95,13 +97,23 @@ class Data:
     def _read(self, place: Where) -> Array:
         """These samples of an array-like, which may require increasing indices (h5py does) or support only slices."""
         if isinstance(place, slice):
-            return np.asarray(self.x[place])
+            return self._conforming(self.x[place], place.stop - place.start)
         order = np.argsort(place)
         try:
-            increasing = np.asarray(self.x[place[order]])
+            increasing = self.x[place[order]]
         except (TypeError, IndexError):
-            return np.concatenate([np.asarray(self.x[i : i + 1]) for i in place])
-        return increasing[np.argsort(order)]
+            return np.concatenate([self._conforming(self.x[i : i + 1], 1) for i in place])
+        return self._conforming(increasing, len(place))[np.argsort(order)]
+
+    def _conforming(self, read: npt.ArrayLike, n: int) -> Array:
+        """n samples that an array-like has returned. Raises ValueError where they are not what its shape has promised."""
+        samples, expected = np.asarray(read), (n, *self.x.shape[1:])
+        if samples.shape != expected or samples.dtype.kind not in REAL:
+            raise ValueError(
+                f"{self.what} says that it has shape {tuple(self.x.shape)}, but {n} of its samples were read as an array of "
+                f"shape {samples.shape} and dtype {samples.dtype}, where {expected} was expected. Mend its __getitem__."
+            )
+        return samples
 
 
 # --------------------------------------------------------------------------------------- from the user's arguments to Data
@@ -111,7 +123,7 @@ def collect(
     x: ArraySource,
     y: Samples | None,
     sample_weight: Samples | None = None,
-    class_weight: Mapping[int, float] | None = None,
+    class_weight: ClassWeight | None = None,
     *,
     loss: LossLike,
     output_shape: Shape,
@@ -128,18 +140,42 @@ def collect(
     n = int(x.shape[0])
     given = check_array(y, "y")
     check_lengths(x=x, y=given)
-    labels: Array = np.asarray(given)
+    labels = whole(given)
     if labels.dtype.kind == "f" and not np.isfinite(labels).all():
         raise ValueError("y holds NaN or infinity. Remove or replace such samples.")
     weights = held_out = check_weights(sample_weight, n)
     if class_weight is not None:
-        by_class = class_weights(class_weight, labels)
+        by_class = class_weights(class_weight, labels, output_shape)
         weights = by_class if weights is None else weights * by_class
     cut = _cut(n, validation_split)
     if hasattr(loss, "prepare"):
         labels = loss.prepare(labels, output_shape)
     validation = Data(x, labels, held_out, "the validation split's x", cut) if cut < n else None
     return Data(x, labels, weights, what, 0, cut), validation
+
+
+def collect_batch(
+    batch: Parts,
+    what: str,
+    model: str,
+    input_shape: Shape,
+    loss: LossLike | None,
+    output_shape: Shape,
+    class_weight: ClassWeight | None,
+) -> Data:
+    """The same for one batch that the user's code has made, as a copy: that code may write the next one into the same arrays.
+
+    loss: None leaves the labels out.
+    """
+    x, y, sample_weight = batch
+    samples = np.array(whole(check_input(x, input_shape, model, what)))
+    if loss is None:
+        return Data(samples, what=what)
+    if y is None:
+        raise ValueError(f"{what} has no labels: expected (x, y) or (x, y, sample_weight).")
+    y = np.array(whole(check_array(y, "y")))
+    weights = None if sample_weight is None else np.array(whole(check_array(sample_weight, "sample_weight")))
+    return collect(samples, y, weights, class_weight, loss=loss, output_shape=output_shape, what=what)[0]
 
 
 def unpacked(validation_data: Sequence[Samples | None]) -> tuple[Samples | None, Samples | None, Samples | None]:
@@ -162,70 +198,11 @@ def _cut(n: int, share: object) -> int:
     return cut
 
 
-def check_array(value: Samples | None, what: str) -> ArraySource:
-    """The value as something with shape, dtype and slices: an array as it is, anything else through np.asarray.
-
-    Raises TypeError where it does not hold real numbers, ValueError where it is empty or cannot become an array.
-    """
-    if value is None:
-        raise ValueError(f"{what} is missing: expected an array of samples.")
-    array: ArraySource
-    if _is_array(value):
-        array = value
-    else:
-        try:
-            array = np.asarray(value)
-        except ValueError as error:
-            raise ValueError(f"{what} cannot be made an array: {error}.") from error
-    if np.dtype(array.dtype).kind not in "fiub":
-        raise TypeError(f"{what} must hold real numbers, received dtype {array.dtype}. Use {what}.astype('float32').")
-    if not array.shape:
-        raise ValueError(f"{what} must be an array of samples, received the single number {array!r}.")
-    if array.shape[0] == 0:
-        raise ValueError(f"{what} is empty: expected at least one sample, received shape {tuple(array.shape)}.")
-    return array
-
-
-def _is_array(value: object) -> TypeGuard[ArraySource]:
-    """Whether it has shape, slices, and a dtype that NumPy knows: another library's array may have a dtype of its own."""
-    dtype = getattr(value, "dtype", None)
-    if dtype is None or not hasattr(value, "shape") or not hasattr(value, "__getitem__"):
-        return False
-    try:
-        return np.dtype(dtype) is not None
-    except TypeError:
-        return False
-
-
-def check_input(x: Samples | None, expected: Shape, model: str, what: str = "x") -> ArraySource:
-    """x as an array of samples of the expected shape. Raises ValueError, naming the fix, where it is not."""
-    x = check_array(x, what)
-    received = tuple(x.shape[1:])
-    if received == expected:
-        return x
-    message = f"{model} expects {what} of shape {_batch(expected)}, received {tuple(x.shape)}."
-    if (*received, 1) == expected:
-        message += f" The channel axis is missing: use {what}[..., None]."
-    elif len(expected) == 3 and received == (expected[1], expected[2], expected[0]):
-        message += f" The model was made channels-first: use input_shape={received}."
-    elif len(expected) == 3 and received == (expected[2], expected[0], expected[1]):
-        message += f" The data looks channels-first: use np.moveaxis({what}, 1, -1)."
-    elif tuple(x.shape) == expected:
-        message += f" For a single sample use {what}[None]."
-    elif math.prod(received) == math.prod(expected):
-        message += f" Use {what}.reshape({', '.join(map(str, (-1, *expected)))})."
-    raise ValueError(message)
-
-
-def _batch(shape: Shape) -> str:
-    return f"(n, {', '.join(map(str, shape))})" if shape else "(n,)"
-
-
 def check_weights(sample_weight: Samples | None, n: int) -> Array | None:
     """One finite weight ≥ 0 per sample, as float64 (n,). Raises ValueError for anything else."""
     if sample_weight is None:
         return None
-    weights = np.asarray(check_array(sample_weight, "sample_weight"), np.float64)
+    weights = whole(check_array(sample_weight, "sample_weight")).astype(np.float64, copy=False)
     if weights.shape == (n, 1):
         weights = weights[:, 0]
     if weights.shape != (n,):
@@ -235,17 +212,52 @@ def check_weights(sample_weight: Samples | None, n: int) -> Array | None:
     return weights
 
 
-def class_weights(class_weight: Mapping[int, float], y: Array) -> Array:
-    """The weight of each sample's class, (n,); 1 for a class that is not named. y: (n,), (n, 1) or one-hot (n, K)."""
+def class_weights(class_weight: ClassWeight, y: Array, output_shape: Shape) -> Array:
+    """The weight of each sample's class, (n,); 1 for a class that is not named.
+
+    class_weight: class → weight; or the weights of the classes 0, 1, …; or "balanced", n / (classes · samples of the class), as
+    scikit-learn does. y: (n,), (n, 1) or one-hot (n, K). output_shape: of a prediction: (K,) has the classes 0 … K − 1, and
+    (1,) those of two classes, 0 and 1 or −1 and 1. Raises ValueError for another class, or a weight that is none.
+    """
     if y.ndim > 2:
         raise ValueError(f"class_weight expects labels of shape (n,), (n, 1) or (n, classes), received {y.shape}.")
-    classes = np.asarray(y).argmax(axis=1) if y.ndim == 2 and y.shape[1] > 1 else np.asarray(y).reshape(len(y))
+    labels = y.argmax(axis=1) if y.ndim == 2 and y.shape[1] > 1 else y.reshape(len(y))
+    if isinstance(class_weight, str):
+        if class_weight != "balanced":
+            raise ValueError(f"class_weight must be 'balanced', a dictionary or a list, received {class_weight!r}.")
+        present, place, counts = np.unique(labels, return_inverse=True, return_counts=True)
+        balanced: Array = (len(labels) / (len(present) * counts))[place]
+        return balanced
     weights = np.ones(len(y))
-    for label, weight in dict(class_weight).items():
-        if not math.isfinite(weight) or weight < 0:
-            raise ValueError(f"class_weight must be finite and not negative, received {weight} for class {label}.")
-        weights[classes == label] = weight
+    for label, weight in _by_class(class_weight, output_shape).items():
+        if not is_number(weight) or not math.isfinite(weight) or weight < 0:
+            raise ValueError(f"class_weight must be finite and not negative, received {weight!r} for class {label!r}.")
+        weights[labels == label] = weight
     return weights
+
+
+def _by_class(class_weight: ClassWeight, output_shape: Shape) -> Mapping[int, float]:
+    """class → weight. Raises ValueError for a class that the model does not have."""
+    known = None  # predictions of another rank are not of classes
+    if len(output_shape) == 1:
+        known = [-1, 0, 1] if output_shape[0] == 1 else list(range(output_shape[0]))
+    if not isinstance(class_weight, Mapping):
+        listed = np.asarray(class_weight)
+        if listed.ndim != 1 or (known is not None and len(listed) != max(known) + 1):
+            expected = "" if known is None else f", one weight for each of the {max(known) + 1} classes"
+            raise ValueError(f"class_weight must be a dictionary or a list{expected}, received {class_weight!r:.200}.")
+        return dict(enumerate(listed.tolist()))
+    classes: Collection[object] = class_weight.keys()  # whatever JSON made of them
+    for label in classes:
+        if isinstance(label, str):
+            raise ValueError(
+                f"class_weight's classes must be integers, received {label!r}. Use "
+                "{int(label): weight for label, weight in class_weight.items()}."
+            )
+        if known is not None and label not in known:
+            outputs = "two classes, 0 and 1" if output_shape == (1,) else f"the classes 0 … {known[-1]}"
+            raise ValueError(f"class_weight has the class {label!r}, and the model has {outputs}.")
+    return class_weight
 
 
 def check_lengths(**arrays: ArraySource | None) -> None:

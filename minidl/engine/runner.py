@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 
-from .. import backprop
+from .. import backprop, losses
 from ..contracts import Array, Cache, DType, MetricLike, StackLike
 from ..ops.random import RandomKey
 from ..tracing import Recorder
@@ -100,7 +100,7 @@ class Runner:
         self.penalties = Penalties(stack)
         self._free: list[Gradient] = []  # for reuse; append and pop are atomic
 
-    def predict(self, data: Data, where: slice, out: Array) -> None:
+    def predict(self, data: Data, where: Where, out: Array) -> None:
         """Write the predictions for these samples, (n, …), to out."""
 
         def job(shard: tuple[int, int]) -> None:
@@ -110,7 +110,7 @@ class Runner:
 
         run(quietly(job), shards(sample_count(where), self.work))
 
-    def evaluate(self, data: Data, where: slice) -> Sums:
+    def evaluate(self, data: Data, where: Where) -> Sums:
         """Loss and metrics of these samples."""
         cuts = shards(sample_count(where), self.work)
         tree: Tree[Sums] = Tree(len(cuts), Sums.plus)
@@ -224,5 +224,8 @@ class Runner:
             outputs = [output for layer in layers for output in layer.outputs()]
             found += [(i, name) for i, (name, y) in enumerate(outputs) if not np.isfinite(y).all()][:1]
         if not found:
-            return f"the loss is {loss}, although every layer's output is finite. {NO_STEP}"
+            hint, wanted = NO_STEP, losses.activation_of(self.plan.loss)
+            if wanted is not None and not losses.takes_logits(self.plan.loss):
+                hint = f"It needs probabilities: end the model with activation={wanted!r}. This batch made no step."
+            return f"the loss is {loss}, although every layer's output is finite. {hint}"
         return f"the loss is {loss}; the first layer whose output is not finite is {min(found)[1]!r}. {NO_STEP}"

@@ -15,6 +15,7 @@ import numpy as np
 
 from ..contracts import Array, Cache, Gradients, StackedLayer
 from ..layers import Activation, Conv2D, Dense, Dropout, Flatten, Layer, MaxPooling2D, Rescaling, Residual, Stack
+from ..layers.activation import activate, activate_backward
 from ..layers.stack import runs_in_order
 from ..ops import kernels
 from ..ops.kernels import direct, small
@@ -273,23 +274,31 @@ def _relu_backward(dy: Array, y: Array) -> Array:
 
 
 class ConvStep(LayerStep):
-    """Conv2D with its bias and ReLU, in float32. Plain twin: Conv2D, Activation."""
+    """Conv2D in float32, with its bias and ReLU or followed by another activation. Plain twin: Conv2D, Activation."""
 
     layer: Conv2D  # replaces() allows no other
 
     @classmethod
     def replaces(cls, layers: Sequence[StackedLayer]) -> int:
-        found = _with_relu(layers, Conv2D)
-        return found if found and layers[0].params["kernel"].dtype == np.float32 else 0
+        layer = layers[0]
+        if not _fusable(layer, Conv2D) or layer.params["kernel"].dtype != np.float32:
+            return 0
+        return max(1, _with_relu(layers, Conv2D))
 
     def forward(self, x: Array, training: bool, rng: RandomKey | None) -> tuple[Array, Cache]:
         layer, relu = self.layer, _has_relu(self.layers)
         y = direct.forward(x, layer.params["kernel"], _bias(layer, layer.filters), layer.strides, layer.padding, relu)
-        return y, (x, y)
+        if relu:
+            return y, (x, y)
+        y, kept = activate(layer.ops, layer.activation, y)
+        return y, (x, kept)
 
     def backward(self, dy: Array, cache: Cache, grads: Gradients, need_dx: bool) -> Array:
-        layer, (x, y) = self.layer, cache
-        dz = _relu_backward(dy, y) if _has_relu(self.layers) else dy
+        layer, (x, kept) = self.layer, cache
+        if _has_relu(self.layers):
+            dz = _relu_backward(dy, kept)
+        else:
+            dz = activate_backward(layer.ops, layer.activation, dy, kept)
         dx, dkernel, dbias = direct.backward(dz, x, layer.params["kernel"], layer.strides, layer.padding, need_dx)
         grads[self.kernel][...] = dkernel
         if layer.use_bias:
@@ -304,7 +313,7 @@ class ConvPoolStep(LayerStep):
 
     @classmethod
     def replaces(cls, layers: Sequence[StackedLayer]) -> int:
-        convolution = ConvStep.replaces(layers)
+        convolution = ConvStep.replaces(layers) and _with_relu(layers, Conv2D)
         if not convolution or len(layers) == convolution:
             return 0
         pool = layers[convolution]

@@ -13,6 +13,7 @@ from ..initializers import name_of
 from ..ops import OPERATIONS, kernels, set_name
 from ..ops.random import RandomKey
 from ..utils.arrays import copy_each
+from ..utils.names import Strict
 from ..utils.settings import settings
 
 
@@ -24,7 +25,7 @@ class LayerSettings(TypedDict, total=False):
     trainable: bool
 
 
-class Layer:
+class Layer(Strict):
     """A layer: its settings, its parameters, a forward and a backward.
 
     A layer remembers no activations. Forward returns what backward will need as ``cache``, so a learner can look at it, many
@@ -55,11 +56,7 @@ class Layer:
 
     no_settings: ClassVar[tuple[str, ...]] = ("input_shape", "trainable")  # arguments that get_config leaves out
 
-    def __init__(
-        self, *, name: str | None = None, input_shape: Shape | None = None, trainable: bool = True, **unknown: object
-    ) -> None:
-        if unknown:  # Python's message, but naming the class that the user called
-            raise TypeError(f"{type(self).__name__}.__init__() got an unexpected keyword argument {min(unknown)!r}")
+    def __init__(self, *, name: str | None = None, input_shape: Shape | None = None, trainable: bool = True) -> None:
         self.name = None if name is None else check_name(name)
         self.input_shape = None if input_shape is None else check_shape(input_shape, f"{self} input_shape")
         self.output_shape: Shape | None = None

@@ -13,8 +13,11 @@ from ..initializers import allocate
 from ..ops.floats import floating
 from ..ops.random import RandomKey
 from ..regularizers import RegularizerLike
-from .activation import activate, activate_backward, check_activation
+from .activation import Activation, activate, activate_backward, check_activation
 from .base import Layer, LayerSettings
+from .dropout import Dropout
+
+__all__ = ["Activation", "Dense", "Dropout", "Flatten", "Input", "Rescaling"]  # two live in modules of their own
 
 
 class Input(Layer):

@@ -13,7 +13,7 @@ def check_images(layer: Layer, input_shape: Shape, window: Pair, padding: str) -
     if len(input_shape) == 2:
         raise ValueError(
             f"{expects}, received {input_shape}. The channel axis is missing: use input_shape={(*input_shape, 1)} "
-            "and give the data as x[..., None]."
+            "and give the data as np.expand_dims(x, -1)."
         )
     if len(input_shape) != 3:
         raise ValueError(f"{expects}, received {input_shape}.")
@@ -21,7 +21,8 @@ def check_images(layer: Layer, input_shape: Shape, window: Pair, padding: str) -
         message = f"{expects} at least {height}×{width}, received {input_shape}."
         channels, rows, columns = input_shape  # if the data is channels-first
         if channels <= 4 and rows >= height and columns >= width:
-            message += f" This looks channels-first: use input_shape={(rows, columns, channels)}."
+            message += f" If the images are channels-first, use input_shape={(rows, columns, channels)}; otherwise make"
+            message += " the window smaller, or use padding='same'."
         else:
             message += " Make the window smaller, or use padding='same'."
         raise ValueError(message)

@@ -14,6 +14,7 @@ from ..home import Home
 from ..ops import OPERATIONS, set_name
 from ..ops.random import RandomKey
 from ..utils.lookup import by_name
+from ..utils.seeds import draw_seed
 from .base import Layer, LayerSettings, copy_weights
 from .core import Input
 from .inside import (
@@ -95,7 +96,7 @@ class Stack(Layer):
 
     def _generators(self, rng: np.random.Generator | None) -> Sequence[np.random.Generator]:
         """One for each layer; it depends on the layer's place, not on how much others draw."""
-        return (np.random.default_rng() if rng is None else rng).spawn(len(self.layers))
+        return (np.random.default_rng(draw_seed()) if rng is None else rng).spawn(len(self.layers))
 
     @property
     def built(self) -> bool:

@@ -68,7 +68,7 @@ class SparseCategoricalCrossentropy(Loss):
                 f"sparse_categorical_crossentropy expects integer labels of shape (n,) or (n, 1), received shape "
                 f"{y_true.shape}"
                 + (
-                    ", which looks one-hot. Use loss='categorical_crossentropy', or y.argmax(axis=-1)."
+                    ", which looks one-hot. Use loss='categorical_crossentropy', or np.argmax(y, axis=-1)."
                     if y_true.shape[1:] == output_shape
                     else "."
                 )

@@ -101,8 +101,8 @@ class BinaryCrossentropy(Entrywise):
         if output_shape == (1,) and y_true.ndim == 2 and y_true.shape[1] == 2:
             raise ValueError(
                 f"binary_crossentropy expects labels of shape (n,) or (n, 1), the model's output, received shape "
-                f"{y_true.shape}, which looks one-hot. Use y[:, 1]; or end the model with Dense(2, activation='softmax') and "
-                "use loss='categorical_crossentropy'."
+                f"{y_true.shape}, which looks one-hot. Use np.asarray(y)[:, 1]; or end the model with "
+                "Dense(2, activation='softmax') and use loss='categorical_crossentropy'."
             )
         if len(output_shape) == 1 and y_true.ndim == 1 and output_shape != (1,):
             raise ValueError(

@@ -5,6 +5,7 @@ used alone; ``prepare`` and ``update`` are its two halves, so that an engine can
 """
 
 import math
+import warnings
 from collections.abc import Callable
 from typing import TypedDict
 
@@ -14,6 +15,7 @@ from ..checks import check_number
 from ..contracts import Array, Config, Operations
 from ..home import Home
 from ..ops import reference
+from ..utils.names import Strict
 from ..utils.settings import settings
 
 LearningRate = float | Callable[[int], float]
@@ -33,7 +35,7 @@ class OptimizerSettings(Clipping, total=False):
     weight_decay: float | None
 
 
-class Optimizer:
+class Optimizer(Strict):
     """What all optimizers share: the learning rate, weight decay, clipping, and the state by parameter name.
 
     Arguments: learning_rate: a number, or a function of the step (0, 1, 2, …) that returns one; it may be set between
@@ -57,10 +59,7 @@ class Optimizer:
         clipnorm: float | None = None,
         clipvalue: float | None = None,
         global_clipnorm: float | None = None,
-        **unknown: object,
     ) -> None:
-        if unknown:  # Python's message, but naming the class that the user called
-            raise TypeError(f"{type(self).__name__}.__init__() got an unexpected keyword argument {min(unknown)!r}")
         self.learning_rate = learning_rate
         self.weight_decay = None if weight_decay is None else check_number(weight_decay, "weight_decay", 0)
         clips = {"clipnorm": clipnorm, "clipvalue": clipvalue, "global_clipnorm": global_clipnorm}
@@ -83,6 +82,17 @@ class Optimizer:
     @learning_rate.setter
     def learning_rate(self, value: LearningRate) -> None:
         self._learning_rate = value if callable(value) else check_number(value, "learning_rate", 0)
+
+    @property
+    def lr(self) -> LearningRate:
+        """What older versions of Keras call learning_rate; using it gives a warning."""
+        _warn_of_lr()
+        return self.learning_rate
+
+    @lr.setter
+    def lr(self, value: LearningRate) -> None:
+        _warn_of_lr()
+        self.learning_rate = value
 
     def get_config(self) -> Config:
         """The arguments that recreate this optimizer, by name, without its state."""
@@ -166,3 +176,7 @@ def _sum_of_squares(vector: Array) -> float:
         return _sum_of_squares(vector[:middle]) + _sum_of_squares(vector[middle:])
     wide = vector.astype(np.float64, copy=False)
     return float(wide @ wide)
+
+
+def _warn_of_lr() -> None:
+    warnings.warn("optimizer.lr is called optimizer.learning_rate now.", stacklevel=3)

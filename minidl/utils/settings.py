@@ -1,6 +1,7 @@
 """The settings of an object: the arguments that would recreate it, as its attributes hold them."""
 
 import inspect
+from collections.abc import Callable, Iterator
 from typing import Any
 
 _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
@@ -13,19 +14,45 @@ def settings(thing: object, without: tuple[str, ...] = ()) -> dict[str, Any]:
     kept under another name, or not at all.
     """
     found: dict[str, Any] = {}
-    for cls in type(thing).__mro__:
-        if "__init__" not in vars(cls) or cls is object:
+    for name in arguments(type(thing)):
+        if name in without:
             continue
-        arguments = list(inspect.signature(vars(cls)["__init__"]).parameters.values())[1:]
-        for argument in arguments:
-            if argument.kind in _VARIADIC or argument.name in without:
-                continue
-            if not hasattr(thing, argument.name):
-                raise ValueError(
-                    f"the settings of {type(thing).__name__} are not known: its __init__ takes {argument.name!r} and keeps no "
-                    f"attribute of that name. Keep it as self.{argument.name}, or write get_config()."
-                )
-            found[argument.name] = getattr(thing, argument.name)
-        if all(argument.kind != inspect.Parameter.VAR_KEYWORD for argument in arguments):
-            break
+        if not hasattr(thing, name):
+            raise ValueError(
+                f"the settings of {type(thing).__name__} are not known: its __init__ takes {name!r} and keeps no "
+                f"attribute of that name. Keep it as self.{name}, or write get_config()."
+            )
+        found[name] = getattr(thing, name)
     return found
+
+
+def arguments(cls: type) -> list[str]:
+    """The names of a class's arguments; where its ``__init__`` has ``**kwargs``, with those of its base class."""
+    found = ((name, parameter) for init in _inits(cls) for name, parameter in _parameters(init).items())
+    return list(dict.fromkeys(name for name, parameter in found if parameter.kind not in _VARIADIC))
+
+
+def takes_any(cls: type) -> bool:
+    """Whether it takes arguments of any name: there is no base class to which its ``**kwargs`` could go."""
+    inits = list(_inits(cls))
+    return bool(inits) and is_open(inits[-1])
+
+
+def is_open(init: Callable[..., None]) -> bool:
+    """Whether it has ``**kwargs``."""
+    return any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in _parameters(init).values())
+
+
+def _inits(cls: type) -> Iterator[Callable[..., None]]:
+    """The class's ``__init__``, and those to which its ``**kwargs`` go."""
+    for each in cls.__mro__:
+        if "__init__" in vars(each) and each is not object:
+            init = vars(each)["__init__"]
+            yield init
+            if not is_open(init):
+                return
+
+
+def _parameters(init: Callable[..., None]) -> dict[str, inspect.Parameter]:
+    """All but self."""
+    return dict(list(inspect.signature(init).parameters.items())[1:])

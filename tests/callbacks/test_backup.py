@@ -421,7 +421,7 @@ def test_logs_that_cannot_be_kept_are_an_error(tmp_path):
 
 
 def test_the_arguments_are_checked():
-    with pytest.raises(ValueError, match="needs the name of a folder, received an empty one"):
+    with pytest.raises(ValueError, match="must be the path of a file or folder, received an empty one"):
         c.BackupAndRestore("")
     with pytest.raises(
         ValueError, match="BackupAndRestore save_freq must be 'epoch' or a number of batches, received 0"

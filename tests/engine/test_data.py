@@ -9,10 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minidl import Sequential
+from minidl.engine.arrays import check_array, check_input
 from minidl.engine.data import (
     Data,
-    check_array,
-    check_input,
     check_lengths,
     check_weights,
     class_weights,
@@ -102,9 +101,13 @@ def test_lists_become_arrays():
         (
             np.array([1, None]),
             TypeError,
-            "thing must hold real numbers, received dtype object. Use thing.astype('float32').",
+            "thing must hold real numbers, received dtype object. Entries are missing, first in sample 1: remove or",
         ),
-        (["1", "2"], TypeError, "thing must hold real numbers, received dtype <U1. Use thing.astype('float32')."),
+        (
+            ["1", "2"],
+            TypeError,
+            "thing must hold real numbers, received dtype <U1. Use np.asarray(thing).astype('float32').",
+        ),
         (np.ones(2, complex), TypeError, "thing must hold real numbers, received dtype complex128."),
         (np.ones(2, "M8[s]"), TypeError, "thing must hold real numbers, received dtype datetime64[s]."),
     ],
@@ -190,7 +193,64 @@ def test_other_weights_are_refused(weights, text):
 )
 def test_class_weights_go_to_the_samples_of_the_class(form):
     y = np.array([0, 3, 1, 3, 2])
-    assert class_weights({3: 0.5, 0: 7}, form(y)).tolist() == [7, 0.5, 1, 0.5, 1]
+    assert class_weights({3: 0.5, 0: 7}, form(y), (4,)).tolist() == [7, 0.5, 1, 0.5, 1]
+
+
+@pytest.mark.parametrize(
+    "form", [lambda y: y, lambda y: y[:, None], lambda y: np.eye(4)[y]], ids=["(n,)", "(n, 1)", "one-hot"]
+)
+def test_class_weights_in_other_forms(form):
+    y = np.array([0, 3, 1, 3, 2, 3])
+    for given_weights in ([7, 1, 2, 0.5], np.array([7, 1, 2, 0.5]), (7, 1, 2, 0.5), {0: 7, np.int64(2): 2, 3.0: 0.5}):
+        assert class_weights(given_weights, form(y), (4,)).tolist() == [7, 0.5, 1, 0.5, 2, 0.5]
+    # scikit-learn's rule: 6 samples, 4 classes, so 6 / (4 · 1) for a class with one sample and 6 / (4 · 3) for one with three
+    assert class_weights("balanced", form(y), (4,)).tolist() == [1.5, 0.5, 1.5, 0.5, 1.5, 0.5]
+
+
+def test_balanced_weights_are_those_of_scikit_learn():
+    from sklearn.utils.class_weight import compute_sample_weight
+
+    y = np.random.default_rng(0).choice(5, 100, p=[0.5, 0.2, 0.2, 0.1, 0.0])
+    np.testing.assert_allclose(class_weights("balanced", y, (5,)), compute_sample_weight("balanced", y))
+
+
+def test_class_weights_of_one_output():
+    for y in (np.array([0.0, 1, 1]), np.array([[0], [1], [1]])):
+        assert class_weights({1: 5}, y, (1,)).tolist() == [1, 5, 5]
+        assert class_weights([2, 5], y, (1,)).tolist() == [2, 5, 5]
+        assert class_weights({False: 2, True: 5}, y, (1,)).tolist() == [2, 5, 5]
+    assert class_weights({-1: 3}, np.array([-1, 1]), (1,)).tolist() == [3, 1]
+
+
+@pytest.mark.parametrize(
+    ("weights", "shape", "text"),
+    [
+        ({"0": 1, "1": 50}, (2,), "class_weight's classes must be integers, received '0'. Use {int(label): weight for label, "
+         "weight in class_weight.items()}."),
+        ({"cat": 1}, (1,), "class_weight's classes must be integers, received 'cat'."),
+        ({0: 1, 2: 50}, (2,), "class_weight has the class 2, and the model has the classes 0 … 1."),
+        ({-1: 1}, (2,), "class_weight has the class -1, and the model has the classes 0 … 1."),
+        ({0.5: 1}, (2,), "class_weight has the class 0.5, and the model has the classes 0 … 1."),
+        ({None: 1}, (2,), "class_weight has the class None, and the model has the classes 0 … 1."),
+        ({2: 1}, (1,), "class_weight has the class 2, and the model has two classes, 0 and 1."),
+        ([1, 2, 3], (2,), "class_weight must be a dictionary or a list, one weight for each of the 2 classes, received [1, "
+         "2, 3]."),
+        ([1, 2, 3], (1,), "class_weight must be a dictionary or a list, one weight for each of the 2 classes, received"),
+        ([[1, 2]], (2,), "class_weight must be a dictionary or a list, one weight for each of the 2 classes, received [[1, 2]]."),
+        (3.0, (2,), "class_weight must be a dictionary or a list, one weight for each of the 2 classes, received 3.0."),
+        ("balance", (2,), "class_weight must be 'balanced', a dictionary or a list, received 'balance'."),
+        (["1", "2"], (2,), "class_weight must be finite and not negative, received '1' for class 0."),
+        ({0: "1"}, (2,), "class_weight must be finite and not negative, received '1' for class 0."),
+        ({0: None}, (2,), "class_weight must be finite and not negative, received None for class 0."),
+        ([1, -2], (2,), "class_weight must be finite and not negative, received -2 for class 1."),
+    ],
+)  # fmt: skip
+def test_class_weights_that_would_be_ignored_or_wrong(weights, shape, text):
+    with pytest.raises(ValueError, match="^" + re.escape(text)):
+        class_weights(weights, np.array([0, 1]), shape)
+    if isinstance(weights, dict) and "0" in weights:  # what to do works
+        mended = eval(re.search(r"Use (.*)\.$", text)[1], {"class_weight": weights})
+        assert class_weights(mended, np.array([0, 1]), shape).tolist() == [1, 50]
 
 
 @pytest.mark.parametrize("weight", [-1, np.nan, np.inf])
@@ -198,7 +258,7 @@ def test_other_class_weights_are_refused(weight):
     with pytest.raises(
         ValueError, match=f"class_weight must be finite and not negative, received {weight} for class 2"
     ):
-        class_weights({1: 1.0, 2: weight}, np.array([1, 2]))
+        class_weights({1: 1.0, 2: weight}, np.array([1, 2]), (3,))
 
 
 # ----------------------------------------------------------------------------------------------------------------- Data

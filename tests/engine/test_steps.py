@@ -39,7 +39,8 @@ CASES = {
         (5, 6, 2),
         steps.ConvStep,
     ),
-    "convolution, sigmoid": (lambda: [Conv2D(3, 2, activation="sigmoid")], (5, 6, 2), steps.LayerStep),
+    "convolution, sigmoid": (lambda: [Conv2D(3, 2, activation="sigmoid")], (5, 6, 2), steps.ConvStep),
+    "convolution, gelu": (lambda: [Conv2D(3, 2, activation="gelu")], (5, 6, 2), steps.ConvStep),
     "convolution and pool, one channel": (
         lambda: [Conv2D(5, 3, activation="relu"), MaxPooling2D()],
         (9, 8, 1),

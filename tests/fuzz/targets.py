@@ -26,6 +26,7 @@ import minidl
 from minidl import Sequential, resuming, saving, state
 from minidl.callbacks import EarlyStopping, History, LambdaCallback, ReduceLROnPlateau
 from minidl.datasets import read_idx
+from minidl.engine.batches import Cut
 from minidl.layers import Activation, Conv2D, Dense, Dropout, Flatten, Layer, MaxPooling2D, Rescaling
 from minidl.optimizers import SGD
 from minidl.training import Stepper, Training
@@ -166,7 +167,7 @@ def training():
     model = mlp()
     own = [EarlyStopping("loss", restore_best_weights=True), ReduceLROnPlateau("loss"), History()]
     data, _ = model._data(np.ones((6, 4)), np.array([0, 1, 2, 0, 1, 2]))
-    return Training(Stepper(model, model._engine), data, None, 2, True, (0, 2), own, 0)
+    return Training(Stepper(model, model._engine), Cut(data, 2), None, True, (0, 2), own, 0)
 
 
 def backups() -> list[bytes]:

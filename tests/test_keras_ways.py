@@ -1,0 +1,122 @@
+"""Ways of writing that Keras users are used to: they work, or one message says what to write."""
+
+import importlib
+import re
+
+import numpy as np
+import pytest
+
+import minidl
+from minidl import Sequential, load_model
+from minidl.layers import Conv2D, Dense, Dropout, Flatten, MaxPooling2D
+from minidl.models import model_from_json
+
+X, Y = np.random.default_rng(0).random((20, 8, 8, 1)).astype(np.float32), np.arange(20) % 3
+
+
+def cnn():
+    model = Sequential(
+        [
+            Conv2D(2, 3, activation="relu", input_shape=(8, 8, 1)),
+            MaxPooling2D(),
+            Dropout(0.2),
+            Flatten(),
+            Dense(3, activation="softmax"),
+        ],
+        seed=0,
+    )
+    model.compile(loss="sparse_categorical_crossentropy", optimizer="adam", metrics=["accuracy"])
+    return model
+
+
+@pytest.mark.parametrize(
+    ("module", "names"),
+    [
+        ("layers.core", ["Activation", "Dense", "Dropout", "Flatten", "Input"]),
+        ("layers.convolutional", ["Conv2D", "MaxPooling2D", "ZeroPadding2D"]),
+        ("layers.pooling", ["MaxPooling2D", "AveragePooling2D", "GlobalAveragePooling2D"]),
+        ("layers.normalization", ["LayerNormalization"]),
+        ("utils.np_utils", ["to_categorical"]),
+        ("utils", ["to_categorical", "set_random_seed", "PyDataset", "Sequence"]),
+        ("models", ["Sequential", "load_model", "model_from_json"]),
+        ("callbacks", ["EarlyStopping", "ModelCheckpoint"]),
+        ("datasets", ["mnist"]),
+    ],
+)
+def test_the_modules_of_older_tutorials(module, names):
+    found = importlib.import_module(f"minidl.{module}")
+    for name in names:
+        assert hasattr(found, name)
+        assert getattr(minidl.layers, name, getattr(found, name)) is getattr(found, name)
+
+
+def test_summary_gives_its_lines_to_a_function(capsys):
+    lines = []
+    model = cnn()
+    model.summary(print_fn=lines.append)
+    assert capsys.readouterr().out == ""
+    model.summary()
+    assert capsys.readouterr().out == "".join(f"{line}\n" for line in lines)
+    assert lines[0].strip() == 'Model: "sequential"'
+    assert lines[-3:] == [
+        " Total params: 77 (308.00 B)",
+        " Trainable params: 77 (308.00 B)",
+        " Non-trainable params: 0 (0.00 B)",
+    ]
+
+
+def test_every_layer_knows_the_shape_of_its_output():
+    model = cnn()
+    shapes = [layer.output_shape for layer in model.layers]
+    assert shapes == [(6, 6, 2), (3, 3, 2), (3, 3, 2), (18,), (3,)]
+    assert model.output_shape == (3,)
+    for i, shape in enumerate(shapes):
+        view = Sequential(model.layers[: i + 1])
+        assert view.predict(X, verbose=0).shape == (20, *shape)
+
+
+def test_the_output_of_a_layer_in_the_middle():
+    model = cnn()
+    model.fit(X, Y, verbose=0)
+    features = Sequential(model.layers[:-1])
+    y = features.predict(X, verbose=0)
+    kernel, bias = model.layers[-1].get_weights()
+    logits = y @ kernel + bias
+    expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(model.predict(X, verbose=0), expected, rtol=1e-5)
+    before = y.copy()
+    model.fit(X, Y, epochs=3, verbose=0)  # a view: it shows what the model has learnt since
+    assert not np.array_equal(features.predict(X, verbose=0), before)
+
+
+@pytest.mark.parametrize("wrong", [["x"], "x", [("x", 1)], {1: Dense}, 3])
+def test_custom_objects_that_are_none_are_not_blamed_on_the_file(tmp_path, wrong):
+    model = cnn()
+    model.save(tmp_path / "model.safetensors")
+    text = re.escape(f"custom_objects must be a dictionary, name → class or function, received {wrong!r}.")
+    for call in (
+        lambda: load_model(tmp_path / "model.safetensors", custom_objects=wrong),
+        lambda: Sequential.from_config(model.get_config(), custom_objects=wrong),
+        lambda: model_from_json(model.to_json(), custom_objects=wrong),
+    ):
+        with pytest.raises(TypeError, match=f"^{text}$"):
+            call()
+    assert load_model(tmp_path / "model.safetensors", custom_objects={}).count_params() == 77
+
+
+@pytest.mark.parametrize("loss", ["sparse_categorical_crossentropy", "categorical_crossentropy"])
+def test_relu_under_a_crossentropy_is_told_to_end_in_softmax(loss):
+    model = Sequential([Dense(3, activation="relu", kernel_initializer="zeros", input_dim=4)])
+    with pytest.warns(UserWarning, match="ends in relu, which gives no probabilities"):
+        model.compile(loss=loss, optimizer="sgd")
+    y = Y if loss.startswith("sparse") else np.eye(3)[Y]
+    with pytest.raises(FloatingPointError, match=r"It needs probabilities: end the model with activation='softmax'"):
+        model.fit(np.ones((20, 4)), y, verbose=0)
+
+
+def test_a_pool_behind_a_convolution_on_a_one_row_image():
+    model = Sequential([Conv2D(32, (1, 3), input_shape=(1, 28, 1))])
+    with pytest.raises(ValueError, match="otherwise make the window smaller, or use padding='same'"):
+        model.add(MaxPooling2D())
+    model.add(MaxPooling2D((1, 2)))
+    assert model.output_shape == (1, 13, 32)
