@@ -295,10 +295,8 @@ class ConvStep(LayerStep):
 
     def backward(self, dy: Array, cache: Cache, grads: Gradients, need_dx: bool) -> Array:
         layer, (x, kept) = self.layer, cache
-        if _has_relu(self.layers):
-            dz = _relu_backward(dy, kept)
-        else:
-            dz = activate_backward(layer.ops, layer.activation, dy, kept)
+        relu = _has_relu(self.layers)
+        dz = _relu_backward(dy, kept) if relu else activate_backward(layer.ops, layer.activation, dy, kept)
         dx, dkernel, dbias = direct.backward(dz, x, layer.params["kernel"], layer.strides, layer.padding, need_dx)
         grads[self.kernel][...] = dkernel
         if layer.use_bias:
