@@ -342,8 +342,8 @@ def test_channels_first(create, who):
         (1, 28, 28),
     )
     assert_refused(
-        f"{who} 'first' expects input (height, width, channels) at least 5×3, received (3, 32, 30). This looks "
-        "channels-first: use input_shape=(32, 30, 3).",
+        f"{who} 'first' expects input (height, width, channels) at least 5×3, received (3, 32, 30). If the "
+        "images are channels-first, use input_shape=(32, 30, 3); otherwise make the window smaller, or use padding='same'.",
         build,
         create((5, 3), name="first"),
         (3, 32, 30),
