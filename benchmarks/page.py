@@ -89,7 +89,7 @@ CHARTS = {
 
 PERFORMANCE = """# How the engine gets its speed
 
-You need none of this to read the layers or `ops/reference.py`. It is about what the engine's steps (`minidl/engine/steps.py`)
+You need none of this to read the layers or `ops/reference`. It is about what the engine's steps (`minidl/engine/steps.py`)
 do in their place, idea by idea. Each was measured by leaving it out: the number after it says how many times as long an epoch
 then takes. This page is written by a program, `python -m benchmarks`; the numbers are from the same run as those of
 [benchmarks.md](benchmarks.md), where the machine is described.

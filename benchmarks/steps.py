@@ -49,7 +49,7 @@ def _never(*_: Any) -> bool:
 STEPS = (
     Step(
         "Compiled kernels",
-        "`ops/reference.py` is NumPy: every operation passes over whole arrays several times, and a convolution lays all its "
+        "`ops/reference` is NumPy: every operation passes over whole arrays several times, and a convolution lays all its "
         "windows out in memory before one large matrix product. `ops/kernels` has the same functions with the same signatures, "
         "compiled by Numba, and lays out a few images at a time, which stay in the second-level cache. Without it, and "
         "so without the fused steps:",

@@ -455,6 +455,16 @@ def test_as_functions_they_give_the_loss_of_each_sample(name):
     assert losses.get(function).get_config() == type(loss)().get_config()
 
 
+@every_loss
+def test_predictions_of_integers_are_taken_as_floats(name):
+    loss, y_true, y_pred = subject(name, 0)
+    whole = np.round(y_pred).astype(np.int64)
+    expected = value_and_gradient(loss, y_true, whole.astype(np.float32))
+    value, gradient = value_and_gradient(loss, y_true, whole)
+    assert value == expected[0]
+    np.testing.assert_array_equal(gradient, expected[1], strict=True)
+
+
 def test_a_function_of_integers_and_of_a_row_of_targets():
     np.testing.assert_array_equal(losses.mean_absolute_error([1, 2], [[3], [1]]), [2, 1])
     assert repr(losses.huber) == "<loss function huber>"

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..contracts import Array, Cache, Config
+from ..ops.floats import floating
 from ..utils.settings import settings
 
 EPSILON = 1e-7  # Keras's: probabilities are kept this far from 0 and 1 before the logarithm
@@ -41,6 +42,7 @@ class Loss:
         self, y_true: Array, y_pred: Array, *, sample_weight: Array | None = None, n: int | None = None
     ) -> tuple[float, Cache]:
         """(Σ_i weight_i · loss_i / n, cache).  y_true as prepared, y_pred (N, …), sample_weight (N,)."""
+        y_pred = floating(y_pred)
         losses, gradients = self.losses_and_gradients(self.prepare(y_true, y_pred.shape[1:]), y_pred)
         n = len(y_pred) if n is None else n
         weights = np.ones(len(y_pred)) if sample_weight is None else np.asarray(sample_weight, np.float64)
