@@ -1,9 +1,13 @@
 """What all tests share: quick, seeded Hypothesis runs that need no network and leave no files; and threads given back."""
 
+import contextlib
 import os
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+with contextlib.suppress(ImportError):  # it brings a BLAS of its own; Numba would load it later, after the first count
+    import scipy.linalg  # noqa: F401
 
 from minidl import set_num_threads
 from minidl.engine import runner, workers

@@ -207,6 +207,10 @@ def test_the_number_of_threads_may_change_in_the_middle_of_a_training():
 SETUP = """
     import os, signal, sys, threading, time, warnings
     import numpy as np
+    try:
+        import scipy.linalg  # it brings a BLAS of its own; Numba would load it later, after the first count
+    except ImportError:
+        pass
     from minidl import Sequential, set_num_threads
     from minidl.engine import runner
     from minidl.layers import Conv2D, Dense, Flatten, MaxPooling2D

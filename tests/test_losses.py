@@ -622,7 +622,8 @@ def test_hints_about_labels_of_two_classes_lead_to_an_end():
     """What each message says to use, is accepted."""
     labels, one_hot = np.array([0, 1, 1]), np.eye(2)[[0, 1, 1]]
     with pytest.raises(
-        ValueError, match=r"looks one-hot. Use y\[:, 1\]; or end the model with Dense\(2, activation='softm"
+        ValueError,
+        match=r"looks one-hot. Use np\.asarray\(y\)\[:, 1\]; or end the model with Dense\(2, activation='softm",
     ):
         BinaryCrossentropy().prepare(one_hot, (1,))
     BinaryCrossentropy().prepare(one_hot[:, 1], (1,))

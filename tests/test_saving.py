@@ -798,7 +798,8 @@ SETTINGS = {
     "no setting of a layer's": (
         lambda content: layer(content)["config"].update(colour="red"),
         "layer 0, Dense, cannot be made: Dense.__init__() got an unexpected keyword argument 'colour'. There are: units, "
-        "activation, use_bias, kernel_initializer, bias_initializer, input_dim, name, input_shape, trainable.",
+        "activation, use_bias, kernel_initializer, bias_initializer, kernel_regularizer, input_dim, name, input_shape, "
+        "trainable.",
     ),
     "a constant that is no number": (
         lambda content: layer(content)["config"].update(

@@ -135,8 +135,8 @@ def test_the_first_listings_shape_gives_the_fix(model):
     """The tutorial's first listing has the channels first, for data that have them last."""
     script = (LOAD + AS_IMAGES + PREPARE + model + TRAIN).replace("input_shape=(28, 28, 1)", "input_shape=(1, 28, 28)")
     text = (
-        "Conv2D 'conv2d' expects input (height, width, channels) at least 5×5, received (1, 28, 28). This looks "
-        "channels-first: use input_shape=(28, 28, 1)."
+        "Conv2D 'conv2d' expects input (height, width, channels) at least 5×5, received (1, 28, 28). If the "
+        "images are channels-first, use input_shape=(28, 28, 1); otherwise make the window smaller, or use padding='same'."
     )
     with pytest.raises(ValueError, match="^" + re.escape(text) + "$"):
         run(script)

@@ -47,7 +47,7 @@ def _inits(cls: type) -> Iterator[Callable[..., None]]:
     """The class's ``__init__``, and those to which its ``**kwargs`` go."""
     for each in cls.__mro__:
         if "__init__" in vars(each) and each is not object:
-            init = vars(each)["__init__"]
+            init: Callable[..., None] = each.__init__  # type: ignore[misc]  # as it is called, whatever it was wrapped in
             yield init
             if not is_open(init):
                 return

@@ -1,6 +1,5 @@
 """The threads: every item once and in order, no deadlock, errors that reach the caller, and BLAS as it was afterwards."""
 
-import contextlib
 import os
 import queue
 import subprocess
@@ -12,9 +11,6 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
-
-with contextlib.suppress(ImportError):  # it brings a BLAS of its own, and Numba may load it later than the first count
-    import scipy.linalg  # noqa: F401
 
 from minidl import Sequential, get_num_threads, set_num_threads
 from minidl.callbacks import LambdaCallback

@@ -335,15 +335,15 @@ WINDOWS = pytest.mark.parametrize(
 @WINDOWS
 def test_channels_first(create, who):
     assert_refused(
-        f"{who} expects input (height, width, channels) at least 5×5, received (1, 28, 28). This looks channels-first: use "
-        "input_shape=(28, 28, 1).",
+        f"{who} expects input (height, width, channels) at least 5×5, received (1, 28, 28). If the images are channels-first, "
+        "use input_shape=(28, 28, 1); otherwise make the window smaller, or use padding='same'.",
         build,
         create((5, 5)),
         (1, 28, 28),
     )
     assert_refused(
-        f"{who} 'first' expects input (height, width, channels) at least 5×3, received (3, 32, 30). This looks "
-        "channels-first: use input_shape=(32, 30, 3).",
+        f"{who} 'first' expects input (height, width, channels) at least 5×3, received (3, 32, 30). If the "
+        "images are channels-first, use input_shape=(32, 30, 3); otherwise make the window smaller, or use padding='same'.",
         build,
         create((5, 3), name="first"),
         (3, 32, 30),
@@ -370,7 +370,7 @@ def test_channels_first_is_guessed_from_at_most_4_channels():
 def test_missing_channel_axis(create, who):
     assert_refused(
         f"{who} expects input (height, width, channels), received (28, 20). The channel axis is missing: use "
-        "input_shape=(28, 20, 1) and give the data as x[..., None].",
+        "input_shape=(28, 20, 1) and give the data as np.expand_dims(x, -1).",
         build,
         create(3, padding="same"),
         (28, 20),
