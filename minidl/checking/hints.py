@@ -1,6 +1,6 @@
 """The likely mistake behind a wrong gradient: how the slopes of each output differ from what they should be."""
 
-from itertools import combinations
+from itertools import combinations, product
 from typing import NamedTuple
 
 import numpy as np
@@ -45,15 +45,10 @@ def likely_mistake(subject: Subject, record: Record) -> str:
         return "moving it does not change the output, so its gradient is 0: does forward use it, and read it from self.params?"
     if case.alike(case.a, case.n):
         return ""  # what is wrong is too little, or too local, to be seen like this
-    for look in (_of_factor, _of_order, _of_coupling, _of_support, _of_parts):
+    for look in (_of_factor, _of_order, _of_coupling, _of_support):
         if hint := look(case):
             return hint
-    for other in subject.arrays:
-        if other != name and subject.arrays[other].shape == array.shape:
-            twin = _case(subject, other)
-            if twin is not None and case.alike(case.a, twin.n):
-                return f"it is the gradient of {other}."
-    return _of_difference(case)
+    return _of_others(subject, name, case) or _of_parts(case) or _of_difference(case)
 
 
 def of_degree(scaled: dict[str, Array], gradients: dict[str, Array], negative: dict[str, Array]) -> dict[str, str]:
@@ -133,6 +128,11 @@ def _of_order(case: Case) -> str:
     for one, other in combinations(range(len(case.shape)), 2):
         if case.shape[one] == case.shape[other] and case.alike(np.swapaxes(full, one + 1, other + 1), right):
             return f"it is transposed: its axes {one} and {other} are swapped."
+    both = case.a.reshape(*case.outputs, *case.shape)
+    for one, other in product(range(len(case.outputs)), range(len(case.outputs), both.ndim)):
+        same = both.shape[one] == both.shape[other]
+        if same and case.alike(np.swapaxes(both, one, other), case.n.reshape(both.shape)):
+            return "a matrix in it is transposed: is a .T missing, or too much?"
     for axis, size in enumerate(case.shape):
         if size > 1 and case.alike(np.flip(full, axis + 1), right):
             return f"it is reversed along axis {axis}."
@@ -147,6 +147,16 @@ def _of_order(case: Case) -> str:
     return ""
 
 
+def _of_others(subject: Subject, name: str, case: Case) -> str:
+    """The gradient of another array of the same shape."""
+    for other, array in subject.arrays.items():
+        if other != name and array.shape == case.shape:
+            twin = _case(subject, other)
+            if twin is not None and case.alike(case.a, twin.n):
+                return f"it is the gradient of {other}."
+    return ""
+
+
 def _of_support(case: Case) -> str:
     """Entries that should be 0 are not, or are 0 and should not be; the others are right."""
     tiny = 1e-7 * case.scale
@@ -154,12 +164,15 @@ def _of_support(case: Case) -> str:
     extra, missing = no & ~none, none & ~no
     rest = ~no & ~none
     if extra.any() and not missing.any() and case.alike(case.a[~no], case.n[~no]):
+        if _across_samples(case, extra, ~no):
+            return "the dy of other samples contributes to it: is an axis of a sum, or of a mean, left out?"
         return "it lets through what should be 0: is a mask (of a ReLU, a pool or a dropout) not applied?"
     if missing.any() and not extra.any() and rest.any() and case.alike(case.a[rest], case.n[rest]):
-        return (
-            _of_missing(case, missing)
-            or "a part of the sum is missing: it is 0 for some outputs where it should not be."
-        )
+        if hint := _of_missing(case, missing):
+            return hint
+        if (~no).sum(axis=0).max() > 1:
+            return "a part of the sum is missing: it is 0 for some outputs where it should not be."
+        return "it is 0 where it should not be: is a mask (of a ReLU, a pool or a dropout) missing or misplaced?"
     own = len(case.a) == 1 or (
         len(case.a) == case.a.shape[1] and not (extra | missing | rest)[~np.eye(len(no), dtype=bool)].any()
     )
@@ -168,6 +181,15 @@ def _of_support(case: Case) -> str:
     if extra.any() and own:
         return "it is not 0 where it should be: is a mask (of a ReLU, a pool or a dropout) missing or misplaced?"
     return ""
+
+
+def _across_samples(case: Case, extra: Array, right: Array) -> bool:
+    """Whether all that is too much comes from the outputs of other samples, and nothing that is right does."""
+    if not case.outputs or not case.shape or not case.outputs[0] == case.shape[0] == case.samples:
+        return False
+    output, entry = (np.arange(size) * case.samples // size for size in case.a.shape)
+    same = output[:, None] == entry
+    return not (extra & same).any() and not (right & ~same).any()
 
 
 def _moved(case: Case) -> bool:
@@ -199,7 +221,8 @@ def _of_missing(case: Case, missing: Array) -> str:
         index = np.arange(len(touched)).reshape(case.outputs)
         for name, position in (("last", size - 1), ("first", 0)):
             kept, others = np.take(index, position, axis).reshape(-1), np.delete(index, position, axis).reshape(-1)
-            if size > 1 and not there[others].any() and not missing[kept].any():
+            always = (touched[kept].any(axis=0) == touched.any(axis=0)).all()
+            if size > 1 and always and not there[others].any() and not missing[kept].any():
                 return f'only the {name} along axis {axis} of y counts: is it "=" for "+="?'
             if size > 1 and not there[kept].any() and not missing[others].any():
                 return f"the {name} along axis {axis} of y is left out: does a loop end too early, or begin too late?"
@@ -237,7 +260,7 @@ def _constant(ratio: Array, axis: int) -> bool:
 
 def _of_coupling(case: Case) -> str:
     """Each output depends on many entries, but backward includes only one."""
-    if len(case.a) != case.a.shape[1]:
+    if case.shape != case.outputs:
         return ""
     diagonal = np.eye(len(case.a), dtype=bool)
     coupled = np.abs(case.n[~diagonal]) > 1e-6 * case.scale
@@ -248,7 +271,7 @@ def _of_coupling(case: Case) -> str:
 
 def _of_difference(case: Case) -> str:
     """A missing or superfluous term."""
-    if len(case.a) != case.a.shape[1]:
+    if case.shape != case.outputs:
         return ""
     diagonal = np.eye(len(case.a), dtype=bool)
     if case.alike(case.a[~diagonal], case.n[~diagonal]):

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..contracts import Array
-from .behaviour import compare_form
+from .behaviour import CHANGES_CACHE, CHANGES_DY, compare_form
 from .differences import Verdict, judge
 from .hints import likely_mistake
 from .lines import Line, Try, entries, random_directions, ties
@@ -91,7 +91,8 @@ def _check(
             word, slope, analytic = _rescued(subject, line, name, effort, slope, analytic)
         record.count(word, where, analytic, slope)
         progress(f"{name}, {number:,} of {total:,}")
-    if record.failed and name not in report.hints:
+    spoilt = {CHANGES_CACHE, CHANGES_DY} & set(report.problems)  # what follows from that is another mistake's
+    if record.failed and name not in report.hints and not spoilt:
         with np.errstate(all="ignore"):  # numbers of any size
             hint = likely_mistake(subject, record)
         if hint:

@@ -96,6 +96,7 @@ CLAIMS = {
     "they are coupled": ("a term dropped", "a factor dropped", "another array", "an operator"),
     "in the wrong places": ("a constant", "an index dropped", "a step too few", "an axis left out", "a sign"),
     "does forward use it": (),
+    "of other samples": ("an axis left out",),
 }
 
 
