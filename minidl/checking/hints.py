@@ -41,7 +41,7 @@ def likely_mistake(subject: Subject, record: Record) -> str:
     case = _case(subject, name)
     if case is None:
         return ""
-    if case.scale <= 1e-9 * np.abs(case.a).max(initial=0.0):
+    if case.scale == 0:
         return "moving it does not change the output, so its gradient is 0: does forward use it, and read it from self.params?"
     if case.alike(case.a, case.n):
         return ""  # what is wrong is too little, or too local, to be seen like this
@@ -224,8 +224,21 @@ def _of_missing(case: Case, missing: Array) -> str:
             always = (touched[kept].any(axis=0) == touched.any(axis=0)).all()
             if size > 1 and always and not there[others].any() and not missing[kept].any():
                 return f'only the {name} along axis {axis} of y counts: is it "=" for "+="?'
-            if size > 1 and not there[kept].any() and not missing[others].any():
-                return f"the {name} along axis {axis} of y is left out: does a loop end too early, or begin too late?"
+    return _of_an_end(case.outputs, missing, there, "of y ") or _of_an_end(case.shape, missing.T, there.T, "")
+
+
+def _of_an_end(shape: tuple[int, ...], missing: Array, there: Array, whose: str) -> str:
+    """What is missing is an end of an axis of y, or of the array. missing, there: a row for each place."""
+    for axis, size in enumerate(shape):
+        elsewhere = (*range(axis), *range(axis + 1, len(shape)), len(shape))
+        gone, left = (np.asarray(one.reshape(*shape, -1).any(axis=elsewhere)) for one in (missing, there))
+        count = int(gone.sum())
+        if (gone & left).any() or count == size:
+            continue
+        for name, end in (("last", gone[size - count :]), ("first", gone[:count])):
+            if end.all():
+                many, verb = ("", "is") if count == 1 else (f"{count} ", "are")
+                return f"the {name} {many}along axis {axis} {whose}{verb} left out: does a loop end too early, or begin too late?"
     return ""
 
 
@@ -244,9 +257,30 @@ def _of_parts(case: Case) -> str:
     if known.sum(axis=1).max() > 1 and _constant(ratio, 1):
         return "each output's part is off by a factor of its own: is the slope of an activation, or a mask, wrong or left out?"
     if known.sum(axis=0).max() > 1 and _constant(ratio, 0):
+        if hint := _of_steps(np.nanmean(np.where(known.any(axis=0), ratio, 1.0), axis=0).reshape(case.shape)):
+            return hint
         return "each entry is off by a factor of its own: is what dy is multiplied by another array, or another power of it?"
     if known.sum(axis=0).max() <= 1 and known.sum(axis=1).max() <= 1:
         return "each entry is off by a factor of its own: is the slope at x wrong, or taken at another array?"
+    return ""
+
+
+def _of_steps(factors: Array) -> str:
+    """The error is multiplied by the same number from each place along an axis to the next, as in a loop through time."""
+    for axis, size in enumerate(factors.shape):
+        along = np.moveaxis(factors, axis, 0).reshape(size, -1)
+        growth = along[:-1] / along[1:]
+        first = float(growth[0, 0]) if growth.size else 1.0
+        if (
+            size > 2
+            and abs(first - 1) > 1e-3
+            and np.allclose(growth, first, rtol=1e-3)
+            and np.allclose(along, along[:, :1], rtol=1e-3)
+        ):
+            return (
+                f"from each place along axis {axis} to the one before, its error is multiplied by {first:.4g}: is what a step "
+                "passes back off by a factor, or of the wrong sign?"
+            )
     return ""
 
 

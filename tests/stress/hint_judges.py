@@ -66,7 +66,7 @@ CLAIMS = {
     "a place off": ("a constant", "an index dropped"),
     "only the last": ("= for +=", "an axis left out", "an index dropped", "a step too few"),
     "only the first": ("= for +=", "an index dropped", "a step too few"),
-    "is left out: does a loop": ("a step too few", "a constant"),
+    "(is|are) left out: does a loop": ("a step too few", "a constant"),
     "a part of the sum is missing": (
         "= for +=",
         "a step too few",
@@ -97,6 +97,7 @@ CLAIMS = {
     "in the wrong places": ("a constant", "an index dropped", "a step too few", "an axis left out", "a sign"),
     "does forward use it": (),
     "of other samples": ("an axis left out",),
+    "what a step passes back": ("a factor", "a sign"),
 }
 
 
@@ -246,12 +247,13 @@ EFFECTS = {
     "reversed along": lambda e, _: any(e.gives(one) for one in e.moved(lambda a, _, axis: np.flip(a, axis))),
     "a place off": lambda e, _: any(e.gives(one) for one in e.moved(np.roll)),
     "only the (last|first)": lambda e, _: e.holes,
-    "is left out: does a loop": lambda e, _: e.holes,
+    "(is|are) left out: does a loop": lambda e, _: e.holes,
     "a part of the sum is missing": lambda e, _: e.holes,
     "mask .* not applied": lambda e, _: e.gives(np.where(e.support[1], e.right, e.wrong)),
     "missing or misplaced": lambda e, _: bool((e.support[0] != e.support[1]).any()),
     "each output's part is off": lambda e, _: e.scaled_along(1),
     "each entry is off": lambda e, _: e.scaled_along(0),
+    "what a step passes back": lambda e, _: e.scaled_along(0),
     "own output is wrong": lambda e, _: _own_part(e),
     "they are coupled": lambda e, _: _coupled(e),
     "of other samples": lambda e, _: _mixes_samples(e),
