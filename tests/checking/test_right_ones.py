@@ -467,3 +467,15 @@ def test_numbers_that_are_nearly_too_small_to_be_written():
     """p is 1e-310: twice of what was rounded there is not quite twice."""
     report = gradcheck(Softmax(), np.array([[0.0, 726.0], [0.0, 726.3]]))
     assert not report.problems, str(report)
+
+
+def test_long_steps_that_agree_across_kinks_do_not_disprove():
+    """Beside 0 the slope changes from 1 to 1.5. Farther out are kinks in pairs, which long steps do not see in the slope."""
+    far, weights = 3e-3 * 10.0 ** -np.arange(6), 10 * 0.4 ** np.arange(6)
+
+    def value(x):
+        pairs = weights * (np.abs(x - far) + np.abs(x + far))
+        return float((x + np.maximum(x - 1e-9, 0) / 2).sum() + pairs.sum())
+
+    assert gradcheck((value, np.ones_like), np.zeros(1)).passed
+    assert gradcheck((value, lambda x: 1.2 * np.ones_like(x)), np.zeros(1)).records[0].failed

@@ -10,7 +10,9 @@ tried in random configurations instead.
     python tests/stress/backward_mutants.py --count 1000 --json a.json       in parts, …
     python tests/stress/backward_mutants.py --start 1000 --json b.json
     python tests/stress/backward_mutants.py --parts a.json b.json --page     … which are summed up
+    python tests/stress/backward_mutants.py --others            of each layer, the mutants that the first choice leaves out
     python tests/stress/backward_mutants.py --right 10000       right ones, none of which may be accused
+    python tests/stress/backward_mutants.py --right 10000 --start 0 1000000 --page
 """
 
 import argparse
@@ -42,7 +44,6 @@ from minidl.testing import check_layer
 DOCUMENT = Path(__file__).parent.parent.parent / "docs" / "checking.md"
 SEED = 0
 PER_LAYER = 60  # of one layer so many mutants at most, chosen at random
-BEGIN, END = "<!-- mutants: begin -->", "<!-- mutants: end -->"
 SMALL = 1e-9  # a gradient that changes by less than this, of its largest number, is not changed
 
 LAYERS = {**zoo.LAYERS, **library.LAYERS}
@@ -552,7 +553,9 @@ def kinds(rng, shape):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--start", type=int, default=0, help="the number of the first one")
+    parser.add_argument(
+        "--start", type=int, nargs="+", default=[0], help="the number of the first one; for --right, of several"
+    )
     parser.add_argument("--count", type=int, help="how many; all by default")
     parser.add_argument(
         "--others", action="store_true", help=f"of each layer, the {PER_LAYER} mutants after the first ones"
@@ -566,10 +569,17 @@ def main():
     options = parser.parse_args()
     started = time.perf_counter()
     if options.right:
-        tried, accused = right_configurations(options.start, options.right)
-        print("\n\n".join(accused))
-        print(f"{tried:,} configurations of right layers tried, {len(accused)} accused.")
-        return bool(accused)
+        lines, faults = [], 0
+        for start in options.start:
+            tried, accused = right_configurations(start, options.right)
+            faults += len(accused)
+            lines.append(
+                f"- numbered from {start:,}: {tried:,} configurations of right layers tried, {len(accused)} accused"
+            )
+            print(*accused, lines[-1], sep="\n\n", flush=True)
+        if options.page:
+            write_page(lines, "right")
+        return bool(faults)
 
     if options.parts:
         data = [each for path in options.parts for each in json.loads(Path(path).read_text(encoding="utf-8"))]
@@ -584,12 +594,12 @@ def main():
         lines = summary(rows)
         print("\n".join(lines))
         if options.page:
-            write_page(lines)
+            write_page(lines, "mutants")
         return 0
 
-    rows, stop = [], None if options.count is None else options.start + options.count
+    rows, stop = [], None if options.count is None else options.start[0] + options.count
     for number, mutant in enumerate(all_mutants(*((PER_LAYER, 2 * PER_LAYER) if options.others else ()))):
-        if number < options.start or (stop is not None and number >= stop):
+        if number < options.start[0] or (stop is not None and number >= stop):
             continue
         rows.append((number, mutant, try_mutant(mutant, number)))
     lines = summary(rows)
@@ -598,7 +608,7 @@ def main():
         data = [{"number": n, "layer": m.layer, "kind": m.kind, "line": m.line, **f._asdict()} for n, m, f in rows]
         Path(options.json).write_text(json.dumps(data, indent=1), encoding="utf-8")
     if options.page:
-        write_page(lines)
+        write_page(lines, "mutants")
     return 0
 
 
@@ -643,12 +653,13 @@ def summary(rows):
     return lines
 
 
-def write_page(lines):
-    """Put the lines between the marks in the document."""
+def write_page(lines, which):
+    """Put the lines between the marks of this block in the document."""
+    begin, end = f"<!-- {which}: begin -->", f"<!-- {which}: end -->"
     text = DOCUMENT.read_text(encoding="utf-8")
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    DOCUMENT.write_text(f"{before}{BEGIN}\n\n" + "\n".join(lines) + f"\n\n{END}{after}", encoding="utf-8")
+    before, _, rest = text.partition(begin)
+    _, _, after = rest.partition(end)
+    DOCUMENT.write_text(f"{before}{begin}\n\n" + "\n".join(lines) + f"\n\n{end}{after}", encoding="utf-8")
 
 
 if __name__ == "__main__":
