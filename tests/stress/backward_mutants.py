@@ -278,11 +278,13 @@ def mutants_of(name, cls):
     """All mutants of a layer's backward that can be compiled, each source once."""
     for function, attributes in parts_of(cls):
         text = textwrap.dedent(inspect.getsource(function))
-        seen = {ast.unparse(ast.parse(text))}
-        for number in range(len(list(sites(ast.parse(text).body[0])))):
-            tree = ast.parse(text)
-            site = list(sites(tree.body[0]))[number]
-            changed = ast.fix_missing_locations(Replace(site.node, site.make).visit(tree))
+        tree = ast.parse(text)
+        seen = {ast.unparse(tree)}
+        places = {node: place for place, node in enumerate(ast.walk(tree))}
+        for site in sites(tree.body[0]):
+            copied = ast.parse(text)
+            target = next(islice(ast.walk(copied), places[site.node], None))
+            changed = ast.fix_missing_locations(Replace(target, site.make).visit(copied))
             try:
                 source = ast.unparse(changed)
                 if source in seen:
