@@ -42,7 +42,10 @@ def likely_mistake(subject: Subject, record: Record) -> str:
     if case is None:
         return ""
     if case.scale == 0:
-        return "moving it does not change the output, so its gradient is 0: does forward use it, and read it from self.params?"
+        return (
+            "moving it does not change the output, so its gradient is 0: does forward use it, and read it from self.params? "
+            "Or is a mask wrong?"
+        )
     if case.alike(case.a, case.n):
         return ""  # what is wrong is too little, or too local, to be seen like this
     for look in (_of_factor, _of_order, _of_coupling, _of_support):
