@@ -36,8 +36,8 @@ def likely_mistake(subject: Subject, record: Record) -> str:
     array = subject.arrays[name]
     if array.size > LARGEST or record.tries == "ties":
         pairs = np.array([(analytic, numeric) for _, analytic, numeric in record.failures])
-        scale = float(np.abs(pairs[:, 1]).max())
-        return _of_factor(Case(pairs[:, 0], pairs[:, 1], (), (), subject.samples, scale)) if scale else ""
+        failed = Case(pairs[:, 0], pairs[:, 1], (), (), subject.samples, float(np.abs(pairs[:, 1]).max()))
+        return "" if failed.scale == 0 or failed.alike(failed.a, failed.n) else _of_factor(failed)
     case = _case(subject, name)
     if case is None:
         return ""

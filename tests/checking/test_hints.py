@@ -136,3 +136,11 @@ class Explodes(zoo.Plain):
 def test_no_effect_is_said_only_where_there_is_none():
     hint = gradcheck(Explodes(), np.random.default_rng(0).normal(size=(3, 4))).hints["x"]
     assert "does not change the output" not in hint
+
+
+def test_a_large_array_that_is_off_by_little_gets_no_factor():
+    """Of a single sample, least of all that of the number of samples, 1."""
+    x = np.random.default_rng(0).normal(size=(1, 500))
+    report = gradcheck((lambda x: float(np.sin(x).sum()), lambda x: 1.00005 * np.cos(x)), x)
+    assert report.records[0].failed == 500
+    assert report.hints == {}
