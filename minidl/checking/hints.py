@@ -59,8 +59,10 @@ def of_degree(scaled: dict[str, Array], gradients: dict[str, Array], negative: d
     hints = {}
     for name, gradient in gradients.items():
         twice, minus = scaled[name], negative[name]
-        if np.allclose(twice, gradient, rtol=1e-6):
+        if np.allclose(twice, gradient, rtol=1e-6) and np.allclose(minus, gradient, rtol=1e-6):
             hints[name] = "it is the same for every dy: is another array taken for dy?"
+        elif np.allclose(twice, gradient, rtol=1e-6):
+            hints[name] = "it does not grow with dy: is dy clipped, or brought to some size?"
         elif np.allclose(twice, 4 * gradient, rtol=1e-6):
             hints[name] = "it grows with the square of dy: is dy taken for another array?"
         elif np.allclose(twice, 2 * gradient, rtol=1e-6) and not np.allclose(minus, -gradient, rtol=1e-6):
@@ -144,9 +146,11 @@ def _of_order(case: Case) -> str:
                 return f"its numbers are a place off along axis {axis}: is an index one too large or too small?"
     outputs = case.a.reshape(*case.outputs, -1)
     for axis, size in enumerate(case.outputs):
-        for shift in (1, -1):
-            if size > 2 and case.alike(np.roll(outputs, shift, axis), case.n.reshape(outputs.shape)):
-                return f"dy is taken a place off along axis {axis}: is an index one too large or too small?"
+        for shift in range(1, size if size > 2 else 0):
+            if case.alike(np.roll(outputs, shift, axis), case.n.reshape(outputs.shape)):
+                if shift in (1, size - 1):
+                    return f"dy is taken a place off along axis {axis}: is an index one too large or too small?"
+                return f"dy is taken {shift} places off along axis {axis}: is an offset wrong, or are groups in the wrong order?"
     return ""
 
 
@@ -308,6 +312,11 @@ def _of_coupling(case: Case) -> str:
 
 def _of_difference(case: Case) -> str:
     """A missing or superfluous term."""
+    off, right = ((one.reshape(-1, *case.shape)) for one in (case.n - case.a, case.n))
+    for axis, size in enumerate(case.shape):
+        means = [one.mean(axis + 1, keepdims=True) for one in (off, right)]
+        if size > 2 and case.alike(off, means[0] + 0 * off) and not case.alike(right, means[1] + 0 * right):
+            return f"what is wrong in it is the same all along axis {axis}: is a mean, or a sum, over it wrong or left out?"
     if case.shape != case.outputs:
         return ""
     diagonal = np.eye(len(case.a), dtype=bool)

@@ -58,6 +58,25 @@ class GradientsSwapped(zoo.GatedLinear):
         return dx, {"a": grads["b"], "b": grads["a"]}
 
 
+class ClipsItsError(zoo.Dense):
+    def backward(self, dy, cache):
+        return super().backward(dy / np.linalg.norm(dy), cache)
+
+
+class MeanLeftOut(zoo.LayerNorm):
+    def backward(self, dy, cache):
+        normed, scale = cache
+        dnormed = dy * self.params["gamma"]
+        along = (dnormed * normed).mean(axis=-1, keepdims=True)
+        return (dnormed - normed * along) * scale, super().backward(dy, cache)[1]
+
+
+class GroupsInTheWrongOrder(zoo.GroupedConv1D):
+    def backward(self, dy, cache):
+        return super().backward(dy, cache)[0], super().backward(np.roll(dy, 2, axis=2), cache)[1]
+
+
+CLIPPED = "it does not grow with dy: is dy clipped, or brought to some size?"
 MASK = "it is 0 where it should not be: is a mask (of a ReLU, a pool or a dropout) missing or misplaced?"
 LOOP = "left out: does a loop end too early, or begin too late?"
 SAID = [
@@ -83,6 +102,17 @@ SAID = [
     (MaskAboveOne, (5, 4), {"x": MASK}),
     (EndsTwoTooEarly, (3, 4, 2), {"x": f"the last 2 along axis 1 are {LOOP}"}),
     (EndsOneRowTooEarly, (3, 4, 3, 3), dict.fromkeys(("x", "kernel"), f"the last along axis 1 of y is {LOOP}")),
+    (ClipsItsError, (5, 4), dict.fromkeys(("x", "kernel", "bias"), CLIPPED)),
+    (
+        MeanLeftOut,
+        (3, 5),
+        {"x": "what is wrong in it is the same all along axis 1: is a mean, or a sum, over it wrong or left out?"},
+    ),
+    (
+        GroupsInTheWrongOrder,
+        (3, 5, 2),
+        {"kernel": "dy is taken 2 places off along axis 2: is an offset wrong, or are groups in the wrong order?"},
+    ),
     (GradientsSwapped, (5, 4), {"a": "it is the gradient of b.", "b": "it is the gradient of a."}),
 ]
 

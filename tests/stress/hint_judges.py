@@ -97,6 +97,19 @@ CLAIMS = {
     "in the wrong places": ("a constant", "an index dropped", "a step too few", "an axis left out", "a sign"),
     "does forward use it": (),
     "of other samples": ("an axis left out",),
+    "is dy clipped": (),
+    "groups in the wrong order": ("an index dropped", "a constant"),
+    "a mean, or a sum, over it wrong or left out": (
+        *PART,
+        "a term dropped",
+        "a mean dropped",
+        "a sum dropped",
+        "mean for sum",
+        "sum for mean",
+        "an axis left out",
+        "a sign",
+        "a factor",
+    ),
     "what a step passes back": ("a factor", "a sign"),
 }
 
@@ -162,6 +175,18 @@ class Effect(NamedTuple):
         for axis in range(full.ndim):
             for shift in (1, -1):
                 yield move(full, shift, axis).reshape(self.right.shape)
+
+    def rolled(self):
+        """The right gradient with the outputs moved along any of their axes."""
+        full = self.right.reshape(*self.outputs, *self.right.shape[1:])
+        for axis, size in enumerate(self.outputs):
+            for shift in range(1, size):
+                yield np.roll(full, shift, axis).reshape(self.right.shape)
+
+    def off_by_the_same(self):
+        """Whether the error is the same along an axis of the array."""
+        off = self.wrong - self.right
+        return any(self.alike(off, np.take(off, [0], axis)) for axis in range(1, off.ndim) if off.shape[axis] > 1)
 
     @property
     def holes(self):
@@ -254,6 +279,9 @@ EFFECTS = {
     "each output's part is off": lambda e, _: e.scaled_along(1),
     "each entry is off": lambda e, _: e.scaled_along(0),
     "what a step passes back": lambda e, _: e.scaled_along(0),
+    "is dy clipped": lambda e, _: not e.degree(1) and not e.degree(0),
+    "groups in the wrong order": lambda e, _: any(e.gives(one) for one in e.rolled()),
+    "a mean, or a sum, over it wrong or left out": lambda e, _: e.off_by_the_same(),
     "own output is wrong": lambda e, _: _own_part(e),
     "they are coupled": lambda e, _: _coupled(e),
     "of other samples": lambda e, _: _mixes_samples(e),
