@@ -1,6 +1,6 @@
 """The likely mistake behind a wrong gradient: how the slopes of each output differ from what they should be."""
 
-from itertools import combinations, product
+from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
@@ -128,26 +128,24 @@ def _of_factor(case: Case) -> str:
 
 def _of_order(case: Case) -> str:
     """The right numbers in the wrong places."""
-    full = case.a.reshape(-1, *case.shape)
-    right = case.n.reshape(full.shape)
-    for one, other in combinations(range(len(case.shape)), 2):
-        if case.shape[one] == case.shape[other] and case.alike(np.swapaxes(full, one + 1, other + 1), right):
-            return f"it is transposed: its axes {one} and {other} are swapped."
-    both = case.a.reshape(*case.outputs, *case.shape)
-    for one, other in product(range(len(case.outputs)), range(len(case.outputs), both.ndim)):
-        same = both.shape[one] == both.shape[other]
-        if same and case.alike(np.swapaxes(both, one, other), case.n.reshape(both.shape)):
+    first = len(case.outputs)  # the axes before it are those of y, the others those of the array
+    full, right = (slopes.reshape(*case.outputs, *case.shape) for slopes in (case.a, case.n))
+    pairs = combinations(range(full.ndim), 2)
+    equal = [(one, other) for one, other in pairs if other >= first and full.shape[one] == full.shape[other]]
+    for one, other in sorted(equal, reverse=True):
+        if case.alike(np.swapaxes(full, one, other), right):
+            if one >= first:
+                return f"it is transposed: its axes {one - first} and {other - first} are swapped."
             return "a matrix in it is transposed: is a .T missing, or too much?"
-    for axis, size in enumerate(case.shape):
-        if size > 1 and case.alike(np.flip(full, axis + 1), right):
-            return f"it is reversed along axis {axis}."
+    for axis, size in list(enumerate(full.shape))[first:]:
+        if size > 1 and case.alike(np.flip(full, axis), right):
+            return f"it is reversed along axis {axis - first}."
         for shift in (1, -1):
-            if size > 2 and case.alike(np.roll(full, shift, axis + 1), right):
-                return f"its numbers are a place off along axis {axis}: is an index one too large or too small?"
-    outputs = case.a.reshape(*case.outputs, -1)
+            if size > 2 and case.alike(np.roll(full, shift, axis), right):
+                return f"its numbers are a place off along axis {axis - first}: is an index one too large or too small?"
     for axis, size in enumerate(case.outputs):
         for shift in range(1, size if size > 2 else 0):
-            if case.alike(np.roll(outputs, shift, axis), case.n.reshape(outputs.shape)):
+            if case.alike(np.roll(full, shift, axis), right):
                 if shift in (1, size - 1):
                     return f"dy is taken a place off along axis {axis}: is an index one too large or too small?"
                 return f"dy is taken {shift} places off along axis {axis}: is an offset wrong, or are groups in the wrong order?"

@@ -596,7 +596,7 @@ def main():
         lines = summary(rows)
         print("\n".join(lines))
         if options.page:
-            write_page(lines, "mutants")
+            write_page(lines, "others" if options.others else "mutants")
         return 0
 
     rows, stop = [], None if options.count is None else options.start[0] + options.count
@@ -610,7 +610,7 @@ def main():
         data = [{"number": n, "layer": m.layer, "kind": m.kind, "line": m.line, **f._asdict()} for n, m, f in rows]
         Path(options.json).write_text(json.dumps(data, indent=1), encoding="utf-8")
     if options.page:
-        write_page(lines, "mutants")
+        write_page(lines, "others" if options.others else "mutants")
     return 0
 
 
