@@ -18,6 +18,7 @@ from .upstream import stream
 MODES = ("entries", "direction", "ties", "auto")
 SECONDS = 5.0  # roughly the most that mode="auto" takes
 PLAINLY = 0.01  # small outputs disprove a gradient only if its relative error is above this
+CHANCE = 16.0  # a gradient is not held to more than this many times what its numbers differ by chance
 RANK = ("failed", "kink", "proved", "small", "zero")  # of several verdicts on one line, the first in this order counts
 
 
@@ -84,8 +85,15 @@ def _check(
         line = Line(subject, middle, array, where, direction)
         verdicts: list[tuple[Verdict, float]] = []
         for upstream, gradient, others in zip(subject.upstreams, gradients, largest, strict=True):
-            one = judge(line, upstream, gradient, others, effort.eps, effort.rtol, pace)
-            verdicts.append((one, line.analytic(gradient)))
+            one, analytic = (
+                judge(line, upstream, gradient, others, effort.eps, effort.rtol, pace),
+                line.analytic(gradient),
+            )
+            if one.word == "failed" and abs(analytic - one.slope) <= CHANCE * line.weight * subject.rounding.get(
+                name, 0.0
+            ):
+                one = one._replace(word="small")  # where the gradient is 0, backward may leave what it rounded
+            verdicts.append((one, analytic))
         (word, slope, pace), analytic = min(verdicts, key=lambda pair: RANK.index(pair[0].word))
         if word == "small":
             word, slope, analytic = _rescued(subject, line, name, effort, slope, analytic)

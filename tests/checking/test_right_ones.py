@@ -479,3 +479,33 @@ def test_long_steps_that_agree_across_kinks_do_not_disprove():
 
     assert gradcheck((value, np.ones_like), np.zeros(1)).passed
     assert gradcheck((value, lambda x: 1.2 * np.ones_like(x)), np.zeros(1)).records[0].failed
+
+
+def test_a_step_that_is_steeper_than_the_steps_are_short():
+    """Long steps see slopes of 100, 1,000 and 10,000, which beside a gradient of 1e9 all seem the same."""
+    report = gradcheck((lambda x: np.tanh(1e9 * x).sum(), lambda x: 1e9 / np.cosh(1e9 * x) ** 2), np.zeros(2))
+    assert report.passed, str(report)
+    assert report.records[0].proved == 2
+    report = gradcheck((lambda x: np.tanh(1e9 * x).sum(), lambda x: 2e9 / np.cosh(1e9 * x) ** 2), np.zeros(2))
+    assert report.records[0].failed == 2
+
+
+class Rounds:
+    """w has no effect, and its gradient is what is left of numbers that cancel out; or, where ``wrong`` is not 0, it is not."""
+
+    def __init__(self, wrong):
+        self.wrong, self.params = wrong, {"w": np.ones(3)}
+
+    def forward(self, x, *, training=False, rng=None):
+        return x + 0 * self.params["w"], None
+
+    def backward(self, dy, cache):
+        left = dy * 1e5 + dy * 2e5 / 3 - dy * 5e5 / 3
+        return dy.copy(), {"w": left.sum(axis=0) + self.wrong * dy.sum(axis=0)}
+
+
+def test_what_backward_rounds_is_not_held_against_it():
+    report = gradcheck(Rounds(0), normal(4, 3))
+    assert report.problems == []
+    assert (report.records[1].small, report.records[1].failed) == (3, 0), str(report)
+    assert gradcheck(Rounds(1e-8), normal(4, 3)).records[1].failed == 3
