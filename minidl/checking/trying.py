@@ -18,6 +18,9 @@ from .upstream import stream
 MODES = ("entries", "direction", "ties", "auto")
 SECONDS = 5.0  # roughly the most that mode="auto" takes
 PLAINLY = 0.01  # small outputs disprove a gradient only if its relative error is above this
+SATURATED = (
+    1e-6  # a gradient that is so small beside the others of its array may be that of a function that no longer moves
+)
 CHANCE = 16.0  # a gradient is not held to more than this many times what its numbers differ by chance
 RANK = ("failed", "kink", "proved", "small", "zero")  # of several verdicts on one line, the first in this order counts
 
@@ -121,9 +124,11 @@ def _rescued(
     word, other, _ = judge(line, upstream, gradients[name], 0.0, effort.eps, effort.rtol, 1.0)
     own = line.analytic(gradients[name])
     if word == "failed":
-        steps = [line.slope(step * line.length, upstream).numeric for step in (1e-3, 1e-4, 1e-5)]
+        steps = [line.slope(step * line.length, upstream) for step in (1e-3, 1e-4, 1e-5)]
         plain = abs(own - other) > PLAINLY * abs(other)
-        if not (plain and all(abs(step - other) <= PLAINLY * abs(other) for step in steps)):
+        # A sigmoid that has come to 1 no longer moves, though its slope is not yet 0.
+        saturated = not any(step.changed for step in steps) and abs(own) <= SATURATED * line.size(gradients[name])
+        if saturated or not (plain and all(abs(step.numeric - other) <= PLAINLY * abs(other) for step in steps)):
             word = "small"
     return (word, other, own) if word in ("proved", "failed") else ("small", slope, analytic)
 

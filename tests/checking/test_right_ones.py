@@ -509,3 +509,27 @@ def test_what_backward_rounds_is_not_held_against_it():
     assert report.problems == []
     assert (report.records[1].small, report.records[1].failed) == (3, 0), str(report)
     assert gradcheck(Rounds(1e-8), normal(4, 3)).records[1].failed == 3
+
+
+class NearlyOpen:
+    """y = (a · exp(1e8 · (g − 1)), b · w₁), g = sigmoid(w₀ / 100). Where g is rounded to the number beside 1, it does not move."""
+
+    def __init__(self):
+        self.params = {"w": np.array([3620.0, 100.0])}
+
+    def forward(self, x, *, training=False, rng=None):
+        gate = 1 / (1 + np.exp(-self.params["w"][0] / 100))
+        open_ = np.exp(1e8 * (gate - 1))
+        return np.stack([x[:, 0] * open_, x[:, 1] * self.params["w"][1]], axis=1), (x, gate, open_)
+
+    def backward(self, dy, cache):
+        x, gate, open_ = cache
+        dgate = (dy[:, 0] * x[:, 0]).sum() * 1e8 * open_
+        dx = np.stack([dy[:, 0] * open_, dy[:, 1] * self.params["w"][1]], axis=1)
+        return dx, {"w": np.array([dgate * gate * (1 - gate) / 100, (dy[:, 1] * x[:, 1]).sum()])}
+
+
+def test_a_gate_that_no_longer_moves():
+    report = gradcheck(NearlyOpen(), normal(3, 2) * [1e-6, 1])
+    assert report.problems == []
+    assert (report.records[1].proved, report.records[1].small) == (1, 1), str(report)
