@@ -33,6 +33,8 @@ ask = museum.verdicts
 every_exhibit = pytest.mark.parametrize("name", museum.EXHIBITS)
 
 MASK_MISSING = "x: it lets through what should be 0: is a mask (of a ReLU, a pool or a dropout) not applied?"
+MASK_WRONG = "x: it is 0 where it should not be: is a mask (of a ReLU, a pool or a dropout) missing or misplaced?"
+OTHER_PLACES = "x: the right numbers are in the wrong places: is an index, an offset or the padding wrong?"
 TIMES_SIX = "y_pred: it is 6 times too large, the number of samples: mean or sum over the batch?"
 # What the check has to say of each bug: the array that is wrong, and the hint where there is one.
 SAYS = {
@@ -41,27 +43,36 @@ SAYS = {
     "dropout-scales-twice": ["outside training, 0 of 1,000 ones become 0, and their mean becomes 0.50."],
     "dropout-in-evaluation": ["outside training, ", "of 1,000 ones become 0, and their mean becomes"],
     "dropout-same-mask": ["different masks in 200 forwards: 1; each unit was dropped 0 to 200 times."],
-    "pool-ignores-padding": [
-        "x[",
-        "x: the right numbers are in the wrong places: is an index, an offset or the padding wrong?",
-    ],
+    "pool-ignores-padding": ["x[", OTHER_PLACES],
     "pool-without-stride": ["forward gives [[6.0, 7.0], [10.0, 11.0]], by hand it is [[6, 8], [14, 16]]."],
     "pool-sample-as-row": ["x[", "entries are wrong)"],
     "pool-pads-with-zero": ["forward gives [[0.0, 0.0], [0.0, 0.0]], by hand it is [[-1, -3], [-9, -11]]."],
-    "pool-gradient-to-padding": ["x[", "the gradient says 0, the slope is"],
+    "pool-gradient-to-padding": ["x[", "the gradient says 0, the slope is", MASK_WRONG],
     "pool-ties-all-win": ["x: it is 4 times what it should be, everywhere"],
-    "elu-precedence": ["x[", "the gradient says -0, the slope is"],
-    "softmax-passes-dy": ["x[", "(15 of 15 entries are wrong)"],
+    "elu-precedence": ["x[", "the gradient says -0, the slope is", MASK_WRONG],
+    "softmax-passes-dy": ["x[", "(15 of 15 entries are wrong)", "x: each entry's part in the other outputs is missing"],
     "softmax-overflows": ["forward gives [nan, 0.0], by hand it is [1, 0]."],
     "sigmoid-overwrites-cache": ["backward changes its cache"],
-    "dense-clips-error": [f"{name}: twice the dy does not give twice the gradient" for name in ("x", "kernel", "bias")],
+    "dense-clips-error": [
+        f"{name}: {words}"
+        for name in ("x", "kernel", "bias")
+        for words in ("twice the dy does not give twice the gradient", "it does not grow with dy: is dy clipped")
+    ],
     "skip-adds-into-dy": ["backward changes its argument dy"],
     "conv-swaps-rows": ["x[", "entries are wrong)"],
     "conv-disconnected": ["x[", "x: it is 0 everywhere: was the gradient computed, and passed on?"],
-    "conv-stride-left-out": ["x[", "entries are wrong)"],
-    "conv-wrong-index": ["x[", "entries are wrong)"],
-    "groups-mixed": ["kernel[", "(18 of 18 entries are wrong)"],
-    "batch-norm-without-mean": ["x[", "(20 of 20 entries are wrong)"],
+    "conv-stride-left-out": ["x[", "entries are wrong)", OTHER_PLACES],
+    "conv-wrong-index": ["x[", "entries are wrong)", OTHER_PLACES],
+    "groups-mixed": [
+        "kernel[",
+        "(18 of 18 entries are wrong)",
+        "kernel: dy is taken 3 places off along axis 1: is an offset wrong, or are groups in the wrong order?",
+    ],
+    "batch-norm-without-mean": [
+        "x[",
+        "(20 of 20 entries are wrong)",
+        "x: what is wrong in it is the same all along axis 0: is a mean, or a sum, over it wrong or left out?",
+    ],
     "average-pool-lost": ["x: it is 0 everywhere"],
     "embedding-rows-that-repeat": ["table[", 'table: only the last of its terms counts: is it "=" for "+="?'],
     "softmax-diagonal": ["x: each entry's part in the other outputs is missing: they are coupled"],

@@ -11,6 +11,7 @@ PRECISE = 1e-3  # a slope whose relative uncertainty is larger than this proves 
 LOST = 1e-11  # how large backward's rounding may make a gradient, relative to the others
 FACTORS = [10.0**power for power in range(4, -7, -1)]  # the other steps to try, as multiples of the first one
 PLAIN = 30.0  # how many times rtol a gradient has to be off, so that three steps that agree are enough
+ALIKE = 0.1  # how far two slopes may be apart, relative to them, to be evidence against a gradient that is much larger
 ROUGH = 8.0  # how many times its own uncertainty a slope has to be off the gradient, to disprove it all the same
 
 
@@ -91,15 +92,20 @@ class _Search:
         gap = abs(slope.numeric - last.numeric)
         if gap > 50 * self.last_gap + slope.noise:  # rounding that is underestimated makes it 10 times larger
             self.best, self.error, self.dissent = None, PRECISE, 0  # they diverge: their agreement was chance
+        # Beside a gradient that is very large, all slopes seem equal: they also have to agree with each other, or get closer.
+        closer = self.last_gap / 2 if len(self.tried) > 2 else 0.0
+        converges = gap <= max(ALIKE * abs(slope.numeric), closer, slope.noise)
         self.last_gap = gap
         error = (gap + slope.noise) / scale if scale else math.inf
-        if error <= max(self.error, self.rtol):  # false for NaN
+        if converges and error <= max(self.error, self.rtol):  # false for NaN
             self.best, self.error = (slope, last), error
         off = abs(self.analytic - slope.numeric)
-        self.dissent = self.dissent + 1 if error <= self.rtol and off > 2 * self.rtol * scale else 0
+        agrees = off <= 2 * self.rtol * scale
+        close = converges and error <= self.rtol
+        self.dissent = self.dissent + 1 if close and not agrees else 0
         # Two neighbours are enough where they agree with the gradient. To disprove it takes three, and where it is off by
         # little, all the shorter ones.
-        return error <= self.rtol and (self.dissent == 0 or self.disproved(slope))
+        return close and (agrees or self.disproved(slope))
 
     def disproved(self, slope: Slope) -> bool:
         """Whether three in a row agree on a slope that is plainly another one, with no kink among them, and the first step, if

@@ -36,24 +36,22 @@ def likely_mistake(subject: Subject, record: Record) -> str:
     array = subject.arrays[name]
     if array.size > LARGEST or record.tries == "ties":
         pairs = np.array([(analytic, numeric) for _, analytic, numeric in record.failures])
-        scale = float(np.abs(pairs[:, 1]).max())
-        return _of_factor(Case(pairs[:, 0], pairs[:, 1], (), (), subject.samples, scale)) if scale else ""
+        failed = Case(pairs[:, 0], pairs[:, 1], (), (), subject.samples, float(np.abs(pairs[:, 1]).max()))
+        return "" if failed.scale == 0 or failed.alike(failed.a, failed.n) else _of_factor(failed)
     case = _case(subject, name)
     if case is None:
         return ""
-    if case.scale <= 1e-9 * np.abs(case.a).max(initial=0.0):
-        return "moving it does not change the output, so its gradient is 0: does forward use it, and read it from self.params?"
+    if case.scale == 0:
+        return (
+            "moving it does not change the output, so its gradient is 0: does forward use it, and read it from self.params? "
+            "Or is a mask wrong?"
+        )
     if case.alike(case.a, case.n):
         return ""  # what is wrong is too little, or too local, to be seen like this
-    for look in (_of_factor, _of_order, _of_coupling, _of_support, _of_parts):
+    for look in (_of_factor, _of_order, _of_coupling, _of_support):
         if hint := look(case):
             return hint
-    for other in subject.arrays:
-        if other != name and subject.arrays[other].shape == array.shape:
-            twin = _case(subject, other)
-            if twin is not None and case.alike(case.a, twin.n):
-                return f"it is the gradient of {other}."
-    return _of_difference(case)
+    return _of_others(subject, name, case) or _of_parts(case) or _of_difference(case)
 
 
 def of_degree(scaled: dict[str, Array], gradients: dict[str, Array], negative: dict[str, Array]) -> dict[str, str]:
@@ -61,8 +59,10 @@ def of_degree(scaled: dict[str, Array], gradients: dict[str, Array], negative: d
     hints = {}
     for name, gradient in gradients.items():
         twice, minus = scaled[name], negative[name]
-        if np.allclose(twice, gradient, rtol=1e-6):
+        if np.allclose(twice, gradient, rtol=1e-6) and np.allclose(minus, gradient, rtol=1e-6):
             hints[name] = "it is the same for every dy: is another array taken for dy?"
+        elif np.allclose(twice, gradient, rtol=1e-6):
+            hints[name] = "it does not grow with dy: is dy clipped, or brought to some size?"
         elif np.allclose(twice, 4 * gradient, rtol=1e-6):
             hints[name] = "it grows with the square of dy: is dy taken for another array?"
         elif np.allclose(twice, 2 * gradient, rtol=1e-6) and not np.allclose(minus, -gradient, rtol=1e-6):
@@ -128,22 +128,37 @@ def _of_factor(case: Case) -> str:
 
 def _of_order(case: Case) -> str:
     """The right numbers in the wrong places."""
-    full = case.a.reshape(-1, *case.shape)
-    right = case.n.reshape(full.shape)
-    for one, other in combinations(range(len(case.shape)), 2):
-        if case.shape[one] == case.shape[other] and case.alike(np.swapaxes(full, one + 1, other + 1), right):
-            return f"it is transposed: its axes {one} and {other} are swapped."
-    for axis, size in enumerate(case.shape):
-        if size > 1 and case.alike(np.flip(full, axis + 1), right):
-            return f"it is reversed along axis {axis}."
+    first = len(case.outputs)  # the axes before it are those of y, the others those of the array
+    full, right = (slopes.reshape(*case.outputs, *case.shape) for slopes in (case.a, case.n))
+    pairs = combinations(range(full.ndim), 2)
+    equal = [(one, other) for one, other in pairs if other >= first and full.shape[one] == full.shape[other]]
+    for one, other in sorted(equal, reverse=True):
+        if case.alike(np.swapaxes(full, one, other), right):
+            if one >= first:
+                return f"it is transposed: its axes {one - first} and {other - first} are swapped."
+            return "a matrix in it is transposed: is a .T missing, or too much?"
+    for axis, size in list(enumerate(full.shape))[first:]:
+        if size > 1 and case.alike(np.flip(full, axis), right):
+            return f"it is reversed along axis {axis - first}."
         for shift in (1, -1):
-            if size > 2 and case.alike(np.roll(full, shift, axis + 1), right):
-                return f"its numbers are a place off along axis {axis}: is an index one too large or too small?"
-    outputs = case.a.reshape(*case.outputs, -1)
+            if size > 2 and case.alike(np.roll(full, shift, axis), right):
+                return f"its numbers are a place off along axis {axis - first}: is an index one too large or too small?"
     for axis, size in enumerate(case.outputs):
-        for shift in (1, -1):
-            if size > 2 and case.alike(np.roll(outputs, shift, axis), case.n.reshape(outputs.shape)):
-                return f"dy is taken a place off along axis {axis}: is an index one too large or too small?"
+        for shift in range(1, size if size > 2 else 0):
+            if case.alike(np.roll(full, shift, axis), right):
+                if shift in (1, size - 1):
+                    return f"dy is taken a place off along axis {axis}: is an index one too large or too small?"
+                return f"dy is taken {shift} places off along axis {axis}: is an offset wrong, or are groups in the wrong order?"
+    return ""
+
+
+def _of_others(subject: Subject, name: str, case: Case) -> str:
+    """The gradient of another array of the same shape."""
+    for other, array in subject.arrays.items():
+        if other != name and array.shape == case.shape:
+            twin = _case(subject, other)
+            if twin is not None and case.alike(case.a, twin.n):
+                return f"it is the gradient of {other}."
     return ""
 
 
@@ -154,12 +169,15 @@ def _of_support(case: Case) -> str:
     extra, missing = no & ~none, none & ~no
     rest = ~no & ~none
     if extra.any() and not missing.any() and case.alike(case.a[~no], case.n[~no]):
+        if _across_samples(case, extra, ~no):
+            return "the dy of other samples contributes to it: is an axis of a sum, or of a mean, left out?"
         return "it lets through what should be 0: is a mask (of a ReLU, a pool or a dropout) not applied?"
     if missing.any() and not extra.any() and rest.any() and case.alike(case.a[rest], case.n[rest]):
-        return (
-            _of_missing(case, missing)
-            or "a part of the sum is missing: it is 0 for some outputs where it should not be."
-        )
+        if hint := _of_missing(case, missing):
+            return hint
+        if (~no).sum(axis=0).max() > 1:
+            return "a part of the sum is missing: it is 0 for some outputs where it should not be."
+        return "it is 0 where it should not be: is a mask (of a ReLU, a pool or a dropout) missing or misplaced?"
     own = len(case.a) == 1 or (
         len(case.a) == case.a.shape[1] and not (extra | missing | rest)[~np.eye(len(no), dtype=bool)].any()
     )
@@ -168,6 +186,15 @@ def _of_support(case: Case) -> str:
     if extra.any() and own:
         return "it is not 0 where it should be: is a mask (of a ReLU, a pool or a dropout) missing or misplaced?"
     return ""
+
+
+def _across_samples(case: Case, extra: Array, right: Array) -> bool:
+    """Whether all that is too much comes from the outputs of other samples, and nothing that is right does."""
+    if not case.outputs or not case.shape or not case.outputs[0] == case.shape[0] == case.samples:
+        return False
+    output, entry = (np.arange(size) * case.samples // size for size in case.a.shape)
+    same = output[:, None] == entry
+    return not (extra & same).any() and not (right & ~same).any()
 
 
 def _moved(case: Case) -> bool:
@@ -199,10 +226,24 @@ def _of_missing(case: Case, missing: Array) -> str:
         index = np.arange(len(touched)).reshape(case.outputs)
         for name, position in (("last", size - 1), ("first", 0)):
             kept, others = np.take(index, position, axis).reshape(-1), np.delete(index, position, axis).reshape(-1)
-            if size > 1 and not there[others].any() and not missing[kept].any():
+            always = (touched[kept].any(axis=0) == touched.any(axis=0)).all()
+            if size > 1 and always and not there[others].any() and not missing[kept].any():
                 return f'only the {name} along axis {axis} of y counts: is it "=" for "+="?'
-            if size > 1 and not there[kept].any() and not missing[others].any():
-                return f"the {name} along axis {axis} of y is left out: does a loop end too early, or begin too late?"
+    return _of_an_end(case.outputs, missing, there, "of y ") or _of_an_end(case.shape, missing.T, there.T, "")
+
+
+def _of_an_end(shape: tuple[int, ...], missing: Array, there: Array, whose: str) -> str:
+    """What is missing is an end of an axis of y, or of the array. missing, there: a row for each place."""
+    for axis, size in enumerate(shape):
+        elsewhere = (*range(axis), *range(axis + 1, len(shape)), len(shape))
+        gone, left = (np.asarray(one.reshape(*shape, -1).any(axis=elsewhere)) for one in (missing, there))
+        count = int(gone.sum())
+        if (gone & left).any() or count == size:
+            continue
+        for name, end in (("last", gone[size - count :]), ("first", gone[:count])):
+            if end.all():
+                many, verb = ("", "is") if count == 1 else (f"{count} ", "are")
+                return f"the {name} {many}along axis {axis} {whose}{verb} left out: does a loop end too early, or begin too late?"
     return ""
 
 
@@ -221,9 +262,30 @@ def _of_parts(case: Case) -> str:
     if known.sum(axis=1).max() > 1 and _constant(ratio, 1):
         return "each output's part is off by a factor of its own: is the slope of an activation, or a mask, wrong or left out?"
     if known.sum(axis=0).max() > 1 and _constant(ratio, 0):
+        if hint := _of_steps(np.nanmean(np.where(known.any(axis=0), ratio, 1.0), axis=0).reshape(case.shape)):
+            return hint
         return "each entry is off by a factor of its own: is what dy is multiplied by another array, or another power of it?"
     if known.sum(axis=0).max() <= 1 and known.sum(axis=1).max() <= 1:
         return "each entry is off by a factor of its own: is the slope at x wrong, or taken at another array?"
+    return ""
+
+
+def _of_steps(factors: Array) -> str:
+    """The error is multiplied by the same number from each place along an axis to the next, as in a loop through time."""
+    for axis, size in enumerate(factors.shape):
+        along = np.moveaxis(factors, axis, 0).reshape(size, -1)
+        growth = along[:-1] / along[1:]
+        first = float(growth[0, 0]) if growth.size else 1.0
+        if (
+            size > 2
+            and abs(first - 1) > 1e-3
+            and np.allclose(growth, first, rtol=1e-3)
+            and np.allclose(along, along[:, :1], rtol=1e-3)
+        ):
+            return (
+                f"from each place along axis {axis} to the one before, its error is multiplied by {first:.4g}: is what a step "
+                "passes back off by a factor, or of the wrong sign?"
+            )
     return ""
 
 
@@ -237,7 +299,7 @@ def _constant(ratio: Array, axis: int) -> bool:
 
 def _of_coupling(case: Case) -> str:
     """Each output depends on many entries, but backward includes only one."""
-    if len(case.a) != case.a.shape[1]:
+    if case.shape != case.outputs:
         return ""
     diagonal = np.eye(len(case.a), dtype=bool)
     coupled = np.abs(case.n[~diagonal]) > 1e-6 * case.scale
@@ -248,7 +310,12 @@ def _of_coupling(case: Case) -> str:
 
 def _of_difference(case: Case) -> str:
     """A missing or superfluous term."""
-    if len(case.a) != case.a.shape[1]:
+    off, right = ((one.reshape(-1, *case.shape)) for one in (case.n - case.a, case.n))
+    for axis, size in enumerate(case.shape):
+        means = [one.mean(axis + 1, keepdims=True) for one in (off, right)]
+        if size > 2 and case.alike(off, means[0] + 0 * off) and not case.alike(right, means[1] + 0 * right):
+            return f"what is wrong in it is the same all along axis {axis}: is a mean, or a sum, over it wrong or left out?"
+    if case.shape != case.outputs:
         return ""
     diagonal = np.eye(len(case.a), dtype=bool)
     if case.alike(case.a[~diagonal], case.n[~diagonal]):

@@ -72,6 +72,11 @@ class Line:
         """Whether an output may be at several kinks at once, so that its slopes to the sides are no bounds."""
         return self.subject.deep or self.direction is not None
 
+    @property
+    def weight(self) -> float:
+        """How many numbers of the gradient are added up in the slope, each by how much it counts."""
+        return 1.0 if self.direction is None else float(np.abs(self.direction).sum())
+
     def size(self, gradient: Array) -> float:
         """The size of the terms that the slope is made of: where they cancel, their rounding remains."""
         if self.direction is None:

@@ -7,6 +7,7 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from itertools import combinations
 from typing import Any
 
@@ -154,11 +155,13 @@ class Trial:
         return ""
 
     def _gradients(self, result: Result) -> None:
-        settings = self._within_seconds(result)
+        at, settings = self.quick, self.quick._within_seconds(result)
+        if at is not self:
+            result.notes.append(f"forward is slow, so the gradients were tried for the input shape {at.shape}.")
         for training in (True, False):
             for seed in range(self.seed, self.seed + ATTEMPTS):
-                x = self.draw(stream(seed, 6, training), self.x.shape)
-                report = gradcheck(self._make(seed=seed), x, training=training, **{"seed": seed, **settings})
+                x = self.draw(stream(seed, 6, training), at.x.shape)
+                report = gradcheck(at._make(seed=seed), x, training=training, **{"seed": seed, **settings})
                 if report.passed or report.problems or any(record.failed for record in report.records):
                     break  # otherwise too little could be proved: a few ReLUs may all be off by chance
             self.reports.append(report)
@@ -170,11 +173,18 @@ class Trial:
             result.notes += report.remarks()
         if self.near_zero and not result.faults:
             # Few normal numbers are near the threshold of a mask.
-            x = 0.2 * self.draw(stream(self.seed, 11), self.x.shape)
-            report = gradcheck(self._make(), x, **{"seed": self.seed, **settings})
+            x = 0.2 * self.draw(stream(self.seed, 11), at.x.shape)
+            report = gradcheck(at._make(), x, **{"seed": self.seed, **settings})
             if report.problems or any(record.failed for record in report.records):
                 self.reports.append(report)
                 result.faults += [f"for small x, {fault}" for fault in report.explanations()]
+        if at is not self and not result.faults:
+            # Along directions, which take a few evaluations for all entries, where it was asked for.
+            x = self.draw(stream(self.seed, 6), self.x.shape)
+            report = gradcheck(self._make(), x, **{"seed": self.seed, **settings, "mode": "direction", "directions": 2})
+            if report.problems or any(record.failed for record in report.records):
+                self.reports.append(report)
+                result.faults += [f"for the input shape {self.shape}, {fault}" for fault in report.explanations()]
         records = [record for report in self.reports for record in report.records]
         self._rate(result, records)
 
@@ -192,28 +202,56 @@ class Trial:
                 **{key: value if math.isfinite(value) else None for key, value in numbers.items()},
             }
 
-    def _within_seconds(self, result: Result) -> Named:
-        """The settings for gradcheck; fewer entries where all of them would take long."""
+    @cached_property
+    def quick(self) -> "Trial":
+        """This trial, or where forward is slow, one of a smaller input shape that the layer takes, too.
+
+        No two axes of it that were cut have the same size: rows may be taken for columns.
+        """
+        if self._affordable() is None:
+            return self
+        for largest in (8, 16):
+            shape = tuple(min(size, max(1, largest - axis)) for axis, size in enumerate(self.shape))
+            if shape == self.shape:
+                break
+            try:
+                other = Trial(
+                    self.factory, shape, self.draw, len(self.x), self.seed, self.settings, None, self.near_zero
+                )
+                other._run(other._make(), other.x)
+            except Exception:
+                continue
+            return other
+        return self
+
+    def _affordable(self) -> tuple[float, int] | None:
+        """(the seconds that forward takes, how many entries of each array there is time for); None if for all of them."""
         if self.settings.keys() & {"max_entries", "mode"} or is_integers(self.x):
-            return self.settings
+            return None
         layer, started = self._make(), time.perf_counter()
         self._forward(layer, self.x)
         each = 2 * (time.perf_counter() - started)
         sizes = [self.x.size, *(np.size(value) for value in _params(layer).values())]
-        if 2 * each * sum(sizes) < SECONDS:
-            return self.settings
         some = max(10, int(SECONDS / 2 / each / len(sizes)))
-        if some >= max(sizes):
+        if 2 * each * sum(sizes) < SECONDS or some >= max(sizes):
+            return None
+        return each / 2, some
+
+    def _within_seconds(self, result: Result) -> Named:
+        """The settings for gradcheck; fewer entries where all of them would take long."""
+        if (found := self._affordable()) is None:
             return self.settings
-        result.notes.append(f"forward takes {each / 2:.2g} s, so only {some} entries of each array were tried.")
+        seconds, some = found
+        result.notes.append(f"forward takes {seconds:.2g} s, so only {some} entries of each array were tried.")
         return {**self.settings, "max_entries": some}
 
     def _ties(self, result: Result) -> None:
         """Equal entries, moved together: this catches a pool where all of them win; moved one by one they are at a kink."""
         if is_integers(self.x) or self.settings.get("mode", "ties") != "ties":
             return
+        at = self.quick
         report = gradcheck(
-            self._make(), self._tied(), **{"seed": self.seed, "only": self._input(), **self.settings, "mode": "ties"}
+            at._make(), at._tied(), **{"seed": self.seed, "only": self._input(), **self.settings, "mode": "ties"}
         )
         if not report.problems and any(record.failed for record in report.records):
             result.faults += [f"where entries are equal, {fault}" for fault in report.explanations()]
@@ -281,7 +319,7 @@ class Trial:
 
     def _honest(self, result: Result) -> None:
         calls = max((report.forwards_in_backward for report in self.reports), default=0)
-        if calls >= max(2, self.x.size):
+        if calls >= max(2, self.quick.x.size):
             result.faults.append(
                 f"backward calls forward {calls:,} times: it is a numeric gradient. Derive it: the chain rule takes one pass."
             )

@@ -53,6 +53,17 @@ class Subject:
         """rescue, once."""
         return self.rescue()
 
+    @cached_property
+    def rounding(self) -> dict[str, float]:
+        """How far the numbers of each gradient are chance: for 3 · dy, backward rounds otherwise."""
+        if self.backward is None:
+            return {}
+        with np.errstate(all="ignore"):
+            thrice = self.backward(3 * self.upstreams[0])
+        return {
+            name: float(np.abs(thrice[name] / 3 - found).max(initial=0.0)) for name, found in self.gradients[0].items()
+        }
+
     def outputs(self) -> Array:
         """evaluate, counted."""
         self.evaluations += 1

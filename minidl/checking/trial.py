@@ -38,7 +38,7 @@ def check_layer(
     shapes; odd sizes, sizes of 1 and height ≠ width reveal most. inputs: (rng, shape) → x, for a layer that does not accept
     arbitrary numbers; normal ones by default. reference: () → a layer that is known to be right; it gets the same parameters,
     by name or in their order, and both forwards have to agree. settings: for gradcheck, e.g. ``max_entries=50``.
-    Without them, a slow layer has only some of its entries tried.
+    Without them, the gradients of a slow layer are tried for a smaller input shape, and directions alone for the one given.
 
     It tests, rung by rung: the shape that build promises; the reference's values; every gradient, in training and outside,
     with everything that gradcheck finds; the gradients where entries are equal, moved together; float32 and float64 are kept, and

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..contracts import Array
-from .behaviour import compare_form
+from .behaviour import CHANGES_CACHE, CHANGES_DY, compare_form
 from .differences import Verdict, judge
 from .hints import likely_mistake
 from .lines import Line, Try, entries, random_directions, ties
@@ -18,6 +18,10 @@ from .upstream import stream
 MODES = ("entries", "direction", "ties", "auto")
 SECONDS = 5.0  # roughly the most that mode="auto" takes
 PLAINLY = 0.01  # small outputs disprove a gradient only if its relative error is above this
+SATURATED = (
+    1e-6  # a gradient that is so small beside the others of its array may be that of a function that no longer moves
+)
+CHANCE = 16.0  # a gradient is not held to more than this many times what its numbers differ by chance
 RANK = ("failed", "kink", "proved", "small", "zero")  # of several verdicts on one line, the first in this order counts
 
 
@@ -84,14 +88,22 @@ def _check(
         line = Line(subject, middle, array, where, direction)
         verdicts: list[tuple[Verdict, float]] = []
         for upstream, gradient, others in zip(subject.upstreams, gradients, largest, strict=True):
-            one = judge(line, upstream, gradient, others, effort.eps, effort.rtol, pace)
-            verdicts.append((one, line.analytic(gradient)))
+            one, analytic = (
+                judge(line, upstream, gradient, others, effort.eps, effort.rtol, pace),
+                line.analytic(gradient),
+            )
+            if one.word == "failed" and abs(analytic - one.slope) <= CHANCE * line.weight * subject.rounding.get(
+                name, 0.0
+            ):
+                one = one._replace(word="small")  # where the gradient is 0, backward may leave what it rounded
+            verdicts.append((one, analytic))
         (word, slope, pace), analytic = min(verdicts, key=lambda pair: RANK.index(pair[0].word))
         if word == "small":
             word, slope, analytic = _rescued(subject, line, name, effort, slope, analytic)
         record.count(word, where, analytic, slope)
         progress(f"{name}, {number:,} of {total:,}")
-    if record.failed and name not in report.hints:
+    spoilt = {CHANGES_CACHE, CHANGES_DY} & set(report.problems)  # what follows from that is another mistake's
+    if record.failed and name not in report.hints and not spoilt:
         with np.errstate(all="ignore"):  # numbers of any size
             hint = likely_mistake(subject, record)
         if hint:
@@ -112,9 +124,11 @@ def _rescued(
     word, other, _ = judge(line, upstream, gradients[name], 0.0, effort.eps, effort.rtol, 1.0)
     own = line.analytic(gradients[name])
     if word == "failed":
-        steps = [line.slope(step * line.length, upstream).numeric for step in (1e-3, 1e-4, 1e-5)]
+        steps = [line.slope(step * line.length, upstream) for step in (1e-3, 1e-4, 1e-5)]
         plain = abs(own - other) > PLAINLY * abs(other)
-        if not (plain and all(abs(step - other) <= PLAINLY * abs(other) for step in steps)):
+        # A sigmoid that has come to 1 no longer moves, though its slope is not yet 0.
+        saturated = not any(step.changed for step in steps) and abs(own) <= SATURATED * line.size(gradients[name])
+        if saturated or not (plain and all(abs(step.numeric - other) <= PLAINLY * abs(other) for step in steps)):
             word = "small"
     return (word, other, own) if word in ("proved", "failed") else ("small", slope, analytic)
 

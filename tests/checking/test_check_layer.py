@@ -1,6 +1,7 @@
 """check_layer's rungs: values held to a reference, ties, small numbers, honesty; all kinds of fault, as data."""
 
 import json
+import time
 
 import numpy as np
 import pytest
@@ -56,7 +57,7 @@ def test_a_right_layer_passes_with_a_reference():
         "shapes", "values", "gradients", "ties", "dtypes", "one by one", "fresh", "layouts", "honest",
     ]  # fmt: skip
     assert all(result.passed and result.points == 1 and result.seconds > 0 for result in results)
-    assert [result.rung for result in check_layer(Wrapped, (6, 5, 2))].count("values") == 0
+    assert [result.rung for result in check_layer(Wrapped, (3, 3, 1))].count("values") == 0
 
 
 @pytest.mark.parametrize(
@@ -271,23 +272,53 @@ def test_every_kind_of_fault_is_told():
     assert data[1]["worst"]["where"] == gradients.worst["where"]
 
 
-def test_a_slow_layer_is_tried_in_part():
-    class Slow(Layer):
-        def forward(self, x, *, training=False, rng=None):
-            return np.array([[sum(float(v) ** 2 for v in row) for _ in range(30)] for row in x])[:, :1].astype(
-                x.dtype
-            ), x
+class Slow(Layer):
+    """The sum of squares of the features, in a time that grows with their number."""
 
-        def backward(self, dy, x):
-            return 2 * x * dy, {}
+    wrong_from = 10_000
 
+    def forward(self, x, *, training=False, rng=None):
+        flat = x.reshape(len(x), -1)
+        time.sleep(1e-6 * flat.shape[1])
+        return (flat**2).sum(axis=1, keepdims=True), x
+
+    def backward(self, dy, x):
+        dx = (2 * x.reshape(len(x), -1) * dy).astype(x.dtype)
+        dx[:, self.wrong_from :] = 0
+        return dx.reshape(x.shape), {}
+
+
+class SlowAndWrong(Slow):
+    """Wrong for large shapes alone."""
+
+    wrong_from = 100
+
+
+def test_a_slow_layer_is_tried_at_a_small_shape(monkeypatch):
     from minidl.checking import rungs
 
-    before, rungs.SECONDS = rungs.SECONDS, 0.002
-    try:
-        found = results_of(Slow, (40,), samples=2)
-    finally:
-        rungs.SECONDS = before
+    monkeypatch.setattr(rungs, "SECONDS", 0.02)
+    found = results_of(Slow, (40, 40, 1), samples=2)
+    assert found["gradients"].passed
+    small = "forward is slow, so the gradients were tried for the input shape (8, 7, 1)."
+    assert small in found["gradients"].notes
+    with pytest.raises(LayerError, match=r"for the input shape \(40, 40, 1\), x direction") as caught:
+        check_layer(SlowAndWrong, (40, 40, 1), samples=2)
+    (gradients,) = [result for result in caught.value.results if result.rung == "gradients"]
+    assert small in gradients.notes
+
+
+def test_a_slow_layer_that_takes_no_small_shape_is_tried_in_part(monkeypatch):
+    from minidl.checking import rungs
+
+    class Refuses(Slow):
+        def build(self, input_shape, rng, dtype):
+            if input_shape != (400,):
+                raise ValueError("another shape")
+            return (1,)
+
+    monkeypatch.setattr(rungs, "SECONDS", 0.02)
+    found = results_of(Refuses, (400,), samples=2)
     assert "so only 10 entries of each array were tried." in found["gradients"].notes[0]
 
 

@@ -298,7 +298,7 @@ def test_auto_tries_all_or_says_what_it_leaves_out(monkeypatch):
 
 def test_evaluations_of_a_scalar_function():
     """Two an entry, and a few for the first one that needs another step."""
-    for size, offset in ((50, 0.0), (300, 0.0), (1000, 0.0), (300, 1e3)):
+    for size, offset in ((50, 0.0), (300, 0.0), (300, 1e3)):
         x = normal(size)
         report = gradcheck((lambda x, c=offset: (np.sin(x) * x).sum() + c, lambda x: np.cos(x) * x + np.sin(x)), x)
         assert report.passed

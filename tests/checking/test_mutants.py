@@ -1,4 +1,4 @@
-"""A small sample of the mutants of tests/stress/backward_mutants.py is found, and the right layers of the zoo are not accused."""
+"""A small sample of the mutants of tests/stress/backward_mutants.py is found, and the right layers are not accused."""
 
 import importlib.util
 from pathlib import Path
@@ -16,9 +16,9 @@ spec.loader.exec_module(mutants)
 zoo = mutants.zoo
 
 
-@pytest.mark.parametrize("name", zoo.LAYERS)
+@pytest.mark.parametrize("name", mutants.LAYERS)
 def test_right_layers_are_not_accused(name):
-    cls, shapes, inputs = zoo.LAYERS[name]
+    cls, shapes, inputs = mutants.LAYERS[name]
     shape = (4, *shapes[0])
     x = inputs(np.random.default_rng(0), shape) if inputs else mutants.IDIOMS[0](shape)
     report = gradcheck(cls(), x)
@@ -32,18 +32,18 @@ def test_right_layers_pass_check_layer(name):
     assert check_layer(cls, shapes[:1], inputs=inputs)
 
 
-@pytest.mark.parametrize("name", zoo.LOSSES)
+@pytest.mark.parametrize("name", mutants.LOSSES)
 def test_right_losses_are_not_accused(name):
-    loss, draw = zoo.LOSSES[name]
+    loss, draw = mutants.LOSSES[name]
     assert gradcheck(loss(), *draw(np.random.default_rng(0))).passed
 
 
-@pytest.mark.parametrize("name", ["Relu", "Dense", "Softmax", "CrossEntropy"])
+@pytest.mark.parametrize("name", ["Relu", "minidl.Dense", "Softmax", "CrossEntropy"])
 def test_a_few_mutants_are_found(name):
-    cls = {**zoo.LAYERS, **zoo.LOSSES}[name][0]
+    cls = {**mutants.LAYERS, **mutants.LOSSES}[name][0]
     right, tried = mutants.gradients(name, cls), 0
     for number, mutant in enumerate(mutants.mutants_of(name, cls)):
-        if number % 5 == 0 and mutants.changes_a_value(right, mutants.gradients(name, mutant.made)):
+        if number % 8 == 0 and mutants.changes_a_value(right, mutants.gradients(name, mutant.made)):
             found = mutants.try_mutant(mutant, number)
             assert found.gradcheck is not False, str(mutant)
             assert found.check_layer is not False, str(mutant)

@@ -467,3 +467,69 @@ def test_numbers_that_are_nearly_too_small_to_be_written():
     """p is 1e-310: twice of what was rounded there is not quite twice."""
     report = gradcheck(Softmax(), np.array([[0.0, 726.0], [0.0, 726.3]]))
     assert not report.problems, str(report)
+
+
+def test_long_steps_that_agree_across_kinks_do_not_disprove():
+    """Beside 0 the slope changes from 1 to 1.5. Farther out are kinks in pairs, which long steps do not see in the slope."""
+    far, weights = 3e-3 * 10.0 ** -np.arange(6), 10 * 0.4 ** np.arange(6)
+
+    def value(x):
+        pairs = weights * (np.abs(x - far) + np.abs(x + far))
+        return float((x + np.maximum(x - 1e-9, 0) / 2).sum() + pairs.sum())
+
+    assert gradcheck((value, np.ones_like), np.zeros(1)).passed
+    assert gradcheck((value, lambda x: 1.2 * np.ones_like(x)), np.zeros(1)).records[0].failed
+
+
+def test_a_step_that_is_steeper_than_the_steps_are_short():
+    """Long steps see slopes of 100, 1,000 and 10,000, which beside a gradient of 1e9 all seem the same."""
+    report = gradcheck((lambda x: np.tanh(1e9 * x).sum(), lambda x: 1e9 / np.cosh(1e9 * x) ** 2), np.zeros(2))
+    assert report.passed, str(report)
+    assert report.records[0].proved == 2
+    report = gradcheck((lambda x: np.tanh(1e9 * x).sum(), lambda x: 2e9 / np.cosh(1e9 * x) ** 2), np.zeros(2))
+    assert report.records[0].failed == 2
+
+
+class Rounds:
+    """w has no effect, and its gradient is what is left of numbers that cancel out; or, where ``wrong`` is not 0, it is not."""
+
+    def __init__(self, wrong):
+        self.wrong, self.params = wrong, {"w": np.ones(3)}
+
+    def forward(self, x, *, training=False, rng=None):
+        return x + 0 * self.params["w"], None
+
+    def backward(self, dy, cache):
+        left = dy * 1e5 + dy * 2e5 / 3 - dy * 5e5 / 3
+        return dy.copy(), {"w": left.sum(axis=0) + self.wrong * dy.sum(axis=0)}
+
+
+def test_what_backward_rounds_is_not_held_against_it():
+    report = gradcheck(Rounds(0), normal(4, 3))
+    assert report.problems == []
+    assert (report.records[1].small, report.records[1].failed) == (3, 0), str(report)
+    assert gradcheck(Rounds(1e-8), normal(4, 3)).records[1].failed == 3
+
+
+class NearlyOpen:
+    """y = (a · exp(1e8 · (g − 1)), b · w₁), g = sigmoid(w₀ / 100). Where g is rounded to the number beside 1, it does not move."""
+
+    def __init__(self):
+        self.params = {"w": np.array([3620.0, 100.0])}
+
+    def forward(self, x, *, training=False, rng=None):
+        gate = 1 / (1 + np.exp(-self.params["w"][0] / 100))
+        open_ = np.exp(1e8 * (gate - 1))
+        return np.stack([x[:, 0] * open_, x[:, 1] * self.params["w"][1]], axis=1), (x, gate, open_)
+
+    def backward(self, dy, cache):
+        x, gate, open_ = cache
+        dgate = (dy[:, 0] * x[:, 0]).sum() * 1e8 * open_
+        dx = np.stack([dy[:, 0] * open_, dy[:, 1] * self.params["w"][1]], axis=1)
+        return dx, {"w": np.array([dgate * gate * (1 - gate) / 100, (dy[:, 1] * x[:, 1]).sum()])}
+
+
+def test_a_gate_that_no_longer_moves():
+    report = gradcheck(NearlyOpen(), normal(3, 2) * [1e-6, 1])
+    assert report.problems == []
+    assert (report.records[1].proved, report.records[1].small) == (1, 1), str(report)

@@ -52,7 +52,7 @@ def test_a_function_of_pytorch():
 
 
 def test_a_custom_vjp_of_jax():
-    jax = pytest.importorskip("jax", reason="needs JAX: pip install jax")
+    jax = pytest.importorskip("jax", reason="needs JAX: pip install 'minidl[parity]'")
     jax.config.update("jax_enable_x64", True)
 
     def operator(factor):

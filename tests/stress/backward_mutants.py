@@ -10,7 +10,9 @@ tried in random configurations instead.
     python tests/stress/backward_mutants.py --count 1000 --json a.json       in parts, …
     python tests/stress/backward_mutants.py --start 1000 --json b.json
     python tests/stress/backward_mutants.py --parts a.json b.json --page     … which are summed up
+    python tests/stress/backward_mutants.py --others            of each layer, the mutants that the first choice leaves out
     python tests/stress/backward_mutants.py --right 10000       right ones, none of which may be accused
+    python tests/stress/backward_mutants.py --right 10000 --start 0 1000000 --page
 """
 
 import argparse
@@ -19,27 +21,33 @@ import copy
 import inspect
 import json
 import random
-import re
 import sys
 import textwrap
 import time
 from collections import Counter
+from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from checking import zoo
+sys.path.insert(0, str(Path(__file__).parent))
+from checking import library, zoo
+from hint_judges import Effect, by_cause, by_effect
 
 from minidl import gradcheck
+from minidl.ops import reference
 from minidl.testing import check_layer
 
 DOCUMENT = Path(__file__).parent.parent.parent / "docs" / "checking.md"
 SEED = 0
 PER_LAYER = 60  # of one layer so many mutants at most, chosen at random
-BEGIN, END = "<!-- mutants: begin -->", "<!-- mutants: end -->"
 SMALL = 1e-9  # a gradient that changes by less than this, of its largest number, is not changed
+
+LAYERS = {**zoo.LAYERS, **library.LAYERS}
+LOSSES = {**zoo.LOSSES, **library.LOSSES}
 
 # What people write for x.
 IDIOMS = [
@@ -75,10 +83,9 @@ FUNCTIONS = {
 
 def sites(function):
     """Every place of a backward that can be changed, with what the change is; of its tree, in order."""
-    arrays = sorted(
-        {node.id for node in ast.walk(function) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
-        | {"dy"}
-    )
+    stored = {node.id for node in ast.walk(function) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    given = {one.arg for one in function.args.args if one.annotation and ast.unparse(one.annotation) == "Array"}
+    arrays = sorted(stored | given | {"dy"})
     for node in ast.walk(function):
         if isinstance(node, ast.BinOp):
             yield from of_operation(node)
@@ -259,28 +266,36 @@ class Replace(ast.NodeTransformer):
         return self.generic_visit(node)
 
 
-def source_of(cls):
-    return textwrap.dedent(inspect.getsource(cls.backward))
+def parts_of(cls):
+    """What is mutated of a layer or a loss: (a function, the mutated function → attributes of the mutant's class)."""
+    yield cls.backward, lambda made: {"backward": made}
+    if operation := getattr(cls, "operation", None):
+        others = vars(reference)
+        yield getattr(reference, operation), lambda made: {"operations": SimpleNamespace(**{**others, operation: made})}
 
 
 def mutants_of(name, cls):
     """All mutants of a layer's backward that can be compiled, each source once."""
-    text = source_of(cls)
-    seen = {ast.unparse(ast.parse(text))}
-    for number in range(len(list(sites(ast.parse(text).body[0])))):
+    for function, attributes in parts_of(cls):
+        text = textwrap.dedent(inspect.getsource(function))
         tree = ast.parse(text)
-        site = list(sites(tree.body[0]))[number]
-        changed = ast.fix_missing_locations(Replace(site.node, site.make).visit(tree))
-        try:
-            source = ast.unparse(changed)
-            if source in seen:
+        seen = {ast.unparse(tree)}
+        places = {node: place for place, node in enumerate(ast.walk(tree))}
+        for site in sites(tree.body[0]):
+            copied = ast.parse(text)
+            target = next(islice(ast.walk(copied), places[site.node], None))
+            changed = ast.fix_missing_locations(Replace(target, site.make).visit(copied))
+            try:
+                source = ast.unparse(changed)
+                if source in seen:
+                    continue
+                seen.add(source)
+                scope = {}
+                exec(compile(source, f"<{name}>", "exec"), function.__globals__, scope)
+            except (SyntaxError, ValueError):
                 continue
-            seen.add(source)
-            scope = {}
-            exec(compile(source, f"<{name}>", "exec"), vars(zoo), scope)
-        except (SyntaxError, ValueError):
-            continue
-        yield Mutant(name, site.kind, changed_line(text, source), type(name, (cls,), {"backward": scope["backward"]}))
+            made = type(name, (cls,), attributes(scope[function.__name__]))
+            yield Mutant(name, site.kind, changed_line(text, source), made)
 
 
 def changed_line(before, after):
@@ -300,11 +315,11 @@ def gradients(name, cls, draw=None, training=(True, False), shapes=None):
         with np.errstate(all="ignore"):
             for seed in range(2):
                 rng = np.random.default_rng([SEED, 1, seed])
-                if name in zoo.LOSSES:
+                if name in LOSSES:
                     made = cls()
-                    found.append(np.asarray(made.backward(made.forward(*zoo.LOSSES[name][1](rng))[1])))
+                    found.append(np.asarray(made.backward(made.forward(*LOSSES[name][1](rng))[1])))
                     continue
-                _, all_shapes, inputs = zoo.LAYERS[name]
+                _, all_shapes, inputs = LAYERS[name]
                 for shape in shapes or all_shapes:
                     for mode in training:
                         made = cls()
@@ -328,17 +343,14 @@ def changes_a_value(right, wrong):
     return any(not np.allclose(a, b, rtol=0, atol=limit) for a, b, limit in zip(right, wrong, limits, strict=True))
 
 
-def all_mutants(per_layer=PER_LAYER):
-    """The mutants that count, always the same ones in the same order."""
-    for name, (cls, *_) in {**zoo.LAYERS, **zoo.LOSSES}.items():
+def all_mutants(begin=0, end=PER_LAYER):
+    """The mutants that count, always the same ones in the same order; of each layer, those from begin to end."""
+    for name, (cls, *_) in {**LAYERS, **LOSSES}.items():
         right = gradients(name, cls)
         found = list(mutants_of(name, cls))
         random.Random(f"{SEED} {name}").shuffle(found)
-        count = 0
-        for mutant in found:
-            if count < per_layer and changes_a_value(right, gradients(name, mutant.made)):
-                count += 1
-                yield mutant
+        counting = (mutant for mutant in found if changes_a_value(right, gradients(name, mutant.made)))
+        yield from islice(counting, begin, end)
 
 
 # --------------------------------------------------------------------------------------------------------------- the checks
@@ -349,27 +361,28 @@ class Found(NamedTuple):
 
     check_layer, gradcheck: whether it was caught; None where there is nothing to catch: check_layer is not for losses, and some
     mutants change no value in training, which is what gradcheck looks at, or none at the x that it was given. other: gradcheck
-    with another idiom for x. hints: of gradcheck, by array.
+    with another idiom for x. hints: of gradcheck, by array. effect: whether what the first of them says is so.
     """
 
     check_layer: bool | None
     gradcheck: bool | None
     other: bool | None
     hints: dict
+    effect: bool | None
 
 
 def try_mutant(mutant, number):
     name, cls = mutant.layer, mutant.made
     with np.errstate(all="ignore"):
-        if name in zoo.LOSSES:
-            report = attempt(lambda: gradcheck(cls(), *zoo.LOSSES[name][1](np.random.default_rng(0))))
-            return Found(None, caught(report), None, hints_of(report))
-        _, shapes, inputs = zoo.LAYERS[name]
+        if name in LOSSES:
+            report = attempt(lambda: gradcheck(cls(), *LOSSES[name][1](np.random.default_rng(0))))
+            return Found(None, caught(report), None, hints_of(report), effect_is_so(mutant, hints_of(report)))
+        _, shapes, inputs = LAYERS[name]
         verdicts, hints = [], {}
         for idiom, tried in ((IDIOMS[0], shapes), (IDIOMS[1 + number % (len(IDIOMS) - 1)], shapes[:1])):
             verdict = None
             for shape in tried:
-                right = gradients(name, zoo.LAYERS[name][0], idiom, [True], [shape])
+                right = gradients(name, LAYERS[name][0], idiom, [True], [shape])
                 wrong = gradients(name, cls, idiom, [True], [shape])
                 if wrong is not None and not changes_a_value(right, wrong):
                     continue
@@ -383,7 +396,7 @@ def try_mutant(mutant, number):
             whole = False
         except AssertionError:
             whole = True
-        return Found(whole, *verdicts, hints)
+        return Found(whole, *verdicts, hints, effect_is_so(mutant, hints))
 
 
 def attempt(call):
@@ -404,101 +417,56 @@ def hints_of(report):
 
 # ------------------------------------------------------------------------------------------------- hints: right or wrong?
 
-# What a hint says → the changes of which it is true. (More patterns may match; then any of them counts.) Written by hand, and not
-# to be widened to fit a result: a hint as general as "each entry is off" is right of many changes as it is.
-PART = (
-    "an operator",
-    "a factor dropped",
-    "a power dropped",
-    "another array",
-    "a constant",
-    "sin for cos",
-    "branches swapped",
-)
-CLAIMS = {
-    "the sign is wrong": ("a sign", "an operator", "operands swapped", "a constant", "a term dropped"),
-    "twice too large": ("a factor", "a constant", "a term dropped", "an operator", "a factor dropped"),
-    "half as large": ("a factor", "a constant", "a term dropped", "an operator", "a factor dropped"),
-    "the number of samples": (
-        "a factor",
-        "mean for sum",
-        "sum for mean",
-        "a mean over the batch",
-        "a factor dropped",
-        "an operator",
-    ),
-    "a constant factor": (
-        "a factor",
-        "a constant",
-        "mean for sum",
-        "sum for mean",
-        "a factor dropped",
-        "an operator",
-        "a mean dropped",
-    ),
-    "it is 0 everywhere": ("a gradient of 0", "a factor", "= for +=", "a term dropped", "an index dropped"),
-    "it is the same for every dy": ("another array", "a factor dropped", "an operator", "a term dropped"),
-    "grows with the square of dy": ("another array",),
-    "depends on the signs of dy": ("another array",),
-    "something is added that does not depend on dy": (
-        "another array",
-        "a factor dropped",
-        "ones_like for zeros_like",
-        "a constant",
-    ),
-    "not linear in dy": ("another array", "an operator", "operands swapped"),
-    "transposed": (
-        "a transpose dropped",
-        "operands swapped",
-        "a transpose too much",
-        "gradients swapped",
-        "another array",
-    ),
-    "it is the gradient of": ("gradients swapped", "another array", "a factor dropped"),
-    "reversed along": ("an index dropped", "a constant", "a sign", "the order turned"),
-    "a place off": ("a constant", "an index dropped"),
-    "only the last": ("= for +=", "an axis left out", "an index dropped", "a step too few"),
-    "only the first": ("= for +=", "an index dropped", "a step too few"),
-    "is left out: does a loop": ("a step too few", "a constant"),
-    "a part of the sum is missing": (
-        "= for +=",
-        "a step too few",
-        "a sum dropped",
-        "a term dropped",
-        "an index dropped",
-    ),
-    "mask .* not applied": (
-        "a factor dropped",
-        "a threshold",
-        "a comparison turned",
-        "another array",
-        "a constant",
-        "branches swapped",
-    ),
-    "missing or misplaced": (
-        "a comparison turned",
-        "a threshold",
-        "another array",
-        "branches swapped",
-        "a constant",
-        "a factor dropped",
-    ),
-    "each output's part is off": (*PART, "a threshold", "a comparison turned", "a term dropped"),
-    "each entry is off": (*PART, "a threshold", "a comparison turned", "a term dropped", "a transpose too much"),
-    "own output is wrong": ("a term dropped", "an operator", "another array", "a constant", "a sign"),
-    "they are coupled": ("a term dropped", "a factor dropped", "another array", "an operator"),
-    "in the wrong places": ("a constant", "an index dropped", "a step too few", "an axis left out", "a sign"),
-    "does forward use it": (),
-}
 
-
-def judge_hint(mutant, hints):
-    """ "right", "silent" or "wrong": whether what is said first is true of the change that was made."""
+def effect_is_so(mutant, hints):
+    """Whether what the first hint says of its array is so on other numbers; None where nothing is said."""
     if not hints:
-        return "silent"
-    said = next(iter(hints.values()))
-    true = any(re.search(pattern, said) and mutant.kind in kinds for pattern, kinds in CLAIMS.items())
-    return "right" if true else "wrong"
+        return None
+    (name, said), *_ = hints.items()
+    for samples in (6, 4):  # some mutants work on a square batch alone
+        try:
+            return by_effect(effect_of(mutant, name, samples), said)
+        except Exception:
+            continue
+    return False
+
+
+def effect_of(mutant, name, samples):
+    right, shape = backward_of(mutant.layer, {**LAYERS, **LOSSES}[mutant.layer][0], samples)
+    wrong, _ = backward_of(mutant.layer, mutant.made, samples)
+    dys = np.eye(int(np.prod(shape))).reshape(-1, *shape)
+    all_right = [right(dy) for dy in dys]
+    arrays = {key: np.array([one[key] for one in all_right]) for key in all_right[0]}
+    ours = np.array([wrong(dy)[name] for dy in dys])
+    if mutant.layer in LOSSES:
+        samples = len(ours[0])
+    return Effect(ours, arrays[name], shape, samples, arrays, lambda dy: wrong(dy)[name])
+
+
+def backward_of(name, cls, samples):
+    """dy → gradients by name, on numbers that no other check sees; and the shape of dy."""
+    rng, made = np.random.default_rng([SEED, 3]), cls()
+    if name in LOSSES:
+        _, cache = made.forward(*LOSSES[name][1](rng))
+        return lambda dy: {"y_pred": dy * made.backward(copy.deepcopy(cache))}, ()
+    _, (shape, *_), inputs = LAYERS[name]
+    made.build(shape, rng, np.dtype(np.float64))
+    size = (samples, *shape)
+    y, cache = made.forward(inputs(rng, size) if inputs else rng.normal(size=size), training=True, rng=zoo.KEY)
+
+    def backward(dy):
+        dx, grads = made.backward(dy.copy(), copy.deepcopy(cache))
+        return {"x": np.zeros(size) if dx is None else dx, **grads}
+
+    return backward, y.shape
+
+
+def judged(mutant, found):
+    """ "right", "silent" or "wrong": what is said first, by its cause and by its effect."""
+    if not found.hints:
+        return "silent", "silent"
+    cause = by_cause(mutant.kind, next(iter(found.hints.values())))
+    return ("right" if cause else "wrong"), ("right" if found.effect else "wrong")
 
 
 # ------------------------------------------------------------------------------------------------------------ right ones
@@ -524,8 +492,8 @@ def right_configurations(start, count):
     half = count // 2
     for number in range(start, start + half):
         rng = np.random.default_rng([SEED, 2, number])
-        name = sorted(zoo.LAYERS)[number % len(zoo.LAYERS)]
-        cls, shapes, inputs = zoo.LAYERS[name]
+        name = sorted(LAYERS)[number % len(LAYERS)]
+        cls, shapes, inputs = LAYERS[name]
         shape = (int(rng.integers(1, 6)), *shapes[rng.integers(len(shapes))])
         x = inputs(rng, shape) if inputs else kinds(rng, shape)
         made = cls()
@@ -587,8 +555,13 @@ def kinds(rng, shape):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--start", type=int, default=0, help="the number of the first one")
+    parser.add_argument(
+        "--start", type=int, nargs="+", default=[0], help="the number of the first one; for --right, of several"
+    )
     parser.add_argument("--count", type=int, help="how many; all by default")
+    parser.add_argument(
+        "--others", action="store_true", help=f"of each layer, the {PER_LAYER} mutants after the first ones"
+    )
     parser.add_argument("--right", type=int, metavar="N", help="try so many configurations of right layers instead")
     parser.add_argument("--page", action="store_true", help="write the result into docs/checking.md, too")
     parser.add_argument(
@@ -598,10 +571,17 @@ def main():
     options = parser.parse_args()
     started = time.perf_counter()
     if options.right:
-        tried, accused = right_configurations(options.start, options.right)
-        print("\n\n".join(accused))
-        print(f"{tried:,} configurations of right layers tried, {len(accused)} accused.")
-        return bool(accused)
+        lines, faults = [], 0
+        for start in options.start:
+            tried, accused = right_configurations(start, options.right)
+            faults += len(accused)
+            lines.append(
+                f"- numbered from {start:,}: {tried:,} configurations of right layers tried, {len(accused)} accused"
+            )
+            print(*accused, lines[-1], sep="\n\n", flush=True)
+        if options.page:
+            write_page(lines, "right")
+        return bool(faults)
 
     if options.parts:
         data = [each for path in options.parts for each in json.loads(Path(path).read_text(encoding="utf-8"))]
@@ -616,12 +596,12 @@ def main():
         lines = summary(rows)
         print("\n".join(lines))
         if options.page:
-            write_page(lines)
+            write_page(lines, "others" if options.others else "mutants")
         return 0
 
-    rows, stop = [], None if options.count is None else options.start + options.count
-    for number, mutant in enumerate(all_mutants()):
-        if number < options.start or (stop is not None and number >= stop):
+    rows, stop = [], None if options.count is None else options.start[0] + options.count
+    for number, mutant in enumerate(all_mutants(*((PER_LAYER, 2 * PER_LAYER) if options.others else ()))):
+        if number < options.start[0] or (stop is not None and number >= stop):
             continue
         rows.append((number, mutant, try_mutant(mutant, number)))
     lines = summary(rows)
@@ -630,7 +610,7 @@ def main():
         data = [{"number": n, "layer": m.layer, "kind": m.kind, "line": m.line, **f._asdict()} for n, m, f in rows]
         Path(options.json).write_text(json.dumps(data, indent=1), encoding="utf-8")
     if options.page:
-        write_page(lines)
+        write_page(lines, "others" if options.others else "mutants")
     return 0
 
 
@@ -665,21 +645,23 @@ def summary(rows):
         "",
         "Kinds of change: " + ", ".join(f"{kind} ({count})" for kind, count in kinds_made.most_common()) + ".",
     ]
-    hints = Counter(judge_hint(mutant, found.hints) for _, mutant, found in rows if found.gradcheck)
-    total = sum(hints.values())
-    shares = ", ".join(
-        f"{word} {hints[word]:,} ({100 * hints[word] / total:.1f} %)" for word in ("right", "silent", "wrong")
-    )
-    lines += ["", f"Hints of gradcheck: {shares}."]
+    verdicts = [judged(mutant, found) for _, mutant, found in rows if found.gradcheck]
+    for what, counts in zip(("cause", "effect"), map(Counter, zip(*verdicts, strict=True)), strict=True):
+        shares = ", ".join(
+            f"{word} {counts[word]:,} ({100 * counts[word] / len(verdicts):.1f} %)"
+            for word in ("right", "silent", "wrong")
+        )
+        lines += ["", f"Hints of gradcheck, by {what}: {shares}."]
     return lines
 
 
-def write_page(lines):
-    """Put the lines between the marks in the document."""
+def write_page(lines, which):
+    """Put the lines between the marks of this block in the document."""
+    begin, end = f"<!-- {which}: begin -->", f"<!-- {which}: end -->"
     text = DOCUMENT.read_text(encoding="utf-8")
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    DOCUMENT.write_text(f"{before}{BEGIN}\n\n" + "\n".join(lines) + f"\n\n{END}{after}", encoding="utf-8")
+    before, _, rest = text.partition(begin)
+    _, _, after = rest.partition(end)
+    DOCUMENT.write_text(f"{before}{begin}\n\n" + "\n".join(lines) + f"\n\n{end}{after}", encoding="utf-8")
 
 
 if __name__ == "__main__":

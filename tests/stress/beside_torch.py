@@ -1,6 +1,6 @@
 """Who catches what: the same wrong backwards under minidl's gradcheck and under ``torch.autograd.gradcheck``.
 
-Every layer of the zoo, right and mutated, is given to PyTorch as a ``torch.autograd.Function`` whose forward and backward
+Every layer, right and mutated, is given to PyTorch as a ``torch.autograd.Function`` whose forward and backward
 call the layer's, in float64. Both checks get the same x and their default arguments. PyTorch's draws no dy, and compares
 whole Jacobians. The right layers are also tried at x = −1, 0 and 1, where ReLUs are at their kink and pools have ties.
 
@@ -19,8 +19,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 sys.path.insert(0, str(Path(__file__).parent))
-from backward_mutants import all_mutants, attempt, changes_a_value, gradients
-from checking import zoo
+from backward_mutants import LAYERS, LOSSES, all_mutants, attempt, changes_a_value, gradients
 
 from minidl import RandomKey, gradcheck
 
@@ -84,10 +83,10 @@ def main():
     options = parser.parse_args()
     torch.set_num_threads(1)
     wrong, right, at_kinks, alone = Counter(), Counter(), Counter(), []
-    for mutant in all_mutants(options.each):
-        if mutant.layer in zoo.LOSSES:
+    for mutant in all_mutants(0, options.each):
+        if mutant.layer in LOSSES:
             continue
-        cls, shapes, inputs = zoo.LAYERS[mutant.layer]
+        cls, shapes, inputs = LAYERS[mutant.layer]
         x = (
             inputs(np.random.default_rng(0), (3, *shapes[0]))
             if inputs
@@ -100,7 +99,7 @@ def main():
         wrong[ours, theirs] += 1
         if ours != theirs:
             alone.append(f"{'minidl' if ours else 'PyTorch'} alone: {mutant}")
-    for name, (cls, shapes, inputs) in zoo.LAYERS.items():
+    for name, (cls, shapes, inputs) in LAYERS.items():
         x = (
             inputs(np.random.default_rng(0), (3, *shapes[0]))
             if inputs
