@@ -33,10 +33,10 @@ def forward_pooled(
     """
     g = convolution(len(x), x.shape[1:], kernel.shape, strides, padding, 2)
     pooled = (len(x), *g.pooled, g.filters)
-    y, index = _roomy(pooled, x.dtype), _roomy(pooled, np.dtype(np.uint8))
+    (y, y_memory), (index, index_memory) = _roomy(pooled, x.dtype), _roomy(pooled, np.dtype(np.uint8))
     z = np.zeros(_room(g.grouped.tile * g.grouped.pixels, g.grouped.filters), x.dtype)
     for first, count in _convolved_tiles(g, x, kernel, bias, False, z, False):
-        pool(z, count, g.output, g.filters, relu, _whole(y), _whole(index), first * g.pixels // 4 * g.filters)
+        pool(z, count, g.output, g.filters, relu, y_memory, index_memory, first * g.pixels // 4 * g.filters)
     return y, index
 
 
@@ -89,25 +89,20 @@ def backward_pooled(
     return dx, np.moveaxis(dby_row.reshape(g.filters, *kernel.shape[:3]), 0, 3), dbias
 
 
-def _roomy(shape: tuple[int, ...], dtype: DType) -> Array:
-    """An array (…, F), not initialized, with room behind its end for what blocks write too much."""
+def _roomy(shape: tuple[int, ...], dtype: DType) -> tuple[Array, Array]:
+    """An array (…, F), not initialized; and, flat, its memory with room behind its end for what blocks write too much."""
     pixels = int(np.prod(shape[:-1]))
-    return np.empty(_room(pixels, shape[-1]), dtype)[: pixels * shape[-1]].reshape(shape)
+    memory = np.empty(_room(pixels, shape[-1]), dtype)
+    return memory[: pixels * shape[-1]].reshape(shape), memory
 
 
 def _room(pixels: int, filters: int) -> int:
     return (pixels + ROWS) * filters + SLACK
 
 
-def _whole(array: Array) -> Array:
-    """A roomy array, flat, with the room behind its end."""
-    assert array.base is not None
-    return array.base
-
-
 def _convolve(g: Convolution, x: Array, kernel: Array, bias: Array, relu: bool) -> Array:
-    y = _roomy((g.samples, *g.grouped.output, g.grouped.filters), x.dtype)
-    for _ in _convolved_tiles(g, x, kernel, bias, relu, _whole(y), True):
+    y, memory = _roomy((g.samples, *g.grouped.output, g.grouped.filters), x.dtype)
+    for _ in _convolved_tiles(g, x, kernel, bias, relu, memory, True):
         pass
     return y.reshape(g.samples, *g.output, g.filters)
 
