@@ -227,13 +227,13 @@ def _bias(layer: Dense | Conv2D, size: int) -> Array:
 
 
 class DenseStep(LayerStep):
-    """Dense with its bias and ReLU in one pass. Plain twin: Dense, Activation."""
+    """Dense with its bias and ReLU in one pass, or followed by another activation. Plain twin: Dense, Activation."""
 
     layer: Dense  # replaces() allows no other
 
     @classmethod
     def replaces(cls, layers: Sequence[StackedLayer]) -> int:
-        return _with_relu(layers, Dense)
+        return max(1, _with_relu(layers, Dense)) if _fusable(layers[0], Dense) else 0
 
     def forward(self, x: Array, training: bool, rng: RandomKey | None) -> tuple[Array, Cache]:
         layer, relu = self.layer, _has_relu(self.layers)
@@ -241,21 +241,24 @@ class DenseStep(LayerStep):
         if _small(x, kernel):
             y = np.empty((len(x), layer.units), x.dtype)
             small.dense_forward(x, kernel, _bias(layer, layer.units), relu, y)
-            return y, (x, y)
-        y = x @ kernel
-        if layer.use_bias or relu:
-            add_bias(y, _bias(layer, layer.units), relu)
-        return y, (x, y)
+        else:
+            y = x @ kernel
+            if layer.use_bias or relu:
+                add_bias(y, _bias(layer, layer.units), relu)
+        y, kept = (y, y) if relu else activate(layer.ops, layer.activation, y)
+        return y, (x, kept)
 
     def backward(self, dy: Array, cache: Cache, grads: Gradients, need_dx: bool) -> Array:
-        layer, relu, (x, y) = self.layer, _has_relu(self.layers), cache
+        layer, relu, (x, kept) = self.layer, _has_relu(self.layers), cache
         kernel, dkernel = layer.params["kernel"], grads[self.kernel]
+        if not relu:
+            dy = activate_backward(layer.ops, layer.activation, dy, kept)
         if _small(x, kernel):
             dx = np.empty((len(x), kernel.shape[0] if need_dx else 0), dy.dtype)
             dbias = grads[self.bias] if layer.use_bias else np.empty(layer.units, dy.dtype)
-            small.dense_backward(dy, x, y, kernel, relu, dkernel, dbias, dx)
+            small.dense_backward(dy, x, kept, kernel, relu, dkernel, dbias, dx)
             return dx if need_dx else NOT_NEEDED
-        dz = _relu_backward(dy, y) if relu else dy
+        dz = _relu_backward(dy, kept) if relu else dy
         np.matmul(x.T, dz, out=dkernel)
         if layer.use_bias:
             dz.sum(axis=0, out=grads[self.bias])
@@ -288,9 +291,7 @@ class ConvStep(LayerStep):
     def forward(self, x: Array, training: bool, rng: RandomKey | None) -> tuple[Array, Cache]:
         layer, relu = self.layer, _has_relu(self.layers)
         y = direct.forward(x, layer.params["kernel"], _bias(layer, layer.filters), layer.strides, layer.padding, relu)
-        if relu:
-            return y, (x, y)
-        y, kept = activate(layer.ops, layer.activation, y)
+        y, kept = (y, y) if relu else activate(layer.ops, layer.activation, y)
         return y, (x, kept)
 
     def backward(self, dy: Array, cache: Cache, grads: Gradients, need_dx: bool) -> Array:

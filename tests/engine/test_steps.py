@@ -32,7 +32,8 @@ CASES = {
     "dense, relu": (lambda: [Dense(4, activation="relu")], (5,), steps.DenseStep),
     "dense, relu, no bias": (lambda: [Dense(4, activation="relu", use_bias=False)], (5,), steps.DenseStep),
     "dense, no bias": (lambda: [Dense(4, use_bias=False)], (5,), steps.DenseStep),
-    "dense, tanh": (lambda: [Dense(4, activation="tanh")], (5,), steps.LayerStep),
+    "dense, tanh": (lambda: [Dense(4, activation="tanh")], (5,), steps.DenseStep),
+    "dense, silu": (lambda: [Dense(4, activation="silu")], (5,), steps.DenseStep),
     "convolution": (lambda: [Conv2D(3, (2, 3))], (5, 6, 2), steps.ConvStep),
     "convolution, relu, same, strides": (
         lambda: [Conv2D(3, 3, strides=(2, 1), activation="relu", padding="same", use_bias=False)],
