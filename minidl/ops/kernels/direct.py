@@ -67,6 +67,7 @@ def backward_pooled(
     by_filter[:, :used].reshape(g.filters, *rows)[:, :, : g.run] = by_row
     dby_filter, dbias = np.zeros_like(by_filter), np.zeros(g.filters, x.dtype)
     dx = np.empty(x.shape if need_dx else 0, x.dtype)
+    size, listed = g.list_tile * g.steps[0] + rows[1] + SLACK, g.listed[0].size
     sparse(
         dy.reshape(-1),
         index.reshape(-1),
@@ -83,7 +84,10 @@ def backward_pooled(
         dby_filter.reshape(-1),
         dbias,
         dx.reshape(-1),
-        g.list_tile * g.steps[0] + rows[1] + SLACK,
+        np.zeros(size, x.dtype),
+        np.zeros(size if need_dx else 0, x.dtype),
+        np.empty(listed + 1, np.int64),
+        np.empty(listed + 1, x.dtype),
     )
     dby_row = dby_filter[:, :used].reshape(g.filters, *rows)[:, :, : g.run]
     return dx, np.moveaxis(dby_row.reshape(g.filters, *kernel.shape[:3]), 0, 3), dbias

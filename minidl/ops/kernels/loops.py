@@ -15,9 +15,9 @@ wide, narrow = make_block(*SIZES[0]), make_block(*SIZES[-1])
 def multiply(a, a_at, rows, terms, count, patch, b, blocks, start, add, floor, c, c_at, c_from):
     """All ``rows`` with all ``blocks`` of b, ``patch`` of the ``count`` terms at a time: see ``blocks.block``."""
     for first in range(0, count, patch):
-        length = min(patch, count - first)
-        for q in range(len(blocks)):
-            b_from, lane, width = blocks[q]
+        length = patch if first + patch < count else count - first
+        for q in range(blocks.shape[0]):
+            b_from, lane, width = blocks[q, 0], blocks[q, 1], blocks[q, 2]
             b_at, to, start_at = b_from + first * width, c_from + lane, 0 if add else lane
             for p in range(0, rows, ROWS):
                 if width == WIDTHS[0]:
@@ -64,8 +64,8 @@ def pack_pixels(dz, first, pixels, filters, blocks, packed, dbias):
     last = dz.size - LANES
     rest = np.zeros(LANES, dz.dtype)
     one = fill(np.float32(1))
-    for q in range(len(blocks)):
-        start, lane, width = blocks[q]
+    for q in range(blocks.shape[0]):
+        start, lane, width = blocks[q, 0], blocks[q, 1], blocks[q, 2]
         for f in range(0, width, LANES):
             source, target = first * filters + lane + f, start + f
             total = load(dbias, lane + f)
@@ -138,49 +138,33 @@ def list_entries(dy, index, start, filters, count, pixels, corners, steps, at, v
 
 @jit
 def sparse(
-    dy,
-    index,
-    x,
-    samples,
-    tile,
-    image,
-    frame,
-    steps,
-    pixels,
-    corners,
-    filters,
-    offsets,
-    kernel,
-    dkernel,
-    dbias,
-    dx,
-    size,
-):
+    dy, index, x, samples, tile, image, frame, steps, pixels, corners, filters, offsets, kernel, dkernel, dbias, dx,
+    padded, dpadded, at, values
+):  # fmt: skip
     """dkernel (F, vectors), dbias (F,) += the gradients, and dx, unless it is empty, = its own. kernel: as dkernel.
 
-    Of each filter the entries that are not 0 are listed first. pixels, corners: as in Convolution.listed.
+    Of each filter the entries that are not 0 are listed first. pixels, corners: as in Convolution.listed. The last four are room:
+    for a tile of x and of dx in their frames, and for the list of one filter.
     """
-    padded, dpadded = np.zeros(size, x.dtype), np.zeros(size if dx.size else 0, x.dtype)
-    each = len(pixels) // tile  # pooled pixels of an image
-    at, values = np.zeros(len(pixels) + 1, np.int64), np.zeros(len(pixels) + 1, x.dtype)
-    window = len(offsets) * SPAN_LANES
+    each = pixels.size // tile  # pooled pixels of an image
+    window = offsets.size * SPAN_LANES
     for first in range(0, samples, tile):
-        count = min(tile, samples - first)
+        count = tile if first + tile < samples else samples - first
         put_in_frames(x, first, count, image, frame, padded)
-        if dx.size:
-            dpadded[:] = 0
+        for i in range(dpadded.size):
+            dpadded[i] = 0
         for f in range(filters):
             start = np.uint64(first * each * filters + f)
             length = list_entries(
                 dy, index, start, np.uint64(filters), count * each, pixels, corners, steps, at, values
             )
-            total = dy.dtype.type(0)
+            total = np.float32(0)
             for e in range(length):
                 total += values[e]
             dbias[f] += total
-            for span in range(0, len(offsets), SPAN):
+            for span in range(0, offsets.size, SPAN):
                 gather(padded, at, values, 0, length, offsets, span, dkernel, f * window + span * SPAN_LANES)
-                if dx.size:
+                if dpadded.size:
                     scatter(dpadded, at, values, 0, length, offsets, span, kernel, f * window + span * SPAN_LANES)
-        if dx.size:
+        if dpadded.size:
             take_out_of_frames(dpadded, first, count, image, frame, dx)
