@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import tempfile
 import time
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from minidl.benchmark import processors
 from minidl.datasets import mnist
 
 from .contestants import CONTESTANTS
@@ -63,6 +65,7 @@ def environ(job: Job, caches: Path) -> dict[str, str]:
 def run(job: Job, caches: Path) -> dict[str, Any]:
     """What the job measured; or {"problem": why not}, in one line."""
     contestant = CONTESTANTS[job.contestant]
+    job = job._replace(cpus=processors(job.threads))
     interpreter = interpreter_for(contestant.environment, contestant.packages)
     if interpreter is None:
         return {"problem": f"not installed: python -m benchmarks.install {contestant.environment}"}
@@ -77,5 +80,11 @@ def run(job: Job, caches: Path) -> dict[str, Any]:
             return {"problem": f"did not finish within {TIMEOUT} s"}
         if done.returncode or not result.exists():
             lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
-            return {"problem": f"ended with status {done.returncode}: {lines[-1] if lines else 'no message'}"}
+            return {"problem": f"{_ending(done.returncode)}: {lines[-1] if lines else 'no message'}"}
         return dict(json.loads(result.read_text()))
+
+
+def _ending(status: int) -> str:
+    """How a process ended: on POSIX a negative status is the signal that killed it, e.g. SIGSEGV."""
+    known = -status in signal.valid_signals() if status < 0 else False
+    return f"crashed with {signal.Signals(-status).name}" if known else f"ended with status {status}"
