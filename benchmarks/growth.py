@@ -16,7 +16,7 @@ from rich.console import Console
 
 from .contestants import BASELINE, CONTESTANTS
 from .limits import peak, thread_counts
-from .models import MODELS
+from .models import MODELS, OF_DIGITS
 from .processes import data_folder, run
 from .results import Part, Results, main, parser
 from .summary import MEGABYTE
@@ -174,7 +174,7 @@ def options() -> ArgumentParser:
     """The command line's."""
     result = parser(__doc__)
     result.add_argument("--contestants", nargs="+", choices=CONTESTANTS, default=["minidl", BASELINE])
-    result.add_argument("--model", choices=MODELS, default="cnn")
+    result.add_argument("--model", choices=OF_DIGITS, default="cnn")
     result.add_argument("--rounds", type=int, default=2, help="turns of each; the mapped file has one (default: 2)")
     result.add_argument("--samples", type=int, nargs="+", default=[1_000, 10_000, 60_000], help="in memory, as floats")
     result.add_argument("--mapped", type=int, default=1_000_000, help="samples in the file (default: 1000000)")

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from minidl.benchmark import processors
 from minidl.datasets import mnist
+from minidl.machine import processors
 
 from .contestants import CONTESTANTS
 from .environments import interpreter_for

@@ -323,7 +323,10 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
 
 def main(given: Sequence[str] | None = None) -> int:
     """The command. Returns its exit status."""
-    options, console = arguments(given), Console(width=None if sys.stdout.isatty() else 140, highlight=False)
+    options, console = (
+        arguments(given),
+        Console(width=None if sys.stdout.isatty() else 140, markup=False, highlight=False),
+    )
     try:
         if options.compare:
             compare(options.compare, console)

@@ -26,7 +26,7 @@ class Trainer:
     def train(self, x: np.ndarray, y: np.ndarray, batch_size: int) -> None:
         """One epoch: partial_fit is one pass over what it is given, in batches."""
         self.model.set_params(batch_size=min(batch_size, len(x)))
-        self.model.partial_fit(x, y, self.classes)
+        self.model.partial_fit(x, y, classes=self.classes)
 
     def predict(self, x: np.ndarray) -> np.ndarray:
         """Probabilities, (n, classes)."""

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 
 import numpy as np
-from tinygrad import Tensor, TinyJit, nn
+from tinygrad import Context, Tensor, TinyJit, nn
 
 from ..models import (
     EVALUATION_BATCH,
@@ -66,7 +66,7 @@ class Trainer:
     def train(self, x: np.ndarray, y: np.ndarray, batch_size: int) -> None:
         """One epoch."""
         order = self.rng.permutation(len(x))
-        with Tensor.train():
+        with Context(TRAINING=1):
             for start in range(0, len(x), batch_size):
                 rows = order[start : start + batch_size]
                 step = self.steps.setdefault(len(rows), TinyJit(self.step))
