@@ -11,7 +11,7 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from . import random
 from .contestants import BASELINES, CONTESTANTS
@@ -129,7 +129,9 @@ def distribution(part: dict[str, Any]) -> Figure:
             mean = random.geometric_mean([values["ratio"] for values in found])
             axes.axhline(mean, color=OURS, linewidth=1, zorder=0)
             axes.annotate(f"geometric mean {number(mean)}", (len(found) - 1, mean), ha="right", va="bottom", color=OURS)
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.yaxis.set_minor_formatter(NullFormatter())
     panels.flat[0].set_ylabel("minidl's time ÷ the fastest other's")
     return figure
 

@@ -55,15 +55,13 @@ def peak(part: dict[str, Any], threads: int) -> float | None:
 def limit_table(part: dict[str, Any]) -> Table:
     """What the machine can do."""
     sizes = list(part["records"][0]["matmul"])
-    rows = [
-        (
-            str(record["threads"]),
-            *(number(record["matmul"][size] / 1e9) for size in sizes),
-            number(record["copy"] / 1e9),
-            number(record["triad"] / 1e9),
-        )
-        for record in part["records"]
-    ]
+    rows = []
+    for record in part["records"]:
+        best = [record["matmul"][size] for size in sizes] + [record["copy"], record["triad"]]
+        rows.append((str(record["threads"]), *(number(rate / 1e9) for rate in best)))
+        if "least" in record:
+            least = (record["least"][name] for name in (*sizes, "copy", "triad"))
+            rows.append((f"{record['threads']}, the slowest repeat", *(number(rate / 1e9) for rate in least)))
     one, most = part["records"][0], part["records"][-1]
     if len(part["records"]) > 1:
         gains = [number(most["matmul"][size] / one["matmul"][size]) for size in sizes]

@@ -29,6 +29,8 @@ from .worker import Job
 PASS_FLOPS = 2e11  # of a timed pass, about: a second or so
 MOST_BATCHES = {"conv": 20, "dense": 200}
 LEAST_BATCHES, QUICK_BATCHES = 2, 3
+# Of dense networks there is no order of channels, and the twenty lines of NumPy have no convolutions.
+LEFT_OUT = {"conv": {"numpy", "sklearn"}, "dense": {"torch_channels_last"}}
 TITLES = {"conv": "Random convolutional networks", "dense": "Random dense networks"}
 
 
@@ -55,7 +57,7 @@ def measure(results: Results, settings: dict[str, Any], console: Console) -> Non
 
 def _measure_network(results: Results, settings: dict[str, Any], kind: str, name: str, folder: Path) -> None:
     model = model_named(name)
-    contestants = [one for one in settings["contestants"] if kind == "dense" or one != "numpy"]
+    contestants = [one for one in settings["contestants"] if one not in LEFT_OUT[kind]]
     failed: set[str] = set()
     for round_number in range(settings["rounds"]):
         for contestant in contestants:
@@ -135,7 +137,7 @@ def summary(part: dict[str, Any], kind: str) -> tuple[str, ...]:
 def network_table(part: dict[str, Any], kind: str) -> Table:
     """Every network of the kind, the worst first."""
     settings = part["settings"]
-    names = [name for name in settings["contestants"] if kind == "dense" or name != "numpy"]
+    names = [name for name in settings["contestants"] if name not in LEFT_OUT[kind]]
     rows = []
     for network, found in ranking(part, kind):
         model = model_named(network)

@@ -223,6 +223,7 @@ def picture(results: dict[str, Any]) -> "Figure":
     """A panel a network: samples a second by threads, with the spread, below the limit. Raises ImportError without matplotlib."""
     try:
         from matplotlib.figure import Figure
+        from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
     except ImportError as error:
         raise ImportError("the picture needs matplotlib: pip install 'minidl[plot]'.") from error
     figure = Figure(figsize=(10, 6), layout="constrained")
@@ -238,6 +239,9 @@ def picture(results: dict[str, Any]) -> "Figure":
         limit = [peaks[record["threads"]] / record["flops"] for record in found]
         axes.plot(counts, limit, "--", marker=".", color="#64748b")
         axes.set(title=name, xlabel="threads", xticks=counts, yscale="log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+        axes.yaxis.set_minor_formatter(NullFormatter())
     return figure
 
 
@@ -323,10 +327,8 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
 
 def main(given: Sequence[str] | None = None) -> int:
     """The command. Returns its exit status."""
-    options, console = (
-        arguments(given),
-        Console(width=None if sys.stdout.isatty() else 140, markup=False, highlight=False),
-    )
+    options = arguments(given)
+    console = Console(width=None if sys.stdout.isatty() else 140, markup=False, highlight=False)
     try:
         if options.compare:
             compare(options.compare, console)

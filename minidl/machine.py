@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from threadpoolctl import threadpool_info
 
+from . import __version__
 from .contracts import Array
 from .ops.kernels.jit import jit
 
@@ -37,7 +38,8 @@ def describe() -> dict[str, str]:
         "begun": f"{datetime.now(UTC):%Y-%m-%d}",
         "system": platform.platform(),
         "Python": platform.python_version(),
-        **{name: version(name) for name in ("minidl", "numpy", "numba", "llvmlite", "threadpoolctl")},
+        "minidl": __version__,
+        **{name: version(name) for name in ("numpy", "numba", "llvmlite", "threadpoolctl")},
         "BLAS": "; ".join(f"{b['internal_api']} {b['version']} {b.get('architecture', '')}".strip() for b in blas),
     }
 

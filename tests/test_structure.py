@@ -46,7 +46,7 @@ MAY_KNOW = {
     "checking": {"contracts", "ops", "backprop"},  # it knows layers, losses and models by their contract alone
     "cases": {"contracts", "layers"},
     "testing": {"contracts", "ops", "layers", "cases", "checking"},
-    "machine": {"contracts", "ops"},
+    "machine": {"", "contracts", "ops"},  # the root for the version
 }
 FREE = {"", "certificate", "benchmark"}  # the package's root, and programs that use the library as a user would
 

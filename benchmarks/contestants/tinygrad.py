@@ -1,4 +1,4 @@
-"""tinygrad on the CPU: its tensors, and one step that TinyJit records."""
+"""tinygrad on the CPU: its tensors, and one step that TinyJit records. It needs the compiler clang."""
 
 import math
 from collections.abc import Callable

@@ -209,7 +209,13 @@ def test_gains_of_threads_are_those_of_neighbours() -> None:
     settings = {"contestants": ["minidl"], "model": "cnn", "sweep": 9, "rounds": 3}
     limits = {"records": [{"threads": 1, "matmul": {"256": 5e10}}, {"threads": 2, "matmul": {"256": 8e10}}]}
     table = growth.threads_table({"records": records, "settings": settings}, limits)
-    assert table.rows[1] == ("2", "2.00", "1.60", "1.00", "1.60")  # of 2, 1.6 and 1.5; the medians' would be 1.5
+    assert table.rows[1] == (
+        "2",
+        "2.00 (1.00–5.00)",
+        "1.60",
+        "1.00",
+        "1.60",
+    )  # of 2, 1.6 and 1.5; the medians' would be 1.5
 
 
 def test_seconds_to_an_accuracy_are_those_of_the_first_time() -> None:
