@@ -75,7 +75,7 @@ def measure(results: Results, settings: dict[str, Any], console: Console) -> Non
 
 
 def points(part: dict[str, Any], contestant: str, what: str, field: str) -> dict[int, dict[str, float]]:
-    """The medians over the rounds of a contestant's records, by the value of the field that was varied; "least" and "most" too."""
+    """The medians over the rounds of a contestant's records, and an epoch's "least" and "most", by the value of the field."""
     found: dict[int, list[dict[str, Any]]] = {}
     for r in part["records"]:
         if (r["contestant"], r["what"]) == (contestant, what) and "problem" not in r:

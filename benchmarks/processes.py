@@ -62,8 +62,8 @@ def environ(job: Job, caches: Path) -> dict[str, str]:
     )
 
 
-def run(job: Job, caches: Path) -> dict[str, Any]:
-    """What the job measured; or {"problem": why not}, in one line."""
+def run(job: Job, caches: Path, timeout: float = TIMEOUT) -> dict[str, Any]:
+    """What the job measured; or {"problem": why not}, in one line. timeout: seconds."""
     contestant = CONTESTANTS[job.contestant]
     job = job._replace(cpus=processors(job.threads))
     interpreter = interpreter_for(contestant.environment, contestant.packages)
@@ -74,10 +74,10 @@ def run(job: Job, caches: Path) -> dict[str, Any]:
         command = [interpreter, "-m", "benchmarks.worker", json.dumps(job._asdict()), str(time.time()), str(result)]
         try:
             done = subprocess.run(
-                command, cwd=ROOT, env=environ(job, caches), capture_output=True, text=True, timeout=TIMEOUT
+                command, cwd=ROOT, env=environ(job, caches), capture_output=True, text=True, timeout=timeout
             )
         except subprocess.TimeoutExpired:
-            return {"problem": f"did not finish within {TIMEOUT} s"}
+            return {"problem": f"did not finish within {timeout:g} s"}
         if done.returncode or not result.exists():
             lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
             return {"problem": f"{_ending(done.returncode)}: {lines[-1] if lines else 'no message'}"}

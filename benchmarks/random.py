@@ -28,6 +28,7 @@ from .worker import Job
 
 PASS_FLOPS = 2e11  # of a timed pass, about: a second or so
 MOST_BATCHES = {"conv": 20, "dense": 200}
+TIMEOUT = 300  # seconds of one process, of which most take a few: some crashes of a library end in waiting for ever
 LEAST_BATCHES, QUICK_BATCHES = 2, 3
 # Of dense networks there is no order of channels, and the twenty lines of NumPy have no convolutions.
 LEFT_OUT = {"conv": {"numpy", "sklearn"}, "dense": {"torch_channels_last"}}
@@ -66,7 +67,7 @@ def _measure_network(results: Results, settings: dict[str, Any], kind: str, name
             samples = samples_of(model, kind, QUICK_BATCHES if settings["quick"] else None)
             job = Job(contestant, name, "pace", str(folder), samples, settings["threads"], budget=settings["budget"])
             record = {"contestant": contestant, "kind": kind, "network": name, "round": round_number}
-            measured = results.add("random", record | run(job, folder / f"caches-{contestant}"))
+            measured = results.add("random", record | run(job, folder / f"caches-{contestant}", TIMEOUT))
             if "problem" in measured:
                 failed.add(contestant)
 

@@ -141,6 +141,11 @@ def test_a_contestant_that_is_killed_is_named(monkeypatch: pytest.MonkeyPatch, t
     assert measured == {"problem": "crashed with SIGSEGV: no message"}
 
 
+def test_a_contestant_that_hangs_is_ended(tmp_path: Path) -> None:
+    measured = processes.run(Job("minidl", "cnn", "start", str(tmp_path), 100, 1), tmp_path, timeout=0.01)
+    assert measured == {"problem": "did not finish within 0.01 s"}
+
+
 def test_a_contestant_that_cannot_train_a_model_says_so(tmp_path: Path) -> None:
     measured = processes.run(Job("numpy", "conv-1-0", "start", str(tmp_path), 100, 1), tmp_path)
     assert measured["problem"].startswith("the twenty lines of NumPy have dense layers alone, received Conv(")
