@@ -214,7 +214,7 @@ def tables(results: dict[str, Any]) -> list[Table]:
         trained.add_column(f"{count} threads" if count > 1 else "1 thread", justify="right")
     for name in dict.fromkeys(record["network"] for record in results["records"]):
         found = {record["threads"]: record for record in results["records"] if record["network"] == name}
-        cells = [f"{spread(found[n]['rates'])}, {100 * share(found[n], results):.0f} %" for n in counts]
+        cells = [f"{spread(found[n]['rates'])}, {digits(100 * share(found[n], results))} %" for n in counts]
         trained.add_row(name, *cells)
     return [machine, trained]
 
