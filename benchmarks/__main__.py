@@ -1,6 +1,9 @@
 """Everything: all benchmarks one after the other, then the page.
 
-python -m benchmarks            # see --help; --quick only tries whether it all runs
+    python -m benchmarks            # --quick only tries whether it all runs
+
+It takes hours, some gigabytes of memory, and for the other libraries (python -m benchmarks.install) some of disk. An earlier
+result stays until each new part is whole. For this machine alone, in about a minute: python -m minidl.benchmark.
 """
 
 import json
@@ -17,8 +20,6 @@ def everything() -> None:
     chosen = options.parse_args()
     if chosen.quick:  # what it measures is not to replace a real result
         chosen.output = chosen.docs = Path(tempfile.mkdtemp(prefix="minidl-benchmarks-"))
-    results = chosen.output / "results.json"
-    results.unlink(missing_ok=True)  # nothing of an earlier run is to be on the page
     arguments = [
         "--output",
         str(chosen.output),
@@ -28,7 +29,7 @@ def everything() -> None:
     ]
     for part in PARTS:
         main(part, arguments)
-    write(json.loads(results.read_text()), chosen.docs)
+    write(json.loads((chosen.output / "results.json").read_text()), chosen.docs)
     print(f"wrote {chosen.docs / 'benchmarks.md'}")
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from rich.console import Console
 
 from .contestants import BASELINE, CONTESTANTS
-from .models import MODELS
+from .models import MODELS, OF_DIGITS
 from .processes import data_folder, run
 from .results import Part, Results, main, parser
 from .tables import Table, number
@@ -115,7 +115,7 @@ def tables(parts: dict[str, Any]) -> list[Table]:
 def options() -> ArgumentParser:
     """The command line's."""
     result = parser(__doc__)
-    result.add_argument("--models", nargs="+", choices=MODELS, default=["mlp", "cnn", "larger_cnn"])
+    result.add_argument("--models", nargs="+", choices=OF_DIGITS, default=["mlp", "cnn", "larger_cnn"])
     result.add_argument("--contestants", nargs="+", choices=CONTESTANTS, default=["minidl", BASELINE])
     result.add_argument("--epochs", type=int, default=10, help="before the test error (default: 10)")
     result.add_argument("--error-seeds", type=int, default=3, help="of the test error, from 0 on (default: 3)")

@@ -11,9 +11,10 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from .contestants import BASELINE, CONTESTANTS
+from . import random
+from .contestants import BASELINES, CONTESTANTS
 from .growth import points
 from .models import MODELS
 from .summary import ranking
@@ -38,6 +39,7 @@ def draw(parts: dict[str, Any], folder: Path, suffix: str = "svg") -> dict[str, 
     drawers: dict[str, tuple[str, Callable[[dict[str, Any]], Figure]]] = {
         "race": ("race", epochs),
         "start": ("race", starts),
+        "random": ("random", distribution),
         "growth": ("growth", growth),
         "accuracy": ("accuracy", curves),
         "kernels": ("kernels", ladders),
@@ -57,7 +59,7 @@ def draw(parts: dict[str, Any], folder: Path, suffix: str = "svg") -> dict[str, 
 
 def colour(contestant: str) -> str:
     """Ours, what ratios are to, and everybody else."""
-    return {"minidl": OURS, BASELINE: BASE}.get(contestant, OTHERS)
+    return OURS if contestant == "minidl" else BASE if contestant in BASELINES else OTHERS
 
 
 def _bars(axes: Axes, labels: list[str], values: list[float], texts: list[str], colours: list[str]) -> None:
@@ -108,6 +110,29 @@ def starts(part: dict[str, Any]) -> Figure:
     axes.set_xlabel("seconds")
     axes.set_title(f"{MODELS[model].title}: from the start of the process to the end of the first step")
     figure.legend(loc="outside lower center", ncols=2, frameon=False)
+    return figure
+
+
+def distribution(part: dict[str, Any]) -> Figure:
+    """The ratio of every drawn network, sorted, with the range over the rounds; a panel a kind."""
+    kinds = part["settings"]["kinds"]
+    figure, panels = plt.subplots(1, len(kinds), figsize=(11, 4), squeeze=False, layout="constrained", sharey=True)
+    for axes, kind in zip(panels.flat, kinds, strict=True):
+        found = [values for _, values in random.ranking(part, kind) if values["ratio"] is not None]
+        for place, values in enumerate(found):
+            tone = OURS if values["ratio"] <= 1 else OTHERS
+            axes.plot([place] * len(values["ratios"]), list(values["ratios"].values()), color=tone, linewidth=1)
+            axes.plot(place, values["ratio"], "o", color=tone)
+        axes.axhline(1, color="black", linestyle="--", linewidth=1, zorder=0)
+        axes.set(title=random.TITLES[kind], xlabel="networks, the worst first", yscale="log", xticks=[])
+        if found:
+            mean = random.geometric_mean([values["ratio"] for values in found])
+            axes.axhline(mean, color=OURS, linewidth=1, zorder=0)
+            axes.annotate(f"geometric mean {number(mean)}", (len(found) - 1, mean), ha="right", va="bottom", color=OURS)
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.yaxis.set_minor_formatter(NullFormatter())
+    panels.flat[0].set_ylabel("minidl's time ÷ the fastest other's")
     return figure
 
 

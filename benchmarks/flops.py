@@ -7,7 +7,6 @@ import math
 from typing import NamedTuple
 
 from .models import Conv, Dense, Layer, Model, Shape, with_shapes
-from .tables import Table
 
 
 class Cost(NamedTuple):
@@ -27,7 +26,7 @@ class Cost(NamedTuple):
 def forward_flops(layer: Layer, before: Shape, after: Shape) -> int:
     """Of one sample: two for each weight and each place that it is used at."""
     match layer:
-        case Conv(_, window):
+        case Conv(_, window, _, _):
             return 2 * math.prod(after) * window * window * before[2]
         case Dense():
             return 2 * math.prod(before) * math.prod(after)
@@ -49,12 +48,3 @@ def costs(model: Model) -> list[Cost]:
 def training_flops(model: Model) -> int:
     """Of one sample, forward and backward."""
     return sum(cost.total for cost in costs(model))
-
-
-def cost_table(model: Model) -> Table:
-    """The count, as a table in MFLOP a sample."""
-    found = costs(model)
-    total = Cost("all", *(sum(column) for column in zip(*(cost[1:] for cost in found), strict=True)))
-    rows = [(cost.layer, *(f"{value / 1e6:.2f}" for value in (*cost[1:], cost.total))) for cost in [*found, total]]
-    header = ("MFLOP a sample", "forward", "gradient of the parameters", "gradient of the input", "sum")
-    return Table(model.title, header, rows)

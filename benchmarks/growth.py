@@ -16,7 +16,7 @@ from rich.console import Console
 
 from .contestants import BASELINE, CONTESTANTS
 from .limits import peak, thread_counts
-from .models import MODELS
+from .models import MODELS, OF_DIGITS
 from .processes import data_folder, run
 from .results import Part, Results, main, parser
 from .summary import MEGABYTE
@@ -75,16 +75,27 @@ def measure(results: Results, settings: dict[str, Any], console: Console) -> Non
 
 
 def points(part: dict[str, Any], contestant: str, what: str, field: str) -> dict[int, dict[str, float]]:
-    """The medians over the rounds of a contestant's records, by the value of the field that was varied."""
+    """The medians over the rounds of a contestant's records, and an epoch's "least" and "most", by the value of the field."""
     found: dict[int, list[dict[str, Any]]] = {}
     for r in part["records"]:
         if (r["contestant"], r["what"]) == (contestant, what) and "problem" not in r:
             found.setdefault(r[field], []).append(r)
     names = ("epoch", "peak_memory", "fit_memory", "own_memory")
-    return {
-        value: {name: statistics.median(r[name] for r in records) for name in names if records[0][name] is not None}
-        for value, records in sorted(found.items())
-    }
+    result: dict[int, dict[str, float]] = {}
+    for value, records in sorted(found.items()):
+        result[value] = {n: statistics.median(r[n] for r in records) for n in names if records[0][n] is not None}
+        epochs = [r["epoch"] for r in records]
+        if len(epochs) > 1:
+            result[value] |= {"least": min(epochs), "most": max(epochs)}
+    return result
+
+
+def seconds_text(found: dict[str, float] | None) -> str:
+    """An epoch's seconds, with the least and the most where it was timed several times."""
+    if found is None:
+        return number(None)
+    text = number(found["epoch"])
+    return f"{text} ({number(found['least'])}–{number(found['most'])})" if "least" in found else text
 
 
 def ratio(part: dict[str, Any], what: str, field: str, above: tuple[str, Any], below: tuple[str, Any]) -> float | None:
@@ -113,7 +124,7 @@ def samples_table(part: dict[str, Any]) -> Table:
         for what, text in (("samples", "floats in memory"), ("mapped", "bytes in a mapped file")):
             for n, found in points(part, name, what, "samples").items():
                 memory = (found.get(kind) for kind in ("peak_memory", "own_memory"))
-                cells = (number(found["epoch"]), number(1e6 * found["epoch"] / n))
+                cells = (seconds_text(found), number(1e6 * found["epoch"] / n))
                 sizes = (number(None if size is None else size / MEGABYTE) for size in memory)
                 rows.append((f"{CONTESTANTS[name].title}, {text}", f"{n:,}", *cells, *sizes))
     header = ("", "samples", "s an epoch", "µs a sample", "peak memory, MB", "at the end, without mapped files, MB")
@@ -129,9 +140,8 @@ def batch_table(part: dict[str, Any]) -> Table:
     rivals = [name for name in names if name != BASELINE and BASELINE in names]
     rows = []
     for value in values:
-        seconds = {name: found[name].get(value, {}).get("epoch") for name in names}
         ratios = [number(ratio(part, "batch", "batch_size", (name, value), (BASELINE, value))) for name in rivals]
-        rows.append((f"{value:,}", *(number(seconds[name]) for name in names), *ratios))
+        rows.append((f"{value:,}", *(seconds_text(found[name].get(value)) for name in names), *ratios))
     header = (
         "batch size",
         *(f"{CONTESTANTS[name].title}, s" for name in names),
@@ -154,7 +164,7 @@ def threads_table(part: dict[str, Any], limits: dict[str, Any] | None) -> Table:
         for name in names:
             gain = ratio(part, "threads", "threads", (name, 1), (name, value))
             share = gain / product if gain and product else None
-            cells += [number(found[name].get(value, {}).get("epoch")), number(gain), number(share)]
+            cells += [seconds_text(found[name].get(value)), number(gain), number(share)]
         rows.append((str(value), *cells, number(product)))
     columns = [
         text for name in names for text in (f"{CONTESTANTS[name].title}, s", "gain over 1", "of the products' gain")
@@ -174,7 +184,7 @@ def options() -> ArgumentParser:
     """The command line's."""
     result = parser(__doc__)
     result.add_argument("--contestants", nargs="+", choices=CONTESTANTS, default=["minidl", BASELINE])
-    result.add_argument("--model", choices=MODELS, default="cnn")
+    result.add_argument("--model", choices=OF_DIGITS, default="cnn")
     result.add_argument("--rounds", type=int, default=2, help="turns of each; the mapped file has one (default: 2)")
     result.add_argument("--samples", type=int, nargs="+", default=[1_000, 10_000, 60_000], help="in memory, as floats")
     result.add_argument("--mapped", type=int, default=1_000_000, help="samples in the file (default: 1000000)")

@@ -3,88 +3,31 @@
     python -m benchmarks.limits         # after benchmarks.race, to compare its epochs with the limit
 
 A matrix product of two large float32 matrices is the fastest arithmetic that a library can hope for. With several threads each
-has a product of its own, and BLAS itself has one thread: that is how minidl runs.
+has a product of its own, and BLAS itself has one thread: that is how minidl runs. The threads keep to the processors that the
+contestants get.
 """
 
-import os
-import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import numpy as np
 from rich.console import Console
 from threadpoolctl import threadpool_limits
 
-from minidl.ops.kernels.jit import jit
+from minidl.machine import bandwidths, matmul_rates, pinned, thread_counts
 
 from .contestants import CONTESTANTS
-from .flops import cost_table, training_flops
-from .models import MODELS
+from .flops import Cost, costs, training_flops
+from .models import MODELS, Model
 from .results import Part, Results, main, parser
 from .summary import ranking
 from .tables import Table, approximate, number
 
 SIZES = (256, 512, 1024, 2048)  # of the matrices
 REPEATS = 5
-STREAM = 16 * 2**20  # floats in an array of the bandwidth test: 64 MiB, far more than a cache
-
-
-def best_rate(work: Callable[[int], float], threads: int, repeats: int) -> float:
-    """The best of some repeats. work(thread) does one thread's part and returns how much it did; the result is that a second."""
-    best = 0.0
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(work, range(threads)))
-        for _ in range(repeats):
-            begin = time.perf_counter()
-            amount = sum(pool.map(work, range(threads)))
-            best = max(best, amount / (time.perf_counter() - begin))
-    return best
 
 
 def matmul_rate(size: int, threads: int, repeats: int) -> float:
-    """Floating-point operations a second of float32 products of this size, one at a time in each thread."""
-    rng = np.random.default_rng(1)
-    operands = [rng.random((3, size, size), dtype=np.float32) for _ in range(threads)]
-    often = max(1, (1024 // size) ** 3)  # small ones are over too soon to be timed alone
-
-    def work(thread: int) -> float:
-        a, b, out = operands[thread]
-        for _ in range(often):
-            np.matmul(a, b, out=out)
-        return 2.0 * size**3 * often
-
-    return best_rate(work, threads, repeats)
-
-
-@jit
-def _triad(a, b, c, factor):
-    for i in range(a.size):
-        a[i] = b[i] + factor * c[i]
-
-
-def bandwidth(threads: int, repeats: int) -> dict[str, float]:
-    """Bytes a second, read and written together: copy (b → a) and triad (a = b + s · c)."""
-    arrays = [np.ones((3, STREAM // threads), np.float32) for _ in range(threads)]
-    factor = np.float32(0.5)
-
-    def copy(thread: int) -> float:
-        a, b, _ = arrays[thread]
-        np.copyto(a, b)
-        return 2.0 * a.nbytes
-
-    def triad(thread: int) -> float:
-        a, b, c = arrays[thread]
-        _triad(a, b, c, factor)
-        return 3.0 * a.nbytes
-
-    return {"copy": best_rate(copy, threads, repeats), "triad": best_rate(triad, threads, repeats)}
-
-
-def thread_counts() -> list[int]:
-    """1, 2, 4, … and all cores that this process may use."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return sorted({2**power for power in range(cores.bit_length())} | {cores})
+    """The best of ``minidl.machine.matmul_rates``."""
+    return max(matmul_rates(size, threads, repeats))
 
 
 def measure(results: Results, settings: dict[str, Any], console: Console) -> None:
@@ -93,8 +36,14 @@ def measure(results: Results, settings: dict[str, Any], console: Console) -> Non
     sizes, repeats = (SIZES[:2], 2) if settings["quick"] else (SIZES, REPEATS)
     with threadpool_limits(1):
         for threads in sorted({*thread_counts(), settings["threads"]}):
-            matmul = {str(size): matmul_rate(size, threads, repeats) for size in sizes}
-            results.add("limits", {"threads": threads, "matmul": matmul} | bandwidth(threads, repeats))
+            with pinned(threads):
+                matmul = {str(size): matmul_rates(size, threads, repeats) for size in sizes}
+                memory = bandwidths(threads, repeats)
+            record = {"threads": threads, "matmul": {size: max(rates) for size, rates in matmul.items()}}
+            record |= {name: max(rates) for name, rates in memory.items()}
+            least = {size: min(rates) for size, rates in matmul.items()}
+            results.add("limits", record | {"least": least | {name: min(rates) for name, rates in memory.items()}})
+            matmul = record["matmul"]
             console.print(f"{threads} threads: {number(max(matmul.values()) / 1e9)} GFLOP/s")
 
 
@@ -106,21 +55,28 @@ def peak(part: dict[str, Any], threads: int) -> float | None:
 def limit_table(part: dict[str, Any]) -> Table:
     """What the machine can do."""
     sizes = list(part["records"][0]["matmul"])
-    rows = [
-        (
-            str(record["threads"]),
-            *(number(record["matmul"][size] / 1e9) for size in sizes),
-            number(record["copy"] / 1e9),
-            number(record["triad"] / 1e9),
-        )
-        for record in part["records"]
-    ]
+    rows = []
+    for record in part["records"]:
+        best = [record["matmul"][size] for size in sizes] + [record["copy"], record["triad"]]
+        rows.append((str(record["threads"]), *(number(rate / 1e9) for rate in best)))
+        if "least" in record:
+            least = (record["least"][name] for name in (*sizes, "copy", "triad"))
+            rows.append((f"{record['threads']}, the slowest repeat", *(number(rate / 1e9) for rate in least)))
     one, most = part["records"][0], part["records"][-1]
     if len(part["records"]) > 1:
         gains = [number(most["matmul"][size] / one["matmul"][size]) for size in sizes]
         rows.append(("gain", *gains, *(number(most[kind] / one[kind]) for kind in ("copy", "triad"))))
     header = ("threads", *(f"matmul {size}, GFLOP/s" for size in sizes), "copy, GB/s", "triad, GB/s")
     return Table("The machine at its best", header, rows)
+
+
+def cost_table(model: Model) -> Table:
+    """The count, as a table in MFLOP a sample."""
+    found = costs(model)
+    total = Cost("all", *(sum(column) for column in zip(*(cost[1:] for cost in found), strict=True)))
+    rows = [(cost.layer, *(f"{value / 1e6:.2f}" for value in (*cost[1:], cost.total))) for cost in [*found, total]]
+    header = ("MFLOP a sample", "forward", "gradient of the parameters", "gradient of the input", "sum")
+    return Table(model.title, header, rows)
 
 
 def distance_table(limits: dict[str, Any], race: dict[str, Any]) -> Table:

@@ -5,22 +5,33 @@ python -m benchmarks.page benchmarks/results/results.json
 
 import argparse
 import json
+import re
 from pathlib import Path
 from typing import Any
 
-from . import accuracy, growth, kernels, limits, race, steps
+from minidl.machine import processor
+
+from . import accuracy, growth, kernels, limits, race, random, steps, summary
 from .charts import draw
-from .contestants import BASELINE, CONTESTANTS
+from .contestants import CONTESTANTS
 from .models import MODELS
+from .results import write_json
 from .tables import Table, markdown, number
 
-PARTS = (race.PART, limits.PART, growth.PART, accuracy.PART, kernels.PART, steps.PART)
+PARTS = (race.PART, random.PART, limits.PART, growth.PART, accuracy.PART, kernels.PART, steps.PART)
 DOCS = Path(__file__).parent.parent / "docs"
 
-OPENING = f"""# Benchmarks
+OPENING = """# Benchmarks
 
 How fast minidl is, beside others and beside what the machine could do. This page is written by a program: every number on it
-comes from [one file of results](benchmarks/results.json). The same page for your machine:
+comes from a file of results. There is one for each processor that somebody ran it on, and the last one fills this page. How fast
+*your* machine is, in about a minute and without the others:
+
+```sh
+python -m minidl.benchmark
+```
+
+The whole page for your machine takes hours and some gigabytes of memory and disk; it says as it goes how many minutes are left:
 
 ```sh
 .venv/bin/pip install -e '.[plot]'
@@ -29,8 +40,9 @@ comes from [one file of results](benchmarks/results.json). The same page for you
 ```
 
 Times of different machines or days cannot be compared. Ratios can, and they are taken between neighbours: the contestants take
-turns, each in a process of its own, and a ratio to {CONTESTANTS[BASELINE].title} is that of one round, then the median over the
-rounds. Run it on an idle machine: libraries whose threads wait for each other by spinning suffer most from company.
+turns, each in a process of its own, and a ratio to the others is that of one round, then the median over the rounds, with the
+least and the most beside it. Everything is kept to the same processors where the system allows it, one of each core first. Run it
+on an idle machine: libraries whose threads wait for each other by spinning suffer most from company.
 """
 
 TEXTS = {
@@ -38,7 +50,9 @@ TEXTS = {
 
 Every library trains the same models on the same digits, with the same batch size, Adam with the same learning rate, and the
 same number of threads, held to as many cores by the system. A row whose library is not installed says so. Images are floats in
-memory. Each contestant is written as its good users write it; their adapters are in `benchmarks/contestants`.
+memory. Models whose samples are not of a digit's shape train on random numbers, labelled by a rule that can be learnt. Each
+contestant is written as its good users write it; their adapters are in `benchmarks/contestants`. A library that crashes, or that
+cannot train a model, has a row that says so. *PyTorch at its best* is the fastest of its rows in the same round.
 
 - *An epoch* is timed after a warm-up of some batches. *Start to first epoch* is everything from the start of the process to
   the end of that epoch, the warm-up included, reading the data left out.
@@ -48,6 +62,13 @@ memory. Each contestant is written as its good users write it; their adapters ar
   is how far the peak of memory rises from just before the first step, with the data in memory and the model built.
 - *Test accuracy* is that after the warm-up and the timed epochs, so that nobody wins by not learning.
 - A figure with ~ was measured on a part of the samples and scaled up.
+""",
+    "random": """## Networks that nobody tuned for
+
+Drawn from a seed: convolutional ones with 1–4 channels, 12–64 pixels, one to three convolutions of 4–64 filters, windows from
+1 × 1 to 7 × 7, strides, both paddings, with and without pools; and dense ones with 4–784 inputs, one to three layers of 8–512
+units and batches of 1–256. Maps that become too small, and networks of which a step would take seconds, are drawn again. The
+ratio is to the fastest of the others in the same round. Another seed: `python -m benchmarks.random --seed 7`.
 """,
     "limits": """## The limit
 
@@ -81,6 +102,7 @@ The same epoch with one idea of the engine left out. What each of them is: [perf
 }
 CHARTS = {
     "race": (("race", "Seconds an epoch"), ("start", "Seconds to the first step")),
+    "random": (("random", "minidl's time by the fastest other's, network by network"),),
     "growth": (("growth", "Cost by samples, batch size and threads"),),
     "accuracy": (("accuracy", "Test accuracy over seconds of training"),),
     "kernels": (("kernels", "The ladder"),),
@@ -96,9 +118,9 @@ then takes. This page is written by a program, `python -m benchmarks`; the numbe
 """
 
 
-def text(parts: dict[str, Any], files: dict[str, str]) -> str:
-    """The page in Markdown. files: the charts' names, by chart."""
-    sections = [OPENING, markdown(machine_table(parts))]
+def text(parts: dict[str, Any], files: dict[str, str], machines: dict[str, dict[str, Any]]) -> str:
+    """The page in Markdown. files: the charts' names, by chart. machines: all files of results that are kept, by name."""
+    sections = [OPENING, markdown(machine_table(parts)), markdown(machines_table(machines))]
     for part in PARTS:
         if part.name not in parts:
             continue
@@ -145,15 +167,49 @@ def machine_table(parts: dict[str, Any]) -> Table:
     return Table("The machine and the versions", ("", ""), rows)
 
 
+def machines_table(machines: dict[str, dict[str, Any]]) -> Table:
+    """The processors side by side: the matrix product, and minidl's epoch by that of the fastest other."""
+    models = [model for model in MODELS if any(model in _raced(parts) for parts in machines.values())]
+    rows = []
+    for name, parts in sorted(machines.items()):
+        race, found = parts.get("race"), parts.get("limits")
+        records = summary.overview(race).rows if race else []
+        ratios = dict(zip(_raced(parts), (row[3] for row in records), strict=True))
+        threads = race["settings"]["threads"] if race else None
+        product = limits.peak(found, threads) if found and threads else None
+        cells = [ratios.get(model, "–") for model in models]
+        link = f"[{_processor(parts)}](benchmarks/{name})"
+        rows.append((link, str(threads or "–"), number(product / 1e9 if product else None), *cells))
+    header = ("processor", "threads", "matrix product, GFLOP/s", *(MODELS[model].title for model in models))
+    return Table("All processors: minidl's epoch ÷ the fastest other's", header, rows)
+
+
+def _raced(parts: dict[str, Any]) -> list[str]:
+    """The models of the race."""
+    return parts["race"]["settings"]["models"] if "race" in parts else []
+
+
+def _processor(parts: dict[str, Any]) -> str:
+    """The name of the processor that the results are of."""
+    return next((part["machine"]["processor"] for part in parts.values()), processor())
+
+
+def file_name(parts: dict[str, Any]) -> str:
+    """Of the results that are kept for this processor: amd-epyc-family-25-model-1.json."""
+    return re.sub(r"[^a-z0-9]+", "-", _processor(parts).lower()).strip("-") + ".json"
+
+
 def _plain(value: Any) -> str:
     return " ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def write(parts: dict[str, Any], docs: Path = DOCS) -> None:
-    """benchmarks.md, the charts beside it, the results that it shows, and performance.md where the steps were measured."""
-    files = draw(parts, docs / "benchmarks")
-    (docs / "benchmarks" / "results.json").write_text(json.dumps(parts, indent=1, ensure_ascii=False) + "\n")
-    (docs / "benchmarks.md").write_text(text(parts, files))
+    """benchmarks.md, the charts beside it, this processor's results, and performance.md where the steps were measured."""
+    folder = docs / "benchmarks"
+    files = draw(parts, folder)
+    write_json(folder / file_name(parts), parts)
+    machines = {path.name: json.loads(path.read_text()) for path in folder.glob("*.json")}
+    (docs / "benchmarks.md").write_text(text(parts, files, machines))
     if "steps" in parts:
         (docs / "performance.md").write_text(performance(parts))
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import tempfile
 import time
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from minidl.datasets import mnist
+from minidl.machine import processors
 
 from .contestants import CONTESTANTS
 from .environments import interpreter_for
@@ -60,9 +62,10 @@ def environ(job: Job, caches: Path) -> dict[str, str]:
     )
 
 
-def run(job: Job, caches: Path) -> dict[str, Any]:
-    """What the job measured; or {"problem": why not}, in one line."""
+def run(job: Job, caches: Path, timeout: float = TIMEOUT) -> dict[str, Any]:
+    """What the job measured; or {"problem": why not}, in one line. timeout: seconds."""
     contestant = CONTESTANTS[job.contestant]
+    job = job._replace(cpus=processors(job.threads))
     interpreter = interpreter_for(contestant.environment, contestant.packages)
     if interpreter is None:
         return {"problem": f"not installed: python -m benchmarks.install {contestant.environment}"}
@@ -71,11 +74,17 @@ def run(job: Job, caches: Path) -> dict[str, Any]:
         command = [interpreter, "-m", "benchmarks.worker", json.dumps(job._asdict()), str(time.time()), str(result)]
         try:
             done = subprocess.run(
-                command, cwd=ROOT, env=environ(job, caches), capture_output=True, text=True, timeout=TIMEOUT
+                command, cwd=ROOT, env=environ(job, caches), capture_output=True, text=True, timeout=timeout
             )
         except subprocess.TimeoutExpired:
-            return {"problem": f"did not finish within {TIMEOUT} s"}
+            return {"problem": f"did not finish within {timeout:g} s"}
         if done.returncode or not result.exists():
             lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
-            return {"problem": f"ended with status {done.returncode}: {lines[-1] if lines else 'no message'}"}
+            return {"problem": f"{_ending(done.returncode)}: {lines[-1] if lines else 'no message'}"}
         return dict(json.loads(result.read_text()))
+
+
+def _ending(status: int) -> str:
+    """How a process ended: on POSIX a negative status is the signal that killed it, e.g. SIGSEGV."""
+    known = -status in signal.valid_signals() if status < 0 else False
+    return f"crashed with {signal.Signals(-status).name}" if known else f"ended with status {status}"

@@ -4,9 +4,12 @@
     python -m benchmarks.race
 
 The machine may be busy with other things, and differently so from minute to minute. So everybody has a process of their own,
-they take turns, and a ratio is one of neighbours: of each round first, then the median over the rounds.
+they take turns, and a ratio is one of neighbours: of each round first, then the median over the rounds. Models whose samples are
+no digits train on random numbers of that shape. Lines of progress say how many minutes are left; a process may need some
+gigabytes of memory.
 """
 
+import time
 from argparse import ArgumentParser
 from collections.abc import Iterable
 from pathlib import Path
@@ -17,8 +20,8 @@ from rich.console import Console
 from .contestants import CONTESTANTS
 from .models import MODELS
 from .processes import data_folder, run
-from .results import Part, Results, main, parser
-from .summary import race_tables
+from .results import Part, Results, main, minutes_left, parser
+from .summary import overview, race_tables
 from .tables import Table
 from .worker import Job
 
@@ -26,8 +29,13 @@ from .worker import Job
 def measure(results: Results, settings: dict[str, Any], console: Console) -> None:
     """Run it and fill the part "race" of the results. settings: the options, by name."""
     results.begin("race", settings)
+    begin = time.monotonic()
     with data_folder() as folder:
-        for model in settings["models"]:
+        for done, model in enumerate(settings["models"]):
+            if done:
+                console.print(
+                    f"{done} of {len(settings['models'])} models, {minutes_left(begin, done, len(settings['models']))}"
+                )
             jobs = {name: _job(name, model, settings, folder) for name in settings["contestants"]}
             for round_number in range(settings["cold_rounds"]):
                 for name, job in _able(jobs, results):
@@ -80,8 +88,10 @@ def options() -> ArgumentParser:
 
 
 def tables(parts: dict[str, Any]) -> list[Table]:
-    """Two for each model."""
-    return [table for model in parts["race"]["settings"]["models"] for table in race_tables(parts["race"], model)]
+    """minidl beside the fastest other, then two tables for each model."""
+    return [overview(parts["race"])] + [
+        table for model in parts["race"]["settings"]["models"] for table in race_tables(parts["race"], model)
+    ]
 
 
 PART = Part("race", options(), {"samples": 2_000, "rounds": 1}, measure, tables)

@@ -1,13 +1,16 @@
 """From the records of the race to its figures: medians, ratios round by round, and what was measured on a sample scaled up."""
 
+import math
 import statistics
+from collections.abc import Collection, Iterable
 from typing import Any
 
-from .contestants import BASELINE, CONTESTANTS
+from .contestants import BASELINES, CONTESTANTS
 from .models import MODELS
-from .tables import Table, approximate, number
+from .tables import Table, approximate, number, span
 
 MEGABYTE = 1e6
+OWN = ("minidl", "reference")  # contestants of this repository
 MEDIANS = ("startup", "start_to_first_step", "evaluation", "peak_memory", "fit_memory", "accuracy")
 
 
@@ -15,8 +18,8 @@ def figures(part: dict[str, Any], model: str, contestant: str) -> dict[str, Any]
     """What the race says of a contestant and a model; seconds and bytes.
 
     {"problem": text} where it did not take part. Otherwise the medians over the rounds, the cold ones as "cold_…", and:
-    scaled: whether it trained on a sample. epoch and start_to_first_epoch: scaled up to all samples. ratio: of the epochs,
-    to the baseline's of the same round, the median; None without a baseline.
+    scaled: whether it trained on a sample. epoch and start_to_first_epoch: scaled up to all samples. epochs: by round. ratios: of
+    the epochs, to that of the fastest of BASELINES in the same round, by round. ratio: their median; None without any.
     """
     records = [r for r in part["records"] if r["model"] == model and r["contestant"] == contestant]
     problem = next((r["problem"] for r in records if "problem" in r), None)
@@ -26,28 +29,56 @@ def figures(part: dict[str, Any], model: str, contestant: str) -> dict[str, Any]
     if not warm:
         return {"problem": "not measured"}
     factor = part["settings"]["samples"] / warm[0]["samples"]
-    epoch = statistics.median(r["epoch"] for r in warm) * factor
     first_epoch = statistics.median(r["start_to_first_epoch"] + r["epoch"] * (factor - 1) for r in warm)
-    ratios = [
-        r["epoch"] * factor / other["epoch"]
-        for r in warm
-        for other in part["records"]
-        if (other["model"], other["contestant"], other["kind"]) == (model, BASELINE, "warm")
-        and other["round"] == r["round"]
-        and "problem" not in other
-    ]
+    epochs = {r["round"]: r["epoch"] * factor for r in warm}
+    fastest = fastest_by_round(part, model, BASELINES)
+    ratios = {n: seconds / fastest[n][0] for n, seconds in epochs.items() if n in fastest}
     return {
         "scaled": factor > 1,
         "samples": warm[0]["samples"],
-        "epoch": epoch,
+        "epoch": statistics.median(epochs.values()),
+        "epochs": epochs,
         "start_to_first_epoch": first_epoch,
-        "ratio": statistics.median(ratios) if ratios else None,
+        "ratio": statistics.median(ratios.values()) if ratios else None,
+        "ratios": ratios,
         "compilation": statistics.median(r["build"] + r["first_step"] for r in warm),
         "latency": {n: statistics.median(r["latency"][n] for r in warm) for n in warm[0]["latency"]},
         **{name: statistics.median(r[name] for r in warm) for name in MEDIANS},
         **({"cold_start_to_first_step": statistics.median(r["start_to_first_step"] for r in cold)} if cold else {}),
         **({"cold_compilation": statistics.median(r["build"] + r["first_step"] for r in cold)} if cold else {}),
     }
+
+
+def fastest_by_round(part: dict[str, Any], model: str, contestants: Collection[str]) -> dict[int, tuple[float, str]]:
+    """(seconds of an epoch, the contestant) of the fastest of these in each round."""
+    found: dict[int, tuple[float, str]] = {}
+    for r in part["records"]:
+        if (r["model"], r["kind"]) == (model, "warm") and r["contestant"] in contestants and "problem" not in r:
+            seconds = r["epoch"] * part["settings"]["samples"] / r["samples"]
+            found[r["round"]] = min(found.get(r["round"], (math.inf, "")), (seconds, r["contestant"]))
+    return found
+
+
+def overview(part: dict[str, Any]) -> Table:
+    """minidl beside the fastest of all others, model by model."""
+    settings = part["settings"]
+    others = [name for name in settings["contestants"] if name not in OWN]
+    rows = []
+    for model in settings["models"]:
+        fastest = fastest_by_round(part, model, others)
+        ours = figures(part, model, "minidl").get("epochs", {})
+        ratios = [seconds / fastest[n][0] for n, seconds in ours.items() if n in fastest]
+        names = " or ".join(dict.fromkeys(CONTESTANTS[name].title for _, name in fastest.values())) or "–"
+        seconds = (median(ours.values()), median(value for value, _ in fastest.values()), median(ratios))
+        rows.append((MODELS[model].title, *map(number, seconds), span(ratios), names))
+    header = ("", "minidl, s an epoch", "the fastest other, s", "minidl ÷ it", "least–most", "who that is")
+    return Table("minidl beside the fastest of all others, in the same round", header, rows)
+
+
+def median(values: Iterable[float]) -> float | None:
+    """None where there are no values."""
+    found = list(values)
+    return statistics.median(found) if found else None
 
 
 def ranking(part: dict[str, Any], model: str) -> list[tuple[str, dict[str, Any]]]:
@@ -59,12 +90,11 @@ def race_tables(part: dict[str, Any], model: str) -> list[Table]:
     """Training, and what comes before and after it, for one model."""
     settings = part["settings"]
     title = f"{MODELS[model].title}, batches of {MODELS[model].batch_size}"
-    base = CONTESTANTS[BASELINE].title
     rows, other, notes = [], [], []
     for name, found in ranking(part, model):
         title_of = CONTESTANTS[name].title
         if "problem" in found:
-            rows.append((title_of, *["–"] * 8))
+            rows.append((title_of, *["–"] * 10))
             other.append((title_of, *["–"] * 7))
             notes.append(f"{title_of}: {found['problem']}")
             continue
@@ -73,7 +103,9 @@ def race_tables(part: dict[str, Any], model: str) -> list[Table]:
             (
                 title_of,
                 approximate(number(found["epoch"]), scaled),
+                approximate(span(found["epochs"].values()), scaled),
                 approximate(number(found["ratio"]), scaled),
+                approximate(span(found["ratios"].values()), scaled),
                 approximate(number(found["start_to_first_epoch"]), scaled),
                 number(found.get("cold_start_to_first_step")),
                 number(found["start_to_first_step"]),
@@ -100,7 +132,9 @@ def race_tables(part: dict[str, Any], model: str) -> list[Table]:
     header = (
         "",
         "s an epoch",
-        f"÷ {base}",
+        "least–most",
+        "÷ PyTorch at its best",
+        "least–most",
         "start to first epoch, s",
         "start to first step, cold, s",
         "… warm, s",

@@ -1,7 +1,7 @@
 """A table that knows nothing of what it shows: for the terminal with rich, and as Markdown for the page."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from rich.console import Console
@@ -19,7 +19,7 @@ class Table(NamedTuple):
 
 def terminal() -> Console:
     """The terminal, or, where the output goes elsewhere, lines that are long enough for our tables."""
-    return Console(width=None if sys.stdout.isatty() else 140, highlight=False)
+    return Console(width=None if sys.stdout.isatty() else 140, markup=False, highlight=False)
 
 
 def show(table: Table, console: Console) -> None:
@@ -56,6 +56,12 @@ def number(value: float | None) -> str:
     if abs(value) >= 1:
         return f"{value:.2f}"
     return f"{value:.2f}" if abs(value) >= 0.1 else f"{value:.2g}"
+
+
+def span(values: Iterable[float]) -> str:
+    """The least and the most, where there are several."""
+    found = list(values)
+    return f"{number(min(found))}–{number(max(found))}" if len(found) > 1 else "–"
 
 
 def approximate(text: str, scaled: bool) -> str:

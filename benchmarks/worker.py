@@ -4,7 +4,9 @@
 """
 
 import importlib
+import importlib.metadata
 import json
+import math
 import os
 import statistics
 import sys
@@ -16,21 +18,25 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .contestants import CONTESTANTS
-from .models import MODELS, Rescaling
+from .drawing import model_named
+from .models import DIGIT, Rescaling, Shape, Unsupported
 from .timing import median_seconds
 
 WARM_UP = 10  # batches
 EVALUATED_FIRST = 2_000  # images, as a warm-up of the evaluation
 LATENCY_IMAGES = (1, 32, 1000)
+TESTED = 10_000  # random samples, as many as there are digits
+LEAST_PASSES = 3
 
 
 class Job(NamedTuple):
     """What to measure.
 
-    task: a key of TASKS. samples: to train on. epochs: how many to time, or the most to train. data: the folder with the
-    arrays of ``processes.write_data``. images: "floats" in memory, or "bytes" that stay on disk and that the model rescales.
-    batch_size: samples; None is the model's own. target: the test accuracy at which
-    time_to_accuracy stops.
+    model: a name that ``drawing.model_named`` knows. task: a key of TASKS. data: the folder with the arrays of
+    ``processes.write_data``; nothing is read from it for a model that takes no digits. samples: to train on. threads: of the
+    library. epochs: how many to time, or the most to train. batch_size: samples; None is the model's own. images: "floats" in
+    memory, or "bytes" that stay on disk and that the model rescales. target: the test accuracy at which time_to_accuracy stops.
+    budget: the seconds that "pace" may train. cpus: the logical processors to keep to; without any, all.
     """
 
     contestant: str
@@ -44,6 +50,8 @@ class Job(NamedTuple):
     images: str = "floats"
     seed: int = 1
     target: float = 1.0
+    budget: float = 1.0
+    cpus: tuple[int, ...] = ()
 
 
 class Session:
@@ -55,7 +63,7 @@ class Session:
         self.adapter = importlib.import_module(f"benchmarks.contestants.{contestant.adapter}")
         self.options = contestant.options
         self.imported = self.now()
-        self.model = MODELS[job.model]
+        self.model = model_named(job.model)
         if job.images == "bytes":
             self.model = self.model._replace(layers=(Rescaling(1 / 255), *self.model.layers))
         self.batch_size = job.batch_size or self.model.batch_size
@@ -75,7 +83,9 @@ class Session:
         return self.adapter.Trainer(self.model, self.job.threads, seed, **self.options)
 
     def load(self, part: str, samples: int | None = None) -> tuple[Any, Any]:
-        """(images, labels) of "train" or "test". Bytes are mapped into memory, copied only where they are written to."""
+        """(samples, labels) of "train" or "test". Bytes are mapped into memory, copied only where they are written to."""
+        if self.model.shape != DIGIT:
+            return random_data(self.model.shape, self.model.classes, samples or TESTED, part == "test")
         folder = Path(self.job.data)
         mapped = "c" if self.job.images == "bytes" else None
         x = np.load(folder / f"{part}_{self.job.images}.npy", mmap_mode="c")[:samples]
@@ -97,6 +107,14 @@ class Session:
     def accuracy(self, x: Any, labels: Any) -> float:
         """The share of these images that is classified rightly."""
         return float((self.trainer.predict(x).argmax(axis=1) == labels).mean())
+
+
+def random_data(shape: Shape, classes: int, samples: int, seed: int) -> tuple[Any, Any]:
+    """Numbers in [0, 1) as float32, and labels that can be learnt: the largest of some fixed weighted sums of each sample."""
+    x = np.random.default_rng(seed).random((samples, *shape), dtype=np.float32)
+    weights = np.random.default_rng(2).normal(size=(math.prod(shape), classes)).astype(np.float32)
+    scores = [(part.reshape(len(part), -1) - 0.5) @ weights for part in np.array_split(x, -(-samples // 1000))]
+    return x, np.concatenate(scores).argmax(axis=1).astype(np.int64)
 
 
 def peak_memory() -> int:
@@ -165,6 +183,15 @@ def epoch(session: Session) -> dict[str, Any]:
     return {"epoch": seconds, "fit_memory": peak - before, "peak_memory": peak, "own_memory": own_memory()}
 
 
+def pace(session: Session) -> dict[str, Any]:
+    """Seconds a sample: the median of passes over all samples until the budget is spent, at least three."""
+    session.warm_up()
+    seconds = [session.train()]
+    while len(seconds) < LEAST_PASSES or sum(seconds) < session.job.budget:
+        seconds.append(session.train())
+    return {"seconds": statistics.median(seconds) / len(session.x)}
+
+
 def time_to_accuracy(session: Session) -> dict[str, Any]:
     """Seconds of training and test accuracy after each quarter of an epoch, until the target or the last epoch.
 
@@ -200,19 +227,28 @@ TASKS: dict[str, Callable[[Session], dict[str, Any]]] = {
     "start": start,
     "race": race,
     "epoch": epoch,
+    "pace": pace,
     "time_to_accuracy": time_to_accuracy,
     "accuracy": accuracy,
 }
 
 
+def version(package: str) -> str:
+    """As the package itself says, or else its metadata."""
+    found = getattr(sys.modules[package], "__version__", None)
+    return str(found or importlib.metadata.version(package))
+
+
 def main() -> None:
     job, started, result = Job(**json.loads(sys.argv[1])), float(sys.argv[2]), Path(sys.argv[3])
-    if hasattr(os, "sched_setaffinity"):  # the one limit that every library keeps to
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: job.threads])
-    measured = TASKS[job.task](Session(job, started))
+    if job.cpus and hasattr(os, "sched_setaffinity"):  # the one limit that every library keeps to
+        os.sched_setaffinity(0, job.cpus)
+    try:
+        measured = TASKS[job.task](Session(job, started))
+    except Unsupported as error:
+        measured = {"problem": str(error)}
     packages = ("numpy", *CONTESTANTS[job.contestant].packages)
-    versions = {package: str(sys.modules[package].__version__) for package in packages}
-    result.write_text(json.dumps({**measured, "versions": versions}))
+    result.write_text(json.dumps({**measured, "versions": {package: version(package) for package in packages}}))
 
 
 if __name__ == "__main__":

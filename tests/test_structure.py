@@ -47,8 +47,9 @@ MAY_KNOW = {
     "checking": {"contracts", "ops", "backprop"},  # it knows layers, losses and models by their contract alone
     "cases": {"contracts", "layers"},
     "testing": {"contracts", "ops", "layers", "cases", "checking"},
+    "machine": {"", "contracts", "ops"},  # the root for the version
 }
-FREE = {"", "certificate"}  # the package's root, and a program that uses the library as a user would
+FREE = {"", "certificate", "benchmark"}  # the package's root, and programs that use the library as a user would
 
 
 def modules() -> dict[str, Path]:
@@ -113,7 +114,9 @@ def test_imports_go_one_way(part):
             assert not unknown, f"{module} must not import {unknown}"
 
 
-@pytest.mark.parametrize(("module", "users"), [("models", set()), ("sequential", {"models"})])
+@pytest.mark.parametrize(
+    ("module", "users"), [("models", set()), ("sequential", {"models"}), ("machine", set()), ("benchmark", set())]
+)
 def test_the_model_stands_at_the_top(module, users):
     found = {part_of(name) for name, targets in graph().items() if f"minidl.{module}" in targets}
     assert found - FREE == users

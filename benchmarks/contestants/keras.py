@@ -6,7 +6,6 @@ from keras import layers
 
 from ..models import (
     EVALUATION_BATCH,
-    IMAGE,
     LEARNING_RATE,
     Conv,
     Dense,
@@ -33,8 +32,8 @@ def translate(layer: Layer) -> keras.Layer:
     match layer:
         case Rescaling(scale):
             return layers.Rescaling(scale)
-        case Conv(filters, window):
-            return layers.Conv2D(filters, window, activation="relu")
+        case Conv(filters, window, strides, padding):
+            return layers.Conv2D(filters, window, strides, padding, activation="relu")
         case Pool(size):
             return layers.MaxPooling2D(size)
         case Dropout(rate):
@@ -51,7 +50,7 @@ class Trainer:
     def __init__(self, model: Model, threads: int, seed: int) -> None:
         limit_threads(threads)
         keras.utils.set_random_seed(seed)
-        self.model = keras.Sequential([keras.Input(IMAGE), *map(translate, model.layers)])
+        self.model = keras.Sequential([keras.Input(model.shape), *map(translate, model.layers)])
         self.model.compile(loss="sparse_categorical_crossentropy", optimizer=keras.optimizers.Adam(LEARNING_RATE))
 
     def prepare(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -63,7 +62,7 @@ class Trainer:
         self.model.fit(x, y, batch_size=batch_size, epochs=1, verbose=0)
 
     def predict(self, x: np.ndarray) -> np.ndarray:
-        """Probabilities, (n, 10). Keras advises against ``predict`` for what is a single batch."""
+        """Probabilities, (n, classes). Keras advises against ``predict`` for what is a single batch."""
         if len(x) <= EVALUATION_BATCH:
             return np.asarray(self.model.predict_on_batch(x))
         return self.model.predict(x, batch_size=EVALUATION_BATCH, verbose=0)

@@ -4,7 +4,7 @@ import minidl
 from minidl import layers as keras_named
 from minidl.contracts import Array
 
-from ..models import IMAGE, LEARNING_RATE, Conv, Dense, Dropout, Flatten, Layer, Model, Pool, Rescaling
+from ..models import LEARNING_RATE, Conv, Dense, Dropout, Flatten, Layer, Model, Pool, Rescaling
 
 
 def translate(layer: Layer) -> object:
@@ -12,8 +12,8 @@ def translate(layer: Layer) -> object:
     match layer:
         case Rescaling(scale):
             return keras_named.Rescaling(scale)
-        case Conv(filters, window):
-            return keras_named.Conv2D(filters, (window, window), activation="relu")
+        case Conv(filters, window, strides, padding):
+            return keras_named.Conv2D(filters, window, strides, padding, activation="relu")
         case Pool(size):
             return keras_named.MaxPooling2D((size, size))
         case Dropout(rate):
@@ -29,7 +29,7 @@ class Trainer:
 
     def __init__(self, model: Model, threads: int, seed: int, ops: str = "kernels") -> None:
         minidl.set_num_threads(threads)
-        layers = [keras_named.Input(IMAGE), *map(translate, model.layers)]
+        layers = [keras_named.Input(model.shape), *map(translate, model.layers)]
         self.model = minidl.Sequential(layers, seed=seed, ops=ops)
         optimizer = minidl.optimizers.Adam(LEARNING_RATE)
         self.model.compile(loss="sparse_categorical_crossentropy", optimizer=optimizer)
@@ -43,5 +43,5 @@ class Trainer:
         self.model.fit(x, y, batch_size=batch_size, epochs=1, verbose=0)
 
     def predict(self, x: Array) -> Array:
-        """Probabilities, (n, 10)."""
+        """Probabilities, (n, classes)."""
         return self.model.predict(x, verbose=0)

@@ -8,7 +8,6 @@ from neuralnetlib.optimizers import Adam
 
 from ..models import (
     EVALUATION_BATCH,
-    IMAGE,
     LEARNING_RATE,
     Conv,
     Dense,
@@ -18,6 +17,7 @@ from ..models import (
     Model,
     Pool,
     Rescaling,
+    Unsupported,
 )
 
 
@@ -25,9 +25,10 @@ def translate(layer: Layer) -> list[layers.Layer]:
     """The library's layers."""
     match layer:
         case Rescaling():
-            raise ValueError("neuralnetlib has no layer that rescales: give it floats between 0 and 1.")
-        case Conv(filters, window):
-            return [layers.Conv2D(filters, window, weights_init="xavier"), layers.Activation("relu")]
+            raise Unsupported("neuralnetlib has no layer that rescales: give it floats between 0 and 1.")
+        case Conv(filters, window, strides, padding):
+            convolution = layers.Conv2D(filters, window, strides, padding, weights_init="xavier")
+            return [convolution, layers.Activation("relu")]
         case Pool(size):
             return [layers.MaxPooling2D(size)]
         case Dropout(rate):
@@ -43,7 +44,7 @@ class Trainer:
 
     def __init__(self, model: Model, threads: int, seed: int) -> None:
         self.model = Sequential(random_state=seed)
-        self.model.add(layers.Input(IMAGE))
+        self.model.add(layers.Input(model.shape))
         for layer in model.layers:
             for part in translate(layer):
                 self.model.add(part)
@@ -58,6 +59,6 @@ class Trainer:
         self.model.fit(x, y, epochs=1, batch_size=batch_size, verbose=False)
 
     def predict(self, x: np.ndarray) -> np.ndarray:
-        """Probabilities, (n, 10)."""
+        """Probabilities, (n, classes)."""
         starts = range(0, len(x), EVALUATION_BATCH)
         return np.concatenate([self.model.predict(x[start : start + EVALUATION_BATCH]) for start in starts])

@@ -1,5 +1,8 @@
 """From records to tables and the page, with a handful of made-up results."""
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -85,13 +88,31 @@ def test_a_sample_is_scaled_up_and_marked(parts: dict[str, Any]) -> None:
     assert found["start_to_first_epoch"] == 1.5 + 20.0
     assert found["ratio"] == 5.0  # to the first round of the other, the only one that both had
     training, _ = summary.race_tables(parts["race"], "cnn")
-    assert training.rows[-1][:3] == ("minidl, reference", "~20.0", "~5.00")
+    assert training.rows[-1][:5] == ("minidl, reference", "~20.0", "–", "~5.00", "–")
     assert any("600 samples" in note and note.startswith("~") for note in training.notes)
+
+
+def test_the_base_is_the_fastest_of_pytorch_in_each_round(parts: dict[str, Any]) -> None:
+    seconds = (2.0, 8.0, 16.0)  # beside 4, 4 and 12 of the other: the fastest are 2, 4 and 12
+    parts["race"]["records"] += [warm("torch_channels_last", r, epoch) for r, epoch in enumerate(seconds)]
+    parts["race"]["settings"]["contestants"].append("torch_channels_last")
+    assert summary.figures(parts["race"], "cnn", "minidl")["ratios"] == {0: 0.5, 1: 0.5, 2: 0.75}
+    (row,) = summary.overview(parts["race"]).rows
+    assert row == ("CNN", "2.00", "4.00", "0.50", "0.50–0.75", "PyTorch, channels last or PyTorch")
+
+
+def test_results_of_each_processor_stay_side_by_side(parts: dict[str, Any], tmp_path: Path) -> None:
+    other = {"limits": {**parts["limits"], "machine": {"processor": "A Slide-Rule (R), model 2"}}}
+    page.write(parts, tmp_path)
+    page.write(other, tmp_path)
+    found = sorted(path.name for path in (tmp_path / "benchmarks").glob("*.json"))
+    assert found == ["a-slide-rule-r-model-2.json", "an-abacus.json"]
+    assert "[an abacus](benchmarks/an-abacus.json) | 2 |" in (tmp_path / "benchmarks.md").read_text()
 
 
 def test_who_is_missing_is_a_row_that_says_so(parts: dict[str, Any]) -> None:
     training, after = summary.race_tables(parts["race"], "cnn")
-    assert ("Keras on JAX", *["–"] * 8) in training.rows
+    assert ("Keras on JAX", *["–"] * 10) in training.rows
     assert ("Keras on JAX", *["–"] * 7) in after.rows
     assert "Keras on JAX: not installed: do this" in training.notes
 
@@ -108,6 +129,28 @@ def test_a_contestant_that_crashes_gives_its_last_line(tmp_path: Path) -> None:
     assert measured["problem"].startswith("ended with status 1: FileNotFoundError: ")
 
 
+def test_a_contestant_that_is_killed_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def killed(*arguments: Any, **options: Any) -> subprocess.CompletedProcess[str]:
+        code = "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)"
+        return run([sys.executable, "-c", code], capture_output=True, text=True)
+
+    run = subprocess.run
+    monkeypatch.setattr(processes, "interpreter_for", lambda *_: sys.executable)
+    monkeypatch.setattr(processes.subprocess, "run", killed)
+    measured = processes.run(Job("torch", "cnn", "start", str(tmp_path), 100, 1), tmp_path)
+    assert measured == {"problem": "crashed with SIGSEGV: no message"}
+
+
+def test_a_contestant_that_hangs_is_ended(tmp_path: Path) -> None:
+    measured = processes.run(Job("minidl", "cnn", "start", str(tmp_path), 100, 1), tmp_path, timeout=0.01)
+    assert measured == {"problem": "did not finish within 0.01 s"}
+
+
+def test_a_contestant_that_cannot_train_a_model_says_so(tmp_path: Path) -> None:
+    measured = processes.run(Job("numpy", "conv-1-0", "start", str(tmp_path), 100, 1), tmp_path)
+    assert measured["problem"].startswith("the twenty lines of NumPy have dense layers alone, received Conv(")
+
+
 def test_the_limit_is_the_arithmetic_at_the_best_matrix_product(parts: dict[str, Any]) -> None:
     table = limits.distance_table(parts["limits"], parts["race"])
     least = 5_389_824 * 6_000 / 9e10
@@ -117,8 +160,9 @@ def test_the_limit_is_the_arithmetic_at_the_best_matrix_product(parts: dict[str,
 
 
 def test_the_page_holds_the_numbers(parts: dict[str, Any]) -> None:
-    text = page.text(parts, {"race": "race.svg"})
-    assert "| minidl | 2.00 | 0.50 | 3.50 | 7.75 | 1.25 | 5.75 | 0.75 | 0.50 |" in text
+    text = page.text(parts, {"race": "race.svg"}, {"an-abacus.json": parts})
+    assert "| minidl | 2.00 | 1.00–9.00 | 0.50 | 0.25–0.75 | 3.50 | 7.75 | 1.25 | 5.75 | 0.75 | 0.50 |" in text
+    assert "| [an abacus](benchmarks/an-abacus.json) | 2 | 90.0 | 0.50 |" in text
     assert "98.75" in text
     assert "![Seconds an epoch](benchmarks/race.svg)" in text
     assert "| processor | an abacus |" in text
@@ -170,7 +214,13 @@ def test_gains_of_threads_are_those_of_neighbours() -> None:
     settings = {"contestants": ["minidl"], "model": "cnn", "sweep": 9, "rounds": 3}
     limits = {"records": [{"threads": 1, "matmul": {"256": 5e10}}, {"threads": 2, "matmul": {"256": 8e10}}]}
     table = growth.threads_table({"records": records, "settings": settings}, limits)
-    assert table.rows[1] == ("2", "2.00", "1.60", "1.00", "1.60")  # of 2, 1.6 and 1.5; the medians' would be 1.5
+    assert table.rows[1] == (
+        "2",
+        "2.00 (1.00–5.00)",
+        "1.60",
+        "1.00",
+        "1.60",
+    )  # of 2, 1.6 and 1.5; the medians' would be 1.5
 
 
 def test_seconds_to_an_accuracy_are_those_of_the_first_time() -> None:
@@ -189,11 +239,18 @@ def test_images_are_repeated_until_there_are_enough(tmp_path: Path) -> None:
         np.testing.assert_array_equal(np.load(target / f"train_{name}.npy").ravel(), [0, 1, 2, 0, 1, 2, 0, 1])
 
 
-def test_results_are_on_disk_after_every_record(tmp_path: Path) -> None:
-    results = Results(tmp_path)
-    results.begin("race", {"samples": 1})
-    results.add("race", {"contestant": "minidl"})
-    assert Results(tmp_path).parts["race"]["records"] == [{"contestant": "minidl"}]
+def test_an_earlier_result_stays_until_the_new_one_is_whole(tmp_path: Path) -> None:
+    first = Results(tmp_path)
+    first.begin("race", {"samples": 1})
+    first.finish()
+    second = Results(tmp_path)
+    second.begin("race", {"samples": 2})
+    second.add("race", {"contestant": "minidl"})
+    assert Results(tmp_path).parts["race"]["settings"] == {"samples": 1}
+    assert json.loads(second.unfinished.read_text())["race"]["records"] == [{"contestant": "minidl"}]
+    second.finish()
+    assert Results(tmp_path).parts["race"]["settings"] == {"samples": 2}
+    assert [path.name for path in tmp_path.iterdir()] == ["results.json"]
 
 
 @pytest.mark.parametrize(
