@@ -61,7 +61,11 @@ class SingleThreadedBlas:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._end()
+        try:
+            self._end()
+        except BaseException:  # Ctrl-C, before it was postponed
+            self._end()
+            raise
 
     def _end(self) -> None:
         with Uninterrupted(), _lock:

@@ -411,3 +411,22 @@ def test_a_forked_child_makes_its_own_threads():
         [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, timeout=2 * WAIT, check=False
     )
     assert done.stdout.split() == ["0", "True", "True"], done.stderr
+
+
+def test_ctrl_c_as_the_block_ends(monkeypatch):
+    """In the instructions before it is postponed."""
+
+    class Pressed(blas.Uninterrupted):
+        presses = 1
+
+        def __enter__(self):
+            if Pressed.presses:
+                Pressed.presses = 0
+                raise KeyboardInterrupt
+            return super().__enter__()
+
+    before = [library.num_threads for library in blas._blas()]
+    with pytest.raises(KeyboardInterrupt), blas.SingleThreadedBlas():
+        monkeypatch.setattr(blas, "Uninterrupted", Pressed)
+    assert not blas.SingleThreadedBlas._inside
+    assert [library.num_threads for library in blas._blas()] == before
