@@ -14,6 +14,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 from minidl import Sequential, get_num_threads, set_num_threads
 from minidl.callbacks import LambdaCallback
+from minidl.engine import blas as limit
 from minidl.engine import workers
 from minidl.engine.blas import SingleThreadedBlas
 from minidl.engine.workers import run
@@ -413,10 +414,10 @@ def test_a_forked_child_makes_its_own_threads():
     assert done.stdout.split() == ["0", "True", "True"], done.stderr
 
 
-def test_ctrl_c_as_the_block_ends(monkeypatch):
+def test_ctrl_c_as_the_block_ends(monkeypatch, blas):
     """In the instructions before it is postponed."""
 
-    class Pressed(blas.Uninterrupted):
+    class Pressed(limit.Uninterrupted):
         presses = 1
 
         def __enter__(self):
@@ -425,8 +426,7 @@ def test_ctrl_c_as_the_block_ends(monkeypatch):
                 raise KeyboardInterrupt
             return super().__enter__()
 
-    before = [library.num_threads for library in blas._blas()]
-    with pytest.raises(KeyboardInterrupt), blas.SingleThreadedBlas():
-        monkeypatch.setattr(blas, "Uninterrupted", Pressed)
-    assert not blas.SingleThreadedBlas._inside
-    assert [library.num_threads for library in blas._blas()] == before
+    with pytest.raises(KeyboardInterrupt), SingleThreadedBlas():
+        monkeypatch.setattr(limit, "Uninterrupted", Pressed)
+    assert not SingleThreadedBlas._inside
+    assert blas_threads() == blas
