@@ -512,7 +512,7 @@ def test_what_backward_rounds_is_not_held_against_it():
 
 
 class NearlyOpen:
-    """y = (a · exp(1e8 · (g − 1)), b · w₁), g = sigmoid(w₀ / 100). g does not move where it is rounded to the number beside 1."""
+    """y = (a · exp(1e8 · (g − 1)), b · w₁), g = sigmoid(w₀ / 100). Rounded to the number beside 1, g does not move."""
 
     def __init__(self):
         self.params = {"w": np.array([3620.0, 100.0])}

@@ -5,7 +5,7 @@ counts where some gradient of the right shape has another value than before. ``g
 find it, with their default arguments, and with x as people write it. With --right, right layers of the zoo and of the library are
 tried in random configurations instead.
 
-    python tests/stress/backward_mutants.py                     all mutants, in about ten minutes
+    python tests/stress/backward_mutants.py                     all mutants, in about twenty minutes
     python tests/stress/backward_mutants.py --page              and write the result into docs/checking.md
     python tests/stress/backward_mutants.py --count 1000 --json a.json       in parts, …
     python tests/stress/backward_mutants.py --start 1000 --json b.json
