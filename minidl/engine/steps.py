@@ -14,7 +14,7 @@ from typing import Any, ClassVar, TypeGuard, TypeVar
 import numpy as np
 
 from ..contracts import Array, Cache, Gradients, StackedLayer
-from ..layers import Activation, Conv2D, Dense, Dropout, Flatten, Layer, MaxPooling2D, Rescaling, Residual, Stack
+from ..layers import Activation, Conv2D, Dense, Dropout, Flatten, Layer, MaxPooling2D, ReLU, Rescaling, Residual, Stack
 from ..layers.activation import activate, activate_backward
 from ..layers.stack import runs_in_order
 from ..ops import kernels
@@ -24,7 +24,7 @@ from ..ops.random import RandomKey
 
 MOST_REPLACED = 3  # layers, by one step
 NOT_NEEDED: Array = np.empty(0)  # stands for a dx that nobody will read
-DRAWS_NOTHING = (Activation, Conv2D, Dense, Flatten, MaxPooling2D, Rescaling)  # the others cost a key a batch
+DRAWS_NOTHING = (Activation, Conv2D, Dense, Flatten, MaxPooling2D, ReLU, Rescaling)  # the others cost a key a batch
 
 
 def forward(steps: Sequence["LayerStep"], x: Array, training: bool, rng: RandomKey | None) -> tuple[Array, list[Cache]]:
@@ -212,13 +212,18 @@ def _with_relu(layers: Sequence[StackedLayer], kind: type[Dense] | type[Conv2D])
     layer = layers[0]
     if not _fusable(layer, kind) or layer.activation not in ("linear", "relu"):
         return 0
-    relu_follows = len(layers) > 1 and _fusable(layers[1], Activation) and layers[1].activation == "relu"
-    return 2 if relu_follows and layer.activation == "linear" else 1
+    follows = len(layers) > 1 and (_fusable(layers[1], Activation) or _fusable(layers[1], ReLU))
+    return 2 if follows and layer.activation == "linear" and _has_relu(layers[1:2]) else 1
 
 
 def _has_relu(layers: Sequence[StackedLayer]) -> bool:
-    """Whether a ReLU is among the layers of a step."""
-    return any(getattr(layer, "activation", None) == "relu" for layer in layers)
+    """Whether one of these layers, which a step replaces, is a plain ReLU or ends in one."""
+    return any(
+        (layer.max_value, layer.negative_slope, layer.threshold) == (None, 0, 0)
+        if isinstance(layer, ReLU)
+        else getattr(layer, "activation", None) == "relu"
+        for layer in layers
+    )
 
 
 def _bias(layer: Dense | Conv2D, size: int) -> Array:

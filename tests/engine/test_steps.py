@@ -15,6 +15,7 @@ from minidl.layers import (
     Flatten,
     Layer,
     MaxPooling2D,
+    ReLU,
     Rescaling,
     Residual,
     Stack,
@@ -61,6 +62,12 @@ CASES = {
     "convolution, activation": (lambda: [Conv2D(3, 2), Activation("relu")], (5, 6, 2), steps.ConvStep),
     "convolution, activation and pool": (
         lambda: [Conv2D(3, 2), Activation("relu"), MaxPooling2D()],
+        (7, 6, 2),
+        steps.ConvPoolStep,
+    ),
+    "dense, a layer ReLU": (lambda: [Dense(4), ReLU()], (5,), steps.DenseStep),
+    "convolution, a layer ReLU and pool": (
+        lambda: [Conv2D(3, 2), ReLU(), MaxPooling2D()],
         (7, 6, 2),
         steps.ConvPoolStep,
     ),
@@ -265,3 +272,10 @@ def test_what_a_layer_returns_is_brought_into_the_models_form():
     plain.compile(loss="mse")
     x, y = np.random.default_rng(0).normal(size=(6, 3)), np.ones((6, 1))
     assert_same(model.loss_and_gradients(x, y), plain.loss_and_gradients(x, y))
+
+
+@pytest.mark.parametrize("settings", [{"max_value": 1}, {"negative_slope": 0.1}, {"threshold": 0.5}], ids=str)
+def test_a_relu_with_settings_is_a_step_of_its_own(settings):
+    stack = Stack([Dense(4), ReLU(**settings)])
+    stack.build((5,), np.random.default_rng(0), np.dtype(np.float32))
+    assert [type(step) for step in steps_of(stack.layers, True)] == [steps.DenseStep, steps.LayerStep]
