@@ -131,7 +131,7 @@ def tiled(x: Array, kernel: Array, bias: Array) -> Array:
     return np.concatenate([numba_im2col(x[n : n + step], kernel, bias) for n in range(0, len(x), step)])
 
 
-# 6. No rows at all: the four sums that a pool compares stay in registers, with bias, ReLU and maximum in the same pass.
+# 6. No rows at all: the sums of some pixels × some filters stay in registers, and the pool takes its maxima from the L2 cache.
 
 
 class Fused:

@@ -113,8 +113,10 @@ PERFORMANCE = """# How the engine gets its speed
 
 You need none of this to read the layers or `ops/reference`. It is about what the engine's steps (`minidl/engine/steps.py`)
 do in their place, idea by idea. Each was measured by leaving it out: the number after it says how many times as long an epoch
-then takes. This page is written by a program, `python -m benchmarks`; the numbers are from the same run as those of
-[benchmarks.md](benchmarks.md), where the machine is described.
+then takes. This page is written by a program, `python -m benchmarks`.
+
+One network is measured. What is for others, such as layers of few filters, convolutions whose dx is needed without a pool, or small
+dense layers, hardly plays a part in it: there, a factor near 1 is noise.
 """
 
 
@@ -141,7 +143,7 @@ def performance(parts: dict[str, Any]) -> str:
     sections = [
         PERFORMANCE,
         f"With everything, an epoch of the {MODELS[settings['model']].title} takes {whole} µs a sample on "
-        f"{settings['threads']} threads.\n",
+        f"{settings['threads']} threads. Measured on {part['machine']['processor']}, {part['machine']['begun']}.\n",
     ]
     for step in steps.STEPS:
         sections.append(f"## {step.title}\n\n{step.text} **{number(steps.gain(part, step.title))} times** as long.\n")

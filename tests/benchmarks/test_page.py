@@ -182,10 +182,12 @@ def test_the_gain_of_a_step_is_that_of_its_rounds() -> None:
         for n, seconds in enumerate((1e-6, 5e-6, 2e-6))
     ]
     records[3]["seconds"] = 9e-6  # the first round of the first step: 9 times, beside 2 and 2
-    part = {"records": records, "settings": {"model": "cnn", "threads": 2}}
+    machine = {"processor": "Abacus 9", "begun": "2026-01-02"}
+    part = {"records": records, "settings": {"model": "cnn", "threads": 2}, "machine": machine}
     assert steps.gain(part, steps.STEPS[0].title) == 2
     written = page.performance({"steps": part})
     assert "takes 2.00 µs a sample on 2 threads" in written
+    assert "Measured on Abacus 9, 2026-01-02." in written
     assert written.count("**2.00 times** as long") == len(steps.STEPS)
 
 
