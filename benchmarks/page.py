@@ -115,8 +115,8 @@ You need none of this to read the layers or `ops/reference`. It is about what th
 do in their place, idea by idea. Each was measured by leaving it out: the number after it says how many times as long an epoch
 then takes. This page is written by a program, `python -m benchmarks`.
 
-One network is measured. What is for others, such as layers of few filters, convolutions whose dx is needed without a pool, or small
-dense layers, hardly plays a part in it: there, a factor near 1 is noise.
+One network is measured. What is for others, such as layers of few filters, convolutions whose dx is needed without a pool, or
+small dense layers, hardly plays a part in it: there, a factor near 1 is noise.
 """
 
 
