@@ -1,13 +1,26 @@
 """A record of what passes through the layers of a network: values by layer, and a table of them."""
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from .contracts import Array, Cache, Gradients, LayerLike
+from .contracts import Array, Cache, Gradients, LayerLike, LossLike
+from .ops.random import RandomKey
+
+
+@dataclass
+class Run:
+    """What was traced, so that it can be run once more: the layers in order, the loss, samples, labels, and how."""
+
+    layers: list[LayerLike]
+    loss: LossLike
+    x: Array
+    y: Array
+    training: bool
+    rng: RandomKey | None
 
 
 @dataclass
@@ -15,7 +28,8 @@ class Record:
     """One layer's part in a forward and a backward pass.
 
     name: its address, "stack/layer" inside a stack. kind: its class. x, y (N, …): what went in and came out. cache: what
-    forward kept for backward. dy, dx: ∂loss/∂y and ∂loss/∂x. gradients: ∂loss/∂parameter, by the parameter's name.
+    forward kept for backward. dy, dx: ∂loss/∂y and ∂loss/∂x. gradients: ∂loss/∂parameter, by the parameter's name. layer: the
+    layer itself. params: copies of its parameters as they were.
     """
 
     name: str
@@ -26,6 +40,8 @@ class Record:
     dy: Array
     dx: Array
     gradients: Gradients
+    layer: LayerLike
+    params: dict[str, Array]
 
 
 @dataclass
@@ -34,6 +50,8 @@ class Trace:
 
     loss: its value. y_pred (N, …): what the loss was given. dy (N, …): the loss's gradient with respect to it. layers: one Record
     per layer, in order; a stack comes before the layers inside it. gradients: ∂loss/∂parameter by address, "layer/parameter".
+    run: what was traced. penalty, penalties: what the regularizers have added to the loss, and to the gradients by address. ties:
+    the further addresses of tied parameters → the first one.
     """
 
     loss: float
@@ -41,6 +59,10 @@ class Trace:
     dy: Array
     layers: list[Record]
     gradients: Gradients
+    run: Run
+    penalty: float = 0.0
+    penalties: dict[str, Array] = field(default_factory=dict)
+    ties: Mapping[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     def __getitem__(self, name: str) -> Record:
@@ -98,6 +120,7 @@ class Recorder:
     def __init__(self, layer: LayerLike, name: str) -> None:
         self._inner: list[Recorder] = []
         self._layer: Any = layer  # it may have more than a LayerLike
+        self._original = layer
         self._kind = type(layer).__name__
         self._name = name
         self.name: str | None = name.rpartition("/")[2]
@@ -116,6 +139,7 @@ class Recorder:
     def forward(self, x: Array, **how: Any) -> tuple[Array, Cache]:
         y, cache = self._layer.forward(x, **how)
         self._x, self._y, self._cache = x, y, cache
+        self._params = {} if self._inner else {name: value.copy() for name, value in self._layer.params.items()}
         return y, cache
 
     def backward(self, dy: Array, cache: Cache) -> tuple[Array, Gradients]:
@@ -133,6 +157,17 @@ class Recorder:
     def records(self) -> Iterator[Record]:
         """The records of this layer and of those inside it; none of those that were not run."""
         if "_gradients" in vars(self):
-            yield Record(self._name, self._kind, self._x, self._y, self._cache, self._dy, self._dx, self._gradients)
+            yield Record(
+                self._name,
+                self._kind,
+                self._x,
+                self._y,
+                self._cache,
+                self._dy,
+                self._dx,
+                self._gradients,
+                self._original,
+                self._params,
+            )
         for recorder in self._inner:
             yield from recorder.records()
