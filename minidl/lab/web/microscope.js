@@ -269,6 +269,17 @@ export class Microscope {
     this.drawStage();
     this.drawExplanation();
     this.drawOverlays();
+    this.scrollToChosen();
+  }
+
+  // Bring the picture of the chosen array into view, if it is not: the network may be wider than the screen.
+  scrollToChosen() {
+    const current = this.strip.querySelector(".current");
+    if (current === null) return;
+    const [inside, around] = [current.getBoundingClientRect(), this.strip.getBoundingClientRect()];
+    const margin = 60;
+    if (inside.left < around.left + margin) this.strip.scrollLeft += inside.left - around.left - margin;
+    else if (inside.right > around.right - 20) this.strip.scrollLeft += Math.min(inside.right - around.right + margin, inside.left - around.left - margin);
   }
 
   writeVerdict() {
@@ -391,11 +402,12 @@ export class Microscope {
       pen.fillStyle = `rgb(${colour(i / 100 - 1, this.dark)})`;
       pen.fillRect(i, 0, 1, 12);
     }
+    const entry = (kind, text) => make("span", { class: "entry" }, make("span", { class: `box ${kind}` }), text);
     this.legend.replaceChildren(
-      make("span", {}, "−"), bar, make("span", {}, "+ the largest of the array; half the colour is a quarter of it"),
-      make("span", { class: "shut" }), make("span", {}, "held at 0: dead, not the largest, dropped"),
-      make("span", { class: "read" }), make("span", {}, "what the chosen number is made of"),
-      make("span", { class: "mine" }), make("span", {}, "the chosen number"),
+      make("span", { class: "entry" }, "−", bar, "+ the largest of the array; half the colour is a quarter of it"),
+      entry("shut", "held at 0: dead, not the largest, dropped"),
+      entry("read", "what the chosen number is made of"),
+      entry("mine", "the chosen number"),
     );
   }
 
@@ -477,7 +489,8 @@ export class Microscope {
     const { address, sample } = this.state;
     const layout = new Layout(this.sheet, address);
     const place = layout.place(this.flat);
-    const room = Math.max(180, Math.min(this.stage.clientWidth - 24, this.state.large ? 640 : 460));
+    const inside = this.stage.clientWidth - 2 * parseFloat(getComputedStyle(this.stage).paddingLeft) - 4;
+    const room = Math.max(180, Math.min(inside, this.state.large ? 640 : 460));
     this.big = enlarged(this.sheet, address, sample, place.tile, room);
     this.big.draw(this.base, this.dark);
     this.stageTitle.textContent = address;
@@ -587,7 +600,10 @@ export class Microscope {
 
   ruleLines() {
     const { rule } = this.explanation;
-    if (rule !== null) return [make("p", { class: "formula" }, rule.formula)];
+    if (rule !== null) {
+      const here = rule.axes.map((axis, i) => `${axis} = ${this.explanation.index[i]}`).join(", ");
+      return [make("p", { class: "formula" }, rule.formula, here ? make("small", {}, `here ${here}`) : null)];
+    }
     const name = nameOf(this.state.address);
     const layer = this.network.layers.find((each) => `${each.name}:${name}` === this.state.address);
     if (layer?.parameters.includes(name)) return [make("p", {}, "A parameter: training chooses it.")];
@@ -627,7 +643,7 @@ export class Microscope {
         if (term) this.go(term.factors[f].address, term.factors[f].flat);
       });
     }
-    return make("figure", { "aria-hidden": "true" }, canvas, make("figcaption", {}, `${name} ±${short(picture.most)}`));
+    return make("figure", { "aria-hidden": "true" }, canvas, make("figcaption", {}, `${name} ±${short(picture.largest)}`));
   }
 
   termTable() {
@@ -653,10 +669,11 @@ export class Microscope {
       if (zero) zeros.set(zero.address, (zeros.get(zero.address) ?? 0) + 1);
     }
     const words = [`${all} term${all === 1 ? "" : "s"}`];
-    if (all > terms.length) words.push(`${all - terms.length} outside the array`);
+    if (all > terms.length) words.push(`${all - terms.length} without a place in the array`);
     for (const [address, count] of zeros) words.push(`${nameOf(address)} is 0 in ${count}`);
     const left = terms.filter((term) => term.product !== 0).length;
-    return words.join(", ") + (words.length > 1 ? `: ${left} left, the largest first` : terms.length > 1 ? ", the largest first" : "");
+    const order = left > 1 ? ", the largest first" : "";
+    return words.join(", ") + (words.length > 1 ? `: ${left || "none"} left${order}` : order);
   }
 
   termRow(term, most, sum) {
@@ -747,15 +764,23 @@ export class Microscope {
     return [make("p", { class: "source" }, make("span", {}, `${source.file}:${source.line}`), make("code", {}, source.code))];
   }
 
+  isParameterGradient() {
+    const own = this.sheet.origin(this.state.address);
+    return this.network.layers.some(({ name, parameters }) =>
+      parameters.some((each) => [`${name}:d${each}`, `${name}/${each}`].some((address) => this.sheet.has(address) && this.sheet.origin(address) === own)),
+    );
+  }
+
   usesList() {
     const found = uses(this.sheet, this.state.address, this.flat);
     const rows = found.map(({ address, flats }) => {
       const largest = flats.map((flat) => ({ address, flat, value: this.sheet.number(address, flat) }));
       largest.sort((a, b) => Math.abs(b.value) - Math.abs(a.value));
-      const more = flats.length > 4 ? `, and ${flats.length - 4} more` : "";
+      const more = flats.length > 4 ? `and ${flats.length - 4} more` : "";
       return make("li", {}, ...largest.slice(0, 4).flatMap((each) => [this.link(each), " "]), more);
     });
-    const list = rows.length ? make("ul", {}, ...rows) : make("p", {}, "Nothing on this page is made of it.");
+    const last = this.isParameterGradient() ? "The optimizer changes the parameter by it." : "Nothing else on this page is.";
+    const list = rows.length ? make("ul", {}, ...rows) : make("p", {}, last);
     return make("section", { class: "uses" }, make("h3", {}, "What is made of it"), list);
   }
 }

@@ -299,7 +299,8 @@ export class Sum {
     this.cell = Math.max(1, Math.min(20, Math.floor(fit)));
     this.width = this.columns * (cols * this.cell + this.gap);
     this.height = lines * (rows * this.cell + this.gap);
-    this.most = terms.reduce((most, term) => (term ? Math.max(most, Math.abs(valueOf(term))) : most), 0) || 1;
+    this.largest = terms.reduce((most, term) => (term ? Math.max(most, Math.abs(valueOf(term))) : most), 0);
+    this.most = this.largest || 1;
   }
 
   draw(canvas, dark) {
@@ -337,7 +338,7 @@ export function thumbnail(sheet, address, sample, room) {
   if (layout.each > 60000) return new Blocks(sheet, address, sample, { width: room * 1.2, height: room });
   const columns = layout.columns();
   const lines = Math.ceil(layout.tiles / columns);
-  const gap = layout.tiles > 1 ? 1 : 0;
+  const gap = layout.tiles < 2 ? 0 : layout.count <= 64 ? 2 : 1;
   const fit = Math.min((room * 1.3 - columns * gap) / (columns * layout.cols), (room - lines * gap) / (lines * layout.rows));
   const cell = Math.max(1, Math.min(layout.vector ? room / 14 : room / 6, Math.floor(fit)));
   return new Tiles(sheet, address, sample, { tiles: [...Array(layout.tiles).keys()], columns, cell, gap });
