@@ -339,7 +339,7 @@ export class Microscope {
     const shown = ["p", "t"].filter((name) => more.includes(name)).map((name) => [`loss:${name}`, null]);
     const rest = more.filter((name) => !["p", "t", "y_pred"].includes(name)).map((name) => `loss:${name}`);
     const block = this.block("loss", kind, [...shown, ["loss", null]], rest);
-    block.querySelector(".pairs").append(make("p", { class: "start backward" }, "← The backward pass begins here."));
+    block.append(make("p", { class: "start backward" }, "← The backward pass begins here."));
     return block;
   }
 

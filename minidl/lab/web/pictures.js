@@ -149,7 +149,7 @@ export class Tiles extends Picture {
       pen.drawImage(small, 0, t * rows, cols, rows, x, y, cols * this.cell, rows * this.cell);
     });
     if (this.cell >= 5) shut.forEach((flat) => hatch(pen, this.rect(flat), dark));
-    if (this.cell >= 38) this.write(pen, dark);
+    if (this.cell >= 44) this.write(pen, dark);
   }
 
   corner(t) {
@@ -202,7 +202,7 @@ export class Bars extends Picture {
   draw(canvas, dark) {
     const pen = this.prepare(canvas);
     const font = Math.min(14, this.line - 3);
-    const [left, right] = [font * 1.6, font * 3.6]; // the place's number, and the value
+    const [left, right] = [font * 1.6, font * 4]; // the place's number, and the value
     const middle = left + (this.width - left - right) / 2;
     pen.font = `${font}px system-ui, sans-serif`;
     pen.textBaseline = "middle";
