@@ -159,6 +159,9 @@ export class Microscope {
 
   build() {
     this.root.classList.add("microscope");
+    this.root.addEventListener("keydown", (event) => {
+      if (event.key === "Backspace" && !event.target.matches("input, select")) this.back();
+    });
     this.title = make("h1");
     this.verdict = make("p", { class: "verdict" });
     this.controls = make("div", { class: "controls", role: "group", "aria-label": "Settings" });
@@ -385,7 +388,6 @@ export class Microscope {
   stripKey(event) {
     const moves = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 };
     const here = this.pictures.findIndex((each) => each.button === document.activeElement);
-    if (event.key === "Backspace") return this.back();
     if (!(event.key in moves) || here < 0) return;
     event.preventDefault();
     const next = this.pictures[(here + moves[event.key] + this.pictures.length) % this.pictures.length];
@@ -533,7 +535,6 @@ export class Microscope {
       PageDown: [1, 0, 0],
     };
     if (event.key === "Enter") this.follow();
-    else if (event.key === "Backspace") this.back();
     else if (event.key in moves) {
       const [tiles, rows, cols] = moves[event.key];
       const inside = tile + tiles >= 0 && tile + tiles < layout.tiles;
@@ -816,7 +817,7 @@ function written(index) {
   return index.length ? `[${index.join(", ")}]` : "";
 }
 
-// "conv2d/kernel" and "conv2d:dkernel" → "∂kernel"; "conv2d:dy" → "∂y"; "conv2d:y" → "y".
+// "conv2d/kernel" and "conv2d:dkernel" → "dkernel"; "conv2d:y" → "y".
 function nameOf(address) {
   const colon = address.lastIndexOf(":");
   const slash = address.lastIndexOf("/");
