@@ -99,6 +99,7 @@ class Runner:
         self.work = work(stack)
         self.penalties = Penalties(stack)
         self._free: list[Gradient] = []  # for reuse; append and pop are atomic
+        self._cuts: dict[int, list[tuple[int, int]]] = {}
 
     def predict(self, data: Data, where: Where, out: Array) -> None:
         """Write the predictions for these samples, (n, …), to out."""
@@ -108,11 +109,11 @@ class Runner:
             y, _ = self.plan.forward(data.inputs(part(where, start, stop), self.dtype), False, None)
             out[start:stop] = self.plan.predictions(y)
 
-        run(quietly(job), shards(sample_count(where), self.work))
+        run(quietly(job), self._shards(where))
 
     def evaluate(self, data: Data, where: Where) -> Sums:
         """Loss and metrics of these samples."""
-        cuts = shards(sample_count(where), self.work)
+        cuts = self._shards(where)
         tree: Tree[Sums] = Tree(len(cuts), Sums.plus)
         seen = self._room(sample_count(where))
         run(quietly(lambda i: tree.put(i, self._forward(data, where, cuts[i], None, seen)[0])), range(len(cuts)))
@@ -129,7 +130,7 @@ class Runner:
 
         Raises NotFinite where the loss or a gradient is not finite, naming the first layer whose output is not, or the parameter.
         """
-        cuts = shards(sample_count(where), self.work)
+        cuts = self._shards(where)
 
         def add(left: Result, right: Result) -> Result:
             sums, gradient, other = left[0].plus(right[0]), left[1], right[1]
@@ -159,6 +160,12 @@ class Runner:
         """Let their arrays be reused: fresh ones would cost a page fault per 4 kB."""
         self._free.extend(gradients)
 
+    def _shards(self, where: Where) -> list[tuple[int, int]]:
+        n = sample_count(where)
+        if n not in self._cuts:
+            self._cuts[n] = shards(n, self.work)
+        return self._cuts[n]
+
     def _room(self, n: int) -> Array | None:
         """An array for the predictions for n samples, where a metric has to see all of them at once."""
         return (
@@ -167,7 +174,8 @@ class Runner:
 
     def _complete(self, sums: Sums, data: Data, where: Where, seen: Array | None) -> Sums:
         """The sums of a batch's shards, with the penalties, and with the metrics that see all of its predictions at once."""
-        sums = sums._replace(loss=sums.loss + self.penalties.value() * sums.samples)
+        if self.penalties.found:
+            sums = sums._replace(loss=sums.loss + self.penalties.value() * sums.samples)
         if seen is None:
             return sums
         y_true, of_shards = data.labels(where)[0], iter(sums.metrics)

@@ -236,12 +236,18 @@ class DenseStep(LayerStep):
 
     layer: Dense  # replaces() allows no other
 
+    def __init__(
+        self, layers: Sequence[StackedLayer], addresses: Sequence[str], places: Sequence[tuple[int, ...]]
+    ) -> None:
+        super().__init__(layers, addresses, places)
+        self.relu = _has_relu(layers)
+
     @classmethod
     def replaces(cls, layers: Sequence[StackedLayer]) -> int:
         return max(1, _with_relu(layers, Dense)) if _fusable(layers[0], Dense) else 0
 
     def forward(self, x: Array, training: bool, rng: RandomKey | None) -> tuple[Array, Cache]:
-        layer, relu = self.layer, _has_relu(self.layers)
+        layer, relu = self.layer, self.relu
         kernel = layer.params["kernel"]
         if _small(x, kernel):
             y = np.empty((len(x), layer.units), x.dtype)
@@ -254,7 +260,7 @@ class DenseStep(LayerStep):
         return y, (x, kept)
 
     def backward(self, dy: Array, cache: Cache, grads: Gradients, need_dx: bool) -> Array:
-        layer, relu, (x, kept) = self.layer, _has_relu(self.layers), cache
+        layer, relu, (x, kept) = self.layer, self.relu, cache
         kernel, dkernel = layer.params["kernel"], grads[self.kernel]
         if not relu:
             dy = activate_backward(layer.ops, layer.activation, dy, kept)
