@@ -29,9 +29,6 @@ class Tree(Generic[Value]):
     def put(self, leaf: int, value: Value) -> None:
         """Add the value of this leaf; may be called from any thread."""
         node = (leaf, leaf + 1)
-        if self.n == 1:  # nobody else puts anything
-            self._waiting[node] = value
-            return
         for parent in reversed(self._path(leaf)[1:]):  # from the leaf's parent up to a child of the root
             left, right = halves(parent)
             with self._lock:
