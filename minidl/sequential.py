@@ -332,7 +332,8 @@ class Sequential(Storable):
         stepper = Stepper(self, self._engine)
         with SingleThreadedBlas():
             sums, gradients = stepper.gradients(data, slice(0, len(data)))
-            stepper.step(gradients)
+            with Uninterrupted():
+                stepper.step(gradients)
         return self._result(means(self.metrics, sums), return_dict)
 
     def loss_and_gradients(

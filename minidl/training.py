@@ -45,14 +45,13 @@ class Stepper:
         return self.runner.gradients(data, where, key, self.lowest, self.ranges)
 
     def step(self, gradients: list[Gradient]) -> None:
-        """Make the optimizer's step and count it in the model's life: both, or neither."""
+        """Make the optimizer's step and count it in the model's life: both or neither, if the caller lets nothing interrupt it."""
         model = self.model
         assert model.optimizer is not None
         self._hold()  # a layer's forward may have, too
-        with Uninterrupted():
-            slots = self.engine.slots(model)
-            update(self.parameters, gradients, self.ranges, model.optimizer, slots, model.ops)
-            model.steps_trained += 1
+        slots = self.engine.slots(model)
+        update(self.parameters, gradients, self.ranges, model.optimizer, slots, model.ops)
+        model.steps_trained += 1
         self.runner.release(gradients)
 
     def _hold(self) -> None:

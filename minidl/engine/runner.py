@@ -21,7 +21,7 @@ from .penalties import Penalties
 from .plan import Plan
 from .tree import Tree
 from .vector import Gradient, Layout, Range
-from .workers import run
+from .workers import get_num_threads, run
 
 SHARD = 100  # samples: with fewer, matrix products are slow; with more, threads are idle
 MOST_SHARDS = 64  # the limit for large batches, where summing would take long
@@ -103,6 +103,7 @@ class Runner:
     """
 
     def __init__(self, stack: StackLike, plan: Plan, metrics: Sequence[MetricLike], dtype: DType) -> None:
+        get_num_threads()  # an error now where it is badly set, and not from the first batch that is worth two threads
         self.stack, self.plan, self.metrics, self.dtype = stack, plan, metrics, dtype
         self.layout = Layout(stack)
         self.work = work(stack)
