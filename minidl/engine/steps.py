@@ -346,6 +346,16 @@ class ConvPoolStep(LayerStep):
         return dx if need_dx else NOT_NEEDED
 
 
+WITHOUT_BLAS = (ConvPoolStep, ConvStep, FlattenStep, DropoutStep)  # and DenseStep for few samples
+
+
+def may_call_blas(steps: Sequence[LayerStep], n: int) -> bool:
+    """Whether one of them may call BLAS for n samples."""
+    return any(
+        not isinstance(step, WITHOUT_BLAS) and not (isinstance(step, DenseStep) and n <= small.FEW) for step in steps
+    )
+
+
 PLAIN: tuple[type[LayerStep], ...] = (ResidualStep, LayerStep)
 FUSED: tuple[type[LayerStep], ...] = (
     ConvPoolStep,
