@@ -8,6 +8,7 @@ import numpy as np
 from .contracts import DType
 from .layers import Stack
 from .layers.inside import memory, state_of
+from .utils.terminal import printable
 
 
 def show(model: Stack, print_fn: Callable[[str], object] | None = None) -> None:
@@ -15,14 +16,14 @@ def show(model: Stack, print_fn: Callable[[str], object] | None = None) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("Layer (type)", "Output Shape", title=f'Model: "{model.name}"', title_justify="left")
+    title = printable(f'Model: "{model.name}"')
+    table = Table("Layer (type)", "Output Shape", title=title, title_justify="left")
     table.add_column("Param #", justify="right")
     for layer in model.layers:
         held = layer.weights if isinstance(layer, Stack) else {**layer.params, **state_of(layer)}
         shape = ", ".join(map(str, ("None", *(layer.output_shape or ()))))
-        table.add_row(
-            f"{layer.name} ({type(layer).__name__})", f"({shape})", f"{sum(value.size for value in held.values()):,}"
-        )
+        name = printable(f"{layer.name} ({type(layer).__name__})")
+        table.add_row(name, f"({shape})", f"{sum(value.size for value in held.values()):,}")
     frozen = model.frozen()
     fixed = {memory(value) for _, layer in model.leaves() if id(layer) in frozen for value in layer.params.values()}
     params = sum(value.size for value in model.params.values())
@@ -30,7 +31,7 @@ def show(model: Stack, print_fn: Callable[[str], object] | None = None) -> None:
     total = params + sum(value.size for value in model.state.values())
     dtype = getattr(model, "dtype", np.dtype(np.float32))
     lines = None if print_fn is None else io.StringIO()
-    console = Console(highlight=False, file=lines)
+    console = Console(highlight=False, markup=False, emoji=False, file=lines)
     console.print(table)
     console.print(f" Total params: {_text(total, dtype)}")
     console.print(f" Trainable params: {_text(trained, dtype)}")

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .contracts import Array, Cache, Gradients, LayerLike
+from .utils.terminal import printable
 
 
 @dataclass
@@ -69,7 +70,7 @@ class Trace:
             arrays = {"y": record.y, "dy": record.dy, **own}
             for i, (name, array) in enumerate(arrays.items()):
                 head = f"{record.name} ({record.kind})" if i == 0 else ""
-                table.add_row(head, name, *_described(array), end_section=i == len(arrays) - 1)
+                table.add_row(printable(head), printable(name), *_described(array), end_section=i == len(arrays) - 1)
         console = Console(width=100, highlight=False, no_color=True, markup=False, emoji=False)
         with console.capture() as capture:
             console.print(table)

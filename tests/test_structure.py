@@ -24,7 +24,7 @@ MAY_KNOW = {
     "ops": {"contracts", "utils"},
     "initializers": BASE,
     "regularizers": BASE,
-    "tracing": {"contracts"},
+    "tracing": {"contracts", "utils"},
     "backprop": {"contracts", "ops", "tracing"},
     "layers": BASE | {"ops", "initializers", "regularizers", "backprop"},
     "losses": BASE | {"ops"},
@@ -44,7 +44,7 @@ MAY_KNOW = {
     | {"ops", "tracing", "layers", "losses", "metrics", "optimizers", "engine"}
     | {"callbacks", "passes", "training", "summary", "model_files"},
     "models": {"contracts", "configs", "saving", "model_files", "sequential"},
-    "checking": {"contracts", "ops", "backprop"},  # it knows layers, losses and models by their contract alone
+    "checking": {"contracts", "utils", "ops", "backprop"},  # it knows layers, losses and models by their contract alone
     "cases": {"contracts", "layers"},
     "testing": {"contracts", "ops", "layers", "cases", "checking"},
     "machine": {"", "contracts", "ops"},  # the root for the version
