@@ -84,7 +84,8 @@ def _described(array: Array) -> tuple[str, str, str, str]:
         return str(array.shape), "", "", ""
     values = array.astype(np.float64, copy=False)
     shape = "×".join(map(str, array.shape))
-    return shape, f"{values.mean():.3g}", f"{np.linalg.norm(values):.3g}", f"{np.mean(array == 0):.0%}"
+    with np.errstate(all="ignore"):
+        return shape, f"{values.mean():.3g}", f"{np.linalg.norm(values):.3g}", f"{np.mean(array == 0):.0%}"
 
 
 class Recorder:

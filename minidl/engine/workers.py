@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+import numpy as np
+
 from ..checks import is_integer
 from ..utils.forks import fork_safe
 from .blas import limit_this_thread
@@ -109,6 +111,17 @@ def run(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Resul
             finally:
                 del error, errors  # else this frame and the error would keep each other, and the arrays, alive
     return [results[position] for position in range(len(items))]
+
+
+def quietly(job: Callable[[Item], Result]) -> Callable[[Item], Result]:
+    """The same job without NumPy's warnings, whatever the user has it do, which is a setting of one thread alone: values that are
+    not finite are searched for and reported separately."""
+
+    def call(item: Item) -> Result:
+        with np.errstate(all="ignore"):
+            return job(item)
+
+    return call
 
 
 def _taken(places: collections.deque[None]) -> bool:
