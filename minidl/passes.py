@@ -73,7 +73,8 @@ def trace(model: ModelLike, data: Data, key: int | None) -> Trace:
     layers, loss, activation = on_logits(model.layers, model.loss)
     assert loss is not None
     rng = None if key is None else RandomKey(key, 0)
-    found = backprop.trace(layers, loss, x, y, training=key is not None, rng=rng)
+    with np.errstate(all="ignore"):  # as in a training step
+        found = backprop.trace(layers, loss, x, y, training=key is not None, rng=rng)
     found.gradients, found.ties = model.add_tied(found.gradients), model.ties()
     penalties = Penalties(model)
     if penalties.found:
