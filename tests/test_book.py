@@ -117,3 +117,23 @@ def test_the_reference_has_no_name_that_is_not_there():
                 for name in found[1].split("."):
                     value = getattr(value, name)
                 assert inspect.getdoc(value), line
+
+
+@pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="readers have the kernels compiled")
+def test_the_museum_shows_what_the_exhibits_are_and_what_finds_them():
+    """All but the accuracies, which take a minute: python docs/book/museum.py --train."""
+    museum = load(DOCS / "book" / "museum.py")
+    shown = museum.PAGE.read_text(encoding="utf-8")
+    assert without_rounding(museum.page(museum.trained_before())) == without_rounding(shown)
+
+
+def test_the_museum_does_not_give_its_answers_away():
+    """Outside of what is folded there is no comment, and no name or docstring of a faulty class."""
+    museum = load(DOCS / "book" / "museum.py")
+    text = re.sub(r"<summary>Answer</summary>.*?</details>", "", museum.PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)
+    for code in re.findall(r"```py\n(class Faulty.*?)```", text, re.DOTALL):
+        assert "#" not in code
+        assert '"""' not in code
+    exhibits = museum.museum.EXHIBITS
+    assert text.count("class Faulty") == len(exhibits)
+    assert [name for name, shown in exhibits.items() if name in text or shown.wrong in text] == []
