@@ -60,6 +60,18 @@ def as_rst(app, what, name, obj, options, lines):
     lines.append("")
 
 
+def outside(app, docname, source):
+    """A link to a Markdown file that is no page of the site, such as the one on security, leads to the file itself."""
+    here, docs = (Path(app.srcdir) / docname).parent, Path(app.srcdir)
+
+    def link(found):
+        inside = (here / found[1]).resolve().is_relative_to(docs)
+        return found[0] if inside else f"](path:{found[1]})"
+
+    source[0] = re.sub(r"\]\(([^)#:\s]+\.md)\)", link, source[0])
+
+
 def setup(app):
     app.add_html_math_renderer("mathml", (formula, None), (formula, None))
     app.connect("autodoc-process-docstring", as_rst)
+    app.connect("source-read", outside)

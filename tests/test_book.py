@@ -99,11 +99,12 @@ def test_the_reference_has_every_public_name():
             shown.add(f"{module}.{found[1]}")
     mentioned = set(re.findall(r"`[\w.]*?(\w+)`", text))  # an alias, a constant: in a sentence
     missing = [
-        f"{part}.{name}"
-        for part, name in public_names()
-        if f"{part}.{name}" not in shown and name not in mentioned
+        f"{part}.{name}" for part, name in public_names() if f"{part}.{name}" not in shown and name not in mentioned
     ]
-    assert sorted(missing) == ["minidl.initializers.allocate", "minidl.initializers.name_of"]  # for the library's own layers
+    assert sorted(missing) == [
+        "minidl.initializers.allocate",
+        "minidl.initializers.name_of",
+    ]  # for the library's own layers
 
 
 def test_the_reference_has_no_name_that_is_not_there():
@@ -130,7 +131,9 @@ def test_the_museum_shows_what_the_exhibits_are_and_what_finds_them():
 def test_the_museum_does_not_give_its_answers_away():
     """Outside of what is folded there is no comment, and no name or docstring of a faulty class."""
     museum = load(DOCS / "book" / "museum.py")
-    text = re.sub(r"<summary>Answer</summary>.*?</details>", "", museum.PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)
+    text = re.sub(
+        r"<summary>Answer</summary>.*?</details>", "", museum.PAGE.read_text(encoding="utf-8"), flags=re.DOTALL
+    )
     for code in re.findall(r"```py\n(class Faulty.*?)```", text, re.DOTALL):
         assert "#" not in code
         assert '"""' not in code

@@ -1,7 +1,7 @@
 """Writes docs/book/museum.md: every exhibit of examples/bug_museum.py as a question, with the answer folded.
 
-    python docs/book/museum.py            the code and what the checks say; the accuracies stay as they are
-    python docs/book/museum.py --train    the accuracies as well, in about a minute
+python docs/book/museum.py            the code and what the checks say; the accuracies stay as they are
+python docs/book/museum.py --train    the accuracies as well, in about a minute
 """
 
 import argparse
@@ -10,12 +10,12 @@ import inspect
 import re
 import sys
 import textwrap
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT))
-from examples import bug_museum as museum  # after the folder is known
+sys.path.insert(0, str(Path(__file__).parents[2]))
+museum = import_module("examples.bug_museum")  # which is no part of the package
 
 PAGE = Path(__file__).with_suffix(".md")
 SAMPLES, EPOCHS = 3000, 3
@@ -24,17 +24,17 @@ INTRODUCTION = """\
 
 <!-- Written by python docs/book/museum.py -->
 
-Each of these {count} parts of a network is wrong. Most of the bugs were found in libraries that people use. Read the code, say what is wrong
-and which test would find it; then open the answer.
+Each of these {count} parts of a network is wrong. Most of the bugs were found in libraries that people use. Read the code, say
+what is wrong and which test would find it; then open the answer.
 
-{learn} of the {count} networks learn in spite of it. {as_well} reach the accuracy of the right one within a point, so no curve would have told
-you. That is the point of the museum: *training proves nothing*.
+{learn} of the {count} networks learn in spite of it. {as_well} reach the accuracy of the right one within a point, so no curve
+would have told you. That is the point of the museum: *training proves nothing*.
 
 What you need to know: `forward` returns y and a cache; `backward` gets dy = ∂loss/∂y and that cache, and returns dx and the
-gradients of the parameters; neither dy nor the cache may be changed. `self.ops` holds [the operations](../reference/operations.md). The
-comments and the names that would give the answer away are left out here; they are in
-[`examples/bug_museum.py`](../../examples/bug_museum.py), which prints all of this with `--exhibit NAME`. The accuracies are after
-{epochs} epochs on {samples:,} digits, on the 10,000 test digits; less than a point may be chance.
+gradients of the parameters; neither dy nor the cache may be changed. `self.ops` holds
+[the operations](../reference/operations.md). The comments and the names that would give the answer away are left out here; they
+are in [`examples/bug_museum.py`](../../examples/bug_museum.py), which prints all of this with `--exhibit NAME`. The accuracies are
+after {epochs} epochs on {samples:,} digits, on the 10,000 test digits; less than a point may be chance.
 """
 SECTIONS = (
     ("Dropout", "dropout"),
