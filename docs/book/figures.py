@@ -137,7 +137,7 @@ def convolution(names: dict[str, Any]) -> None:
         place = 2 * j + column + 0.32, 2 * i + row - 0.32
         alive = names["z"][2 * i + row, 2 * j + column] > 0
         for axis in (axes[0, 2], axes[1, 2], axes[1, 1]):
-            axis.plot(*place, "o" if alive else "x", color=ORANGE, markersize=5)
+            axis.plot(*place, "o" if alive else "X", color="black", markeredgecolor="white", markersize=6)
     save(figure, "convolution")
 
 

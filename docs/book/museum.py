@@ -33,8 +33,8 @@ would have told you. That is the point of the museum: *training proves nothing*.
 What you need to know: `forward` returns y and a cache; `backward` gets dy = ∂loss/∂y and that cache, and returns dx and the
 gradients of the parameters; neither dy nor the cache may be changed. `self.ops` holds
 [the operations](../reference/operations.md). The comments and the names that would give the answer away are left out here; they
-are in [`examples/bug_museum.py`](../../examples/bug_museum.py), which prints all of this with `--exhibit NAME`. The accuracies are
-after {epochs} epochs on {samples:,} digits, on the 10,000 test digits; less than a point may be chance.
+are in [`examples/bug_museum.py`](../../examples/bug_museum.py), which prints all of this with `--exhibit NAME`. The accuracies
+are after {epochs} epochs on {samples:,} digits, on the 10,000 test digits; less than a point may be chance.
 """
 SECTIONS = (
     ("Dropout", "dropout"),
