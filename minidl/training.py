@@ -8,7 +8,7 @@ import numpy as np
 
 from . import resuming
 from .callbacks import Callback, CallbackList, History, Progress, one_by_one
-from .callbacks.base import TrainingCallback
+from .callbacks.base import TrainingCallback, follows_batches
 from .contracts import Logs, Path, TrainedModel
 from .engine import memory
 from .engine.batches import Batches
@@ -39,23 +39,22 @@ class Stepper:
 
     def gradients(self, data: Data, where: Where) -> tuple[Sums, list[Gradient]]:
         """The sums of one batch in training, and the gradient of its loss, for ``step``."""
-        self._hold()  # a callback may have replaced parameters
+        self.hold()  # a callback may have replaced parameters
         # deriving a key takes as long as a small matrix product
         key = derive_key(self.model.seed, FORWARD, self.model.steps_trained) if self.runner.plan.draws else 0
         return self.runner.gradients(data, where, key, self.lowest, self.ranges)
 
     def step(self, gradients: list[Gradient]) -> None:
-        """Make the optimizer's step and count it in the model's life: both, or neither."""
+        """Make the optimizer's step and count it in the model's life: both or neither, if the caller lets nothing interrupt it."""
         model = self.model
         assert model.optimizer is not None
-        self._hold()  # a layer's forward may have, too
-        with Uninterrupted():
-            slots = self.engine.slots(model)
-            update(self.parameters, gradients, self.ranges, model.optimizer, slots, model.ops)
-            model.steps_trained += 1
+        self.hold()  # a layer's forward may have, too
+        slots = self.engine.slots(model)
+        update(self.parameters, gradients, self.ranges, model.optimizer, slots, model.ops)
+        model.steps_trained += 1
         self.runner.release(gradients)
 
-    def _hold(self) -> None:
+    def hold(self) -> None:
         """Adopt parameters that layers have replaced. Raises RuntimeError where these are no longer the model's parameters."""
         if self.engine.parameters is not self.parameters or not self.parameters.hold():
             raise RuntimeError(
@@ -145,18 +144,22 @@ class Training:
         order = None if self.batches.count is None else np.arange(self.batches.count)
         if self.shuffle and order is not None:
             order = generator(model.seed, SHUFFLE, model.epochs_trained).permutation(len(order))
+        followed = any(map(follows_batches, self.hooks.callbacks))  # otherwise nobody is told of batches
         with contextlib.closing(self.batches.one_pass(order, self.batch)) as batches:
             for data, where in batches:
                 batch = self.batch
-                self.hooks.on_train_batch_begin(batch)
+                if followed:
+                    self.hooks.on_train_batch_begin(batch)
                 self._batch(data, where)
-                self.hooks.on_train_batch_end(batch, means(model.metrics, self.sums))
+                if followed:
+                    self.hooks.on_train_batch_end(batch, means(model.metrics, self.sums))
                 if model.stop_training:
                     break
             else:  # the user's batches may be fewer than those of an epoch
                 model.stop_training = model.stop_training or self.batch < (self.steps or 0)
         if self.sums is None:
             return  # an epoch without a batch did not take place
+        self.stepper.hold()  # a callback may have compiled the model, with other metrics
         self.logs = means(model.metrics, self.sums)
         if self.validation is not None:
             held_out = evaluate(self.stepper.runner, self.validation, model.metrics, self.hooks)
