@@ -2,6 +2,7 @@
 
 import math
 import re
+import warnings
 
 import numpy as np
 import pytest
@@ -122,34 +123,46 @@ KINDS = {
 }
 
 
+@pytest.fixture(scope="module")
+def every_kind(browser, tmp_path_factory):
+    """(the page with the traces of all kinds, the traces by kind, the place of each kind's first on the page)"""
+    rng = np.random.default_rng(7)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Dense 'dense' ends in")
+        traces = {kind: list(make(rng)) for kind, make in KINDS.items()}
+    file = tmp_path_factory.mktemp("page") / "page.html"
+    lab.save(file, [trace for each in traces.values() for trace in each])
+    first = dict(zip(traces, np.cumsum([0, *map(len, traces.values())]).tolist(), strict=False))
+    with opened(browser, file) as page:
+        yield page, traces, first
+
+
 def test_every_layer_is_compared():
     assert {layer.__name__ for layer in LAYERS} <= set(CASES)
 
 
-@pytest.mark.filterwarnings("ignore:Dense 'dense' ends in")
 @pytest.mark.parametrize("kind", KINDS)
-def test_numbers_equal_those_of_numpy_and_of_the_library(browser, tmp_path, kind):
+def test_numbers_equal_those_of_numpy_and_of_the_library(every_kind, kind):
+    page, traces, first = every_kind
     rng = np.random.default_rng(7)
-    traces = list(KINDS[kind](rng))
-    lab.save(tmp_path / "page.html", traces)
     compared = 0
-    with opened(browser, tmp_path / "page.html") as page:
-        for step, trace in enumerate(traces):
-            sheet = sheet_of(trace)
-            addresses = [address for address in sheet.addresses() if sheet.values[address].size]
-            chosen = [str(address) for address in rng.choice(addresses, -(-NUMBERS // len(traces)))]
-            wanted = [(address, int(rng.integers(sheet.values[address].size))) for address in chosen]
-            told = page.evaluate(EXPLAIN, [step, wanted])
-            for (address, flat), (value, total, magnitude, known, differs) in zip(wanted, told, strict=True):
-                own = sheet.origin(address)
-                assert known == (own in sheet_of(trace).values.known), address
-                exact = float(sheet.values[address].reshape(-1)[flat])
-                assert value == exact if known else value == pytest.approx(exact, rel=1e-12, abs=1e-300), address
-                assert not differs, (address, flat)
-                compared += 1
-                if own in sheet.rules:
-                    (by_numpy,) = evaluate(sheet.rules[own], sheet.shape(own), np.array([flat]), sheet.values)
-                    assert total == pytest.approx(by_numpy, rel=1e-12, abs=1e-12 * magnitude), (address, flat)
+    for step, trace in enumerate(traces[kind], first[kind]):
+        sheet = sheet_of(trace)
+        known = set(sheet.values.known)
+        addresses = [address for address in sheet.addresses() if sheet.values[address].size]
+        chosen = [str(address) for address in rng.choice(addresses, -(-NUMBERS // len(traces[kind])))]
+        wanted = [(address, int(rng.integers(sheet.values[address].size))) for address in chosen]
+        told = page.evaluate(EXPLAIN, [step, wanted])
+        for (address, flat), (value, total, magnitude, kept, differs) in zip(wanted, told, strict=True):
+            own = sheet.origin(address)
+            assert kept == (own in known), address
+            exact = float(sheet.values[address].reshape(-1)[flat])
+            assert value == exact if kept else value == pytest.approx(exact, rel=1e-12, abs=1e-300), address
+            assert not differs, (address, flat)
+            if own in sheet.rules:
+                (by_numpy,) = evaluate(sheet.rules[own], sheet.shape(own), np.array([flat]), sheet.values)
+                assert total == pytest.approx(by_numpy, rel=1e-12, abs=1e-12 * magnitude), (address, flat)
+            compared += 1
     assert compared >= NUMBERS
 
 
