@@ -14,10 +14,11 @@ from minidl import lab
 
 PICTURES = Path(__file__).parents[2] / "docs" / "pictures"
 DESKTOP = {"viewport": {"width": 1280, "height": 900}}
+TALL = {"viewport": {"width": 1280, "height": 1260}}
 PHONE = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2}
 # picture → (page, what is looked at, window, colours)
 SHOTS = {
-    "microscope": ("training", "at=conv2d/kernel&i=2,2,0,0&step=3", DESKTOP, "light"),
+    "microscope": ("training", "at=conv2d/kernel&i=2,2,0,0&step=3", TALL, "light"),
     "microscope-dark": ("digit", "at=conv2d%3Az&i=0,5,12,9", DESKTOP, "dark"),
     "microscope-pool": ("training", "at=max_pooling2d%3Adx&i=0,9,9,2&step=5", DESKTOP, "light"),
     "microscope-phone": ("training", "at=conv2d%3Az&i=0,5,12,1&step=10", PHONE, "light"),
