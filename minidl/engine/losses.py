@@ -1,4 +1,4 @@
-"""The crossentropy of a softmax as one compiled call, in place of the library's own: on a small network NumPy's takes longer
+"""The crossentropy of a softmax as one compiled call, in place of the library's own: for a small network NumPy's takes longer
 than all layers."""
 
 import numpy as np
@@ -7,18 +7,16 @@ from ..contracts import Array, Cache, LossLike
 from ..losses import CategoricalCrossentropy, SparseCategoricalCrossentropy
 from ..ops.kernels.crossentropy import categorical_crossentropy, sparse_crossentropy
 
-ALL_ONE: Array = np.empty(0)  # stands for weights where there are none
-
 
 class SparseLoss:
-    """Integer labels, as the loss prepared them. Plain twin: SparseCategoricalCrossentropy(from_logits=True)."""
+    """Integer labels, as the loss has prepared them. Plain twin: SparseCategoricalCrossentropy(from_logits=True)."""
 
     def forward(
         self, y_true: Array, y_pred: Array, *, sample_weight: Array | None = None, n: int | None = None
     ) -> tuple[float, Cache]:
-        n, weights = _divisor_and_weights(y_pred, sample_weight, n)
         dy = np.empty_like(y_pred)
-        return sparse_crossentropy(y_pred, np.array(y_true, np.intp), weights, n, dy) / n, dy
+        # copies, so that a kernel is compiled for one kind of array, whatever the user's are
+        return sparse_crossentropy(y_pred, np.array(y_true, np.intp), _scale(len(dy), sample_weight, n), dy), dy
 
     def backward(self, cache: Cache) -> Array:
         dy: Array = cache
@@ -37,13 +35,14 @@ class CategoricalLoss(SparseLoss):
     def forward(
         self, y_true: Array, y_pred: Array, *, sample_weight: Array | None = None, n: int | None = None
     ) -> tuple[float, Cache]:
-        n, weights = _divisor_and_weights(y_pred, sample_weight, n)
         target, dy = np.array(y_true, y_pred.dtype, order="C"), np.empty_like(y_pred)
-        return categorical_crossentropy(y_pred, target, self.smoothing, weights, n, dy) / n, dy
+        return categorical_crossentropy(y_pred, target, self.smoothing, _scale(len(dy), sample_weight, n), dy), dy
 
 
-def _divisor_and_weights(y_pred: Array, sample_weight: Array | None, n: int | None) -> tuple[int, Array]:
-    return len(y_pred) if n is None else n, ALL_ONE if sample_weight is None else np.array(sample_weight, np.float64)
+def _scale(samples: int, sample_weight: Array | None, n: int | None) -> Array:
+    """What each sample's loss is multiplied by: its weight / n."""
+    n = samples if n is None else n
+    return np.full(samples, 1 / n) if sample_weight is None else np.divide(sample_weight, n, dtype=np.float64)
 
 
 def compiled(loss: LossLike | None) -> LossLike | None:

@@ -249,7 +249,7 @@ class DenseStep(LayerStep):
     def forward(self, x: Array, training: bool, rng: RandomKey | None) -> tuple[Array, Cache]:
         layer, relu = self.layer, self.relu
         kernel = layer.params["kernel"]
-        if _small(x, kernel):
+        if len(x) <= small.FEW:
             y = np.empty((len(x), layer.units), x.dtype)
             small.dense_forward(x, kernel, _bias(layer, layer.units), relu, y)
         else:
@@ -266,7 +266,7 @@ class DenseStep(LayerStep):
             dy = activate_backward(layer.ops, layer.activation, dy, kept)
         y = kept if relu else dy
         dbias = grads[self.bias] if layer.use_bias else np.empty(layer.units, dy.dtype)
-        if _small(x, kernel):
+        if len(x) <= small.FEW:
             dx = np.empty((len(x), kernel.shape[0] if need_dx else 0), dy.dtype)
             small.dense_backward(dy, x, y, kernel, relu, dkernel, dbias, dx)
             return dx if need_dx else NOT_NEEDED
@@ -274,10 +274,6 @@ class DenseStep(LayerStep):
             bias_backward(dy, y, relu, dbias)
         np.matmul(x.T, dy, out=dkernel)
         return dy @ kernel.T if need_dx else NOT_NEEDED
-
-
-def _small(x: Array, kernel: Array) -> bool:
-    return len(x) <= small.FEW or len(x) * kernel.size <= small.MOST
 
 
 def _relu_backward(dy: Array, y: Array) -> Array:

@@ -13,39 +13,40 @@ from .jit import jit
 
 
 @jit
-def sparse_crossentropy(z: Array, y_true: Array, weights: Array, n: int, dz: Array) -> float:
-    """Σ_i weight_i · (log Σ_j e^{z_ij} − z_ik) with k = y_true_i; its gradient, divided by n, is written to dz (N, K).
+def sparse_crossentropy(z: Array, y_true: Array, scale: Array, dz: Array) -> float:
+    """Σ_i scale_i · (log Σ_j e^{z_ij} − z_ik) with k = y_true_i; its gradient is written to dz (N, K).
 
-    z (N, K), y_true (N,) integers, weights (N,) float64, or (0,) where all are 1.
+    z (N, K), y_true (N,) integers, scale (N,) float64.
     """
     total = 0.0
     for i in range(z.shape[0]):
         most, norm = _exponentials(z[i], dz[i])
-        weight = weights[i] if weights.size else 1.0
         for j in range(z.shape[1]):
-            dz[i, j] = (dz[i, j] / norm - (1.0 if j == y_true[i] else 0.0)) * weight / n
-        total += weight * (math.log(norm) - (np.float64(z[i, y_true[i]]) - most))
+            dz[i, j] *= scale[i] / norm
+        k = y_true[i]
+        dz[i, k] -= scale[i]
+        total += scale[i] * (math.log(norm) - (np.float64(z[i, k]) - most))
     return total
 
 
 @jit
-def categorical_crossentropy(z: Array, y_true: Array, smoothing: float, weights: Array, n: int, dz: Array) -> float:
-    """Σ_i weight_i · Σ_j t_ij · (log Σ_k e^{z_ik} − z_ij) with t = y_true · (1 − smoothing) + smoothing / K, and its gradient.
+def categorical_crossentropy(z: Array, y_true: Array, smoothing: float, scale: Array, dz: Array) -> float:
+    """Σ_i scale_i · Σ_j t_ij · (log Σ_k e^{z_ik} − z_ij) with t = y_true · (1 − smoothing) + smoothing / K, and its gradient.
 
     y_true (N, K); the rest is as for ``sparse_crossentropy``.
     """
     total = 0.0
     for i in range(z.shape[0]):
         most, norm = _exponentials(z[i], dz[i])
-        weight, loss, mass = weights[i] if weights.size else 1.0, 0.0, 0.0
+        loss, mass = 0.0, 0.0
         for j in range(z.shape[1]):
             target = y_true[i, j] * (1 - smoothing) + smoothing / z.shape[1]
             loss += target * (math.log(norm) - (np.float64(z[i, j]) - most))
             mass += target
         for j in range(z.shape[1]):
             target = y_true[i, j] * (1 - smoothing) + smoothing / z.shape[1]
-            dz[i, j] = (mass * dz[i, j] / norm - target) * weight / n
-        total += weight * loss
+            dz[i, j] = (mass * dz[i, j] / norm - target) * scale[i]
+        total += scale[i] * loss
     return total
 
 
