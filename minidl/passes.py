@@ -101,7 +101,7 @@ def watched(
     steps: int | None,
     blas: bool = True,
 ) -> Iterator[CallbackList]:
-    """The hooks of one evaluate or predict, including the progress bar; BLAS, if it is used, is kept single-threaded meanwhile."""
+    """The hooks of one evaluate or predict, including the progress bar. blas: whether to keep BLAS single-threaded."""
     verbose = check_verbose(verbose)
     shown = [Progress(verbose, steps)] if verbose else []
     hooks = CallbackList([*shown, *one_by_one(callbacks)], model, {"steps": steps, "verbose": verbose})
