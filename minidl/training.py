@@ -45,7 +45,7 @@ class Stepper:
         return self.runner.gradients(data, where, key, self.lowest, self.ranges)
 
     def step(self, gradients: list[Gradient]) -> None:
-        """Make the optimizer's step and count it in the model's life: to be called where nothing interrupts, for both or neither."""
+        """Make the optimizer's step and count it in the model's life. The caller lets nothing interrupt: both or neither."""
         model = self.model
         assert model.optimizer is not None
         self._hold()  # a layer's forward may have, too
