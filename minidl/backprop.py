@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from .contracts import Array, Cache, Gradients, LayerLike, LossLike
 from .ops.random import RandomKey
-from .tracing import Recorder, Trace
+from .tracing import Recorder, Run, Trace
 
 
 def forward(
@@ -55,7 +55,8 @@ def trace(
     value, cache = loss.forward(y, y_pred)
     dy = loss.backward(cache)
     _, gradients = backward(recorders, dy, caches)
-    return Trace(value, y_pred, dy, [record for recorder in recorders for record in recorder.records()], gradients)
+    records = [record for recorder in recorders for record in recorder.records()]
+    return Trace(value, y_pred, dy, records, gradients, Run(list(layers), loss, x, y, training, rng))
 
 
 def name_of(layer: LayerLike, place: int) -> str:

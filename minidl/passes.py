@@ -73,15 +73,16 @@ def trace(model: ModelLike, data: Data, key: int | None) -> Trace:
     layers, loss, activation = on_logits(model.layers, model.loss)
     assert loss is not None
     rng = None if key is None else RandomKey(key, 0)
-    found = backprop.trace(layers, loss, x, y, training=key is not None, rng=rng)
-    found.gradients = model.add_tied(found.gradients)
+    with np.errstate(all="ignore"):  # as in a training step
+        found = backprop.trace(layers, loss, x, y, training=key is not None, rng=rng)
+    found.gradients, found.ties = model.add_tied(found.gradients), model.ties()
     penalties = Penalties(model)
     if penalties.found:
-        found.gradients = {
-            address: value.copy() for address, value in found.gradients.items()
-        }  # the records keep theirs
-        found.loss += penalties.value()
-        penalties.add_gradients(found.gradients, model.ties())
+        found.penalty = penalties.value()
+        found.loss += found.penalty
+        found.penalties = {address: np.zeros_like(value) for address, value in found.gradients.items()}
+        penalties.add_gradients(found.penalties, found.ties)
+        found.gradients = {address: value + found.penalties[address] for address, value in found.gradients.items()}
         found.notes.append(
             "The loss and the gradients by address include the regularizers' penalties; those by layer do not."
         )

@@ -1,13 +1,31 @@
 """A record of what passes through the layers of a network: values by layer, and a table of them."""
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .contracts import Array, Cache, Gradients, LayerLike
+from .contracts import Array, Cache, Gradients, LayerLike, LossLike
+from .ops.random import RandomKey
+from .utils import html
+from .utils.terminal import printable
+
+if TYPE_CHECKING:
+    from .lab.explain import Explanation
+
+
+@dataclass
+class Run:
+    """What was traced, so that it can be run once more: the layers in order, the loss, samples, labels, and how."""
+
+    layers: list[LayerLike]
+    loss: LossLike
+    x: Array
+    y: Array
+    training: bool
+    rng: RandomKey | None
 
 
 @dataclass
@@ -15,7 +33,8 @@ class Record:
     """One layer's part in a forward and a backward pass.
 
     name: its address, "stack/layer" inside a stack. kind: its class. x, y (N, …): what went in and came out. cache: what
-    forward kept for backward. dy, dx: ∂loss/∂y and ∂loss/∂x. gradients: ∂loss/∂parameter, by the parameter's name.
+    forward kept for backward. dy, dx: ∂loss/∂y and ∂loss/∂x. gradients: ∂loss/∂parameter, by the parameter's name. layer: the
+    layer itself. params: copies of its parameters as they were.
     """
 
     name: str
@@ -26,6 +45,8 @@ class Record:
     dy: Array
     dx: Array
     gradients: Gradients
+    layer: LayerLike
+    params: dict[str, Array]
 
 
 @dataclass
@@ -34,6 +55,8 @@ class Trace:
 
     loss: its value. y_pred (N, …): what the loss was given. dy (N, …): the loss's gradient with respect to it. layers: one Record
     per layer, in order; a stack comes before the layers inside it. gradients: ∂loss/∂parameter by address, "layer/parameter".
+    run: what was traced. penalty, penalties: what the regularizers have added to the loss, and to the gradients by address. ties:
+    the further addresses of tied parameters → the first one.
     """
 
     loss: float
@@ -41,6 +64,10 @@ class Trace:
     dy: Array
     layers: list[Record]
     gradients: Gradients
+    run: Run
+    penalty: float = 0.0
+    penalties: dict[str, Array] = field(default_factory=dict)
+    ties: Mapping[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     def __getitem__(self, name: str) -> Record:
@@ -55,26 +82,44 @@ class Trace:
     def __len__(self) -> int:
         return len(self.layers)
 
+    def explain(self, address: str, index: "int | tuple[int, ...]" = ()) -> "Explanation":
+        """Where one number comes from: formula, terms, the slope by central differences, and the line of source.
+
+        address: "conv2d:x", ":y", ":dy" or ":dx" of any layer, "conv2d/kernel" for ∂loss/∂kernel, "conv2d:kernel" for the kernel
+        itself, "loss", or any address that another explanation names. index: one integer for each axis. Raises KeyError and
+        IndexError where there is no such number.
+        """
+        from .lab.explain import explain
+
+        return explain(self, address, index)
+
     def __str__(self) -> str:
         from rich.console import Console
         from rich.table import Table
 
         table = Table(title=f"loss {self.loss:.6g}", title_justify="left")
-        for title in ("layer", "array", "shape", "mean", "norm", "zeros"):
+        head, *rows = self._rows()
+        for title in head:
             table.add_column(title, justify="left" if title in ("layer", "array") else "right", no_wrap=True)
-        for record in self.layers:
-            own = {
-                f"d{name}": value for name, value in record.gradients.items() if "/" not in name
-            }  # not those of its layers
-            arrays = {"y": record.y, "dy": record.dy, **own}
-            for i, (name, array) in enumerate(arrays.items()):
-                head = f"{record.name} ({record.kind})" if i == 0 else ""
-                table.add_row(head, name, *_described(array), end_section=i == len(arrays) - 1)
+        for row, following in zip(rows, [*rows[1:], [""]], strict=True):
+            table.add_row(*map(printable, row), end_section=bool(following[0]))
         console = Console(width=100, highlight=False, no_color=True, markup=False, emoji=False)
         with console.capture() as capture:
             console.print(table)
         lines = [line.rstrip() for line in capture.get().splitlines()]
         return "\n".join([*lines, *self.notes])
+
+    def _repr_html_(self) -> str:
+        """The same table, for a notebook."""
+        return html.table(f"loss {self.loss:.6g}", self._rows(), self.notes)
+
+    def _rows(self) -> Iterator[list[str]]:
+        """The header of the table, and its rows: of each layer y, dy and its own gradients, not those of the layers inside it."""
+        yield ["layer", "array", "shape", "mean", "norm", "zeros"]
+        for record in self.layers:
+            own = {f"d{name}": value for name, value in record.gradients.items() if "/" not in name}
+            for i, (name, array) in enumerate({"y": record.y, "dy": record.dy, **own}.items()):
+                yield [f"{record.name} ({record.kind})" if i == 0 else "", name, *_described(array)]
 
 
 def _described(array: Array) -> tuple[str, str, str, str]:
@@ -83,7 +128,8 @@ def _described(array: Array) -> tuple[str, str, str, str]:
         return str(array.shape), "", "", ""
     values = array.astype(np.float64, copy=False)
     shape = "×".join(map(str, array.shape))
-    return shape, f"{values.mean():.3g}", f"{np.linalg.norm(values):.3g}", f"{np.mean(array == 0):.0%}"
+    with np.errstate(all="ignore"):
+        return shape, f"{values.mean():.3g}", f"{np.linalg.norm(values):.3g}", f"{np.mean(array == 0):.0%}"
 
 
 class Recorder:
@@ -98,6 +144,7 @@ class Recorder:
     def __init__(self, layer: LayerLike, name: str) -> None:
         self._inner: list[Recorder] = []
         self._layer: Any = layer  # it may have more than a LayerLike
+        self._original = layer
         self._kind = type(layer).__name__
         self._name = name
         self.name: str | None = name.rpartition("/")[2]
@@ -116,6 +163,7 @@ class Recorder:
     def forward(self, x: Array, **how: Any) -> tuple[Array, Cache]:
         y, cache = self._layer.forward(x, **how)
         self._x, self._y, self._cache = x, y, cache
+        self._params = {} if self._inner else {name: value.copy() for name, value in self._layer.params.items()}
         return y, cache
 
     def backward(self, dy: Array, cache: Cache) -> tuple[Array, Gradients]:
@@ -133,6 +181,17 @@ class Recorder:
     def records(self) -> Iterator[Record]:
         """The records of this layer and of those inside it; none of those that were not run."""
         if "_gradients" in vars(self):
-            yield Record(self._name, self._kind, self._x, self._y, self._cache, self._dy, self._dx, self._gradients)
+            yield Record(
+                self._name,
+                self._kind,
+                self._x,
+                self._y,
+                self._cache,
+                self._dy,
+                self._dx,
+                self._gradients,
+                self._original,
+                self._params,
+            )
         for recorder in self._inner:
             yield from recorder.records()

@@ -21,7 +21,7 @@ from .penalties import Penalties
 from .plan import Plan
 from .tree import Tree
 from .vector import Gradient, Layout, Range
-from .workers import get_num_threads, run
+from .workers import get_num_threads, quietly, run
 
 SHARD = 100  # samples: with fewer, matrix products are slow; with more, threads are idle
 MOST_SHARDS = 64  # the limit for large batches, where summing would take long
@@ -50,10 +50,9 @@ class Sums(NamedTuple):
         return Sums(self.loss + other.loss, self.samples + other.samples, metrics)
 
 
-Item = TypeVar("Item")
-Value = TypeVar("Value")
 # Of one or several shards; the gradient is None where a loss is not finite.
 Result: TypeAlias = tuple[Sums, Gradient | None]
+Value = TypeVar("Value")
 
 
 def work(stack: StackLike) -> int:
@@ -75,16 +74,6 @@ def shards(n: int, sample_work: int) -> list[tuple[int, int]]:
     count = max(1, min(wanted, MOST_SHARDS, n * sample_work // WORTH_A_THREAD))
     edges = [n * i // count for i in range(count + 1)]
     return list(itertools.pairwise(edges))
-
-
-def quietly(job: Callable[[Item], Value]) -> Callable[[Item], Value]:
-    """The same job without NumPy's warnings: values that are not finite are searched for and reported separately."""
-
-    def call(item: Item) -> Value:
-        with np.errstate(all="ignore"):
-            return job(item)
-
-    return call
 
 
 def summed(job: Callable[[int], Value], n: int, add: Callable[[Value, Value], Value]) -> list[Value]:

@@ -19,7 +19,8 @@ from ..layers.activation import activate, activate_backward
 from ..layers.stack import runs_in_order
 from ..ops import kernels
 from ..ops.kernels import direct, small
-from ..ops.kernels.elementwise import add_bias, bias_backward, dropout_mask, keep, relu_backward_into
+from ..ops.kernels.elementwise import add_bias, bias_backward, relu_backward_into
+from ..ops.kernels.noise import dropout_mask, keep
 from ..ops.random import RandomKey
 
 MOST_REPLACED = 3  # layers, by one step
@@ -196,14 +197,14 @@ class DropoutStep(LayerStep):
     def forward(self, x: Array, training: bool, rng: RandomKey | None) -> tuple[Array, Cache]:
         if not training or self.layer.rate == 0 or rng is None:
             return x, None
-        y, kept = x.copy(), np.empty(x.shape, np.bool_)
+        y, kept = np.empty(x.shape, x.dtype), np.empty(x.shape, np.bool_)
         dropout_mask(kept, self.layer.rate, rng)
-        keep(y, kept, self.layer.rate)
+        keep(np.ascontiguousarray(x), kept, self.layer.rate, y)
         return y, kept
 
     def backward(self, dy: Array, cache: Cache, grads: Gradients, need_dx: bool) -> Array:
         if cache is not None:
-            keep(dy, cache, self.layer.rate)
+            keep(dy, cache, self.layer.rate, dy)
         return dy
 
 
