@@ -73,6 +73,17 @@ def test_what_is_included_from_the_source_exists(page):
         assert re.search(rf"^ *(def|class) {name.rpartition('.')[2]}\b", source, re.MULTILINE), (path, name)
 
 
+def test_every_figure_is_drawn_by_the_program_and_shown():
+    drawn = re.findall(r'^    "([\w-]+)": \w+,$', (DOCS / "book" / "figures.py").read_text(encoding="utf-8"), re.MULTILINE)
+    shown = [
+        name
+        for page in (DOCS / "book").glob("*.md")
+        for name in re.findall(r"\(pictures/([\w-]+)\.svg\)", page.read_text(encoding="utf-8"))
+    ]
+    assert sorted(drawn) == sorted(shown)
+    assert sorted(drawn) == sorted(path.stem for path in (DOCS / "book" / "pictures").iterdir())
+
+
 def public_names():
     """(module, name) of all that is public: what the package and its parts list in ``__all__``, or define without one."""
     parts = ["minidl", "minidl.testing", "minidl.ops", "minidl.ops.reference", "minidl.optimizers.schedules"]
