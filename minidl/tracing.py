@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .contracts import Array, Cache, Gradients, LayerLike, LossLike
+from .contracts import Array, Cache, Gradients, LayerLike, LossLike, Path
 from .ops.random import RandomKey
 from .utils import html
 from .utils.terminal import printable
@@ -92,6 +92,16 @@ class Trace:
         from .lab.explain import explain
 
         return explain(self, address, index)
+
+    def save(self, path: Path, *, title: str = "A network, forward and backward") -> None:
+        """Write this trace as one HTML file that shows every number of it, and what each is made of; offline, in any browser.
+
+        ``minidl.lab.save`` puts several traces into one file, with a slider. Raises OSError where it cannot be written; an
+        existing file is then unchanged.
+        """
+        from .lab.page import save
+
+        save(path, self, title=title)
 
     def __str__(self) -> str:
         from rich.console import Console

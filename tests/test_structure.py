@@ -48,7 +48,7 @@ MAY_KNOW = {
     "models": {"contracts", "configs", "saving", "model_files", "sequential"},
     "checking": {"contracts", "ops", "utils", "backprop"},  # it knows layers, losses and models by their contract alone
     "cases": {"contracts", "layers"},
-    "lab": {"contracts", "ops", "tracing", "backprop", "layers", "losses"},
+    "lab": {"contracts", "ops", "tracing", "backprop", "layers", "losses", "saving"},
     "testing": {"contracts", "ops", "layers", "cases", "checking"},
     "machine": {"", "contracts", "ops"},  # the root for the version
 }
