@@ -20,7 +20,7 @@ MAY_KNOW = {
     "checks": {"contracts"},
     "home": set(),
     "utils": {"checks"},
-    "datasets": set(),
+    "datasets": {"checks"},
     "ops": {"contracts", "utils"},
     "initializers": BASE,
     "regularizers": BASE,
@@ -47,7 +47,7 @@ MAY_KNOW = {
     "checking": {"contracts", "utils", "ops", "backprop"},  # it knows layers, losses and models by their contract alone
     "cases": {"contracts", "layers"},
     "testing": {"contracts", "ops", "layers", "cases", "checking"},
-    "machine": {"", "contracts", "ops"},  # the root for the version
+    "machine": {"", "contracts", "utils", "ops"},  # the root for the version
 }
 FREE = {"", "certificate", "benchmark"}  # the package's root, and programs that use the library as a user would
 
