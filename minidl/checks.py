@@ -1,7 +1,9 @@
 """Checks of arguments: each returns the value in the form that the library uses, or raises ValueError."""
 
+import errno
 import math
 import os
+import stat
 from typing import TypeGuard
 
 import numpy as np
@@ -60,6 +62,16 @@ def check_path(value: object, what: str) -> str:
     if not path:
         raise ValueError(f"{what} must be the path of a file or folder, received an empty one.")
     return path
+
+
+def check_file(path: object, what: str) -> None:
+    """Raise TypeError where it is no path, such as the number of an open file, and OSError where what is there is no file: one
+    would wait forever for a pipe to be written to, or for a device to end."""
+    if not isinstance(path, str | bytes | os.PathLike):
+        raise TypeError(f"{what} must be a path, a string or a pathlib.Path, received {path!r:.200}.")
+    mode = os.stat(path).st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # opening a folder has an error of its own
+        raise OSError(errno.EINVAL, "it is a device, a pipe or a socket, and no file", os.fsdecode(path))
 
 
 def check_name(name: object) -> str:
