@@ -74,7 +74,9 @@ def test_what_is_included_from_the_source_exists(page):
 
 
 def test_every_figure_is_drawn_by_the_program_and_shown():
-    drawn = re.findall(r'^    "([\w-]+)": \w+,$', (DOCS / "book" / "figures.py").read_text(encoding="utf-8"), re.MULTILINE)
+    drawn = re.findall(
+        r'^    "([\w-]+)": \w+,$', (DOCS / "book" / "figures.py").read_text(encoding="utf-8"), re.MULTILINE
+    )
     shown = [
         name
         for page in (DOCS / "book").glob("*.md")
