@@ -76,7 +76,8 @@ def test_what_is_included_from_the_source_exists(page):
 
 
 def test_every_figure_is_drawn_by_the_program_and_shown():
-    drawn = re.findall(r'^    "([\w-]+)": \w+,$', (DOCS / "book" / "figures.py").read_text(encoding="utf-8"), re.MULTILINE)
+    program = (DOCS / "book" / "figures.py").read_text(encoding="utf-8")
+    drawn = re.findall(r'^    "([\w-]+)": \w+,$', program, re.MULTILINE)
     shown = [
         name
         for page in (DOCS / "book").glob("*.md")
