@@ -8,7 +8,7 @@ import numpy as np
 
 from . import resuming
 from .callbacks import Callback, CallbackList, History, Progress, one_by_one
-from .callbacks.base import TrainingCallback
+from .callbacks.base import TrainingCallback, follows_batches
 from .contracts import Logs, Path, TrainedModel
 from .engine import memory
 from .engine.batches import Batches
@@ -145,12 +145,15 @@ class Training:
         order = None if self.batches.count is None else np.arange(self.batches.count)
         if self.shuffle and order is not None:
             order = generator(model.seed, SHUFFLE, model.epochs_trained).permutation(len(order))
+        followed = any(map(follows_batches, self.hooks.callbacks))  # otherwise nobody is told of batches
         with contextlib.closing(self.batches.one_pass(order, self.batch)) as batches:
             for data, where in batches:
                 batch = self.batch
-                self.hooks.on_train_batch_begin(batch)
+                if followed:
+                    self.hooks.on_train_batch_begin(batch)
                 self._batch(data, where)
-                self.hooks.on_train_batch_end(batch, means(model.metrics, self.sums))
+                if followed:
+                    self.hooks.on_train_batch_end(batch, means(model.metrics, self.sums))
                 if model.stop_training:
                     break
             else:  # the user's batches may be fewer than those of an epoch

@@ -87,6 +87,15 @@ def quietly(job: Callable[[Item], Value]) -> Callable[[Item], Value]:
     return call
 
 
+def summed(job: Callable[[int], Value], n: int, add: Callable[[Value, Value], Value]) -> list[Value]:
+    """The values of job(0), …, job(n − 1), added up in a tree, except for the last addition: its two terms, or the only value."""
+    if n == 1:
+        return [quietly(job)(0)]
+    tree: Tree[Value] = Tree(n, add)
+    run(quietly(lambda i: tree.put(i, job(i))), range(n))
+    return tree.roots
+
+
 class Runner:
     """Runs batches through a plan.
 
@@ -99,6 +108,8 @@ class Runner:
         self.work = work(stack)
         self.penalties = Penalties(stack)
         self._free: list[Gradient] = []  # for reuse; append and pop are atomic
+        self._whole = any(metric.whole for metric in metrics)
+        self._cuts: dict[int, list[tuple[int, int]]] = {}
 
     def predict(self, data: Data, where: Where, out: Array) -> None:
         """Write the predictions for these samples, (n, …), to out."""
@@ -108,15 +119,14 @@ class Runner:
             y, _ = self.plan.forward(data.inputs(part(where, start, stop), self.dtype), False, None)
             out[start:stop] = self.plan.predictions(y)
 
-        run(quietly(job), shards(sample_count(where), self.work))
+        run(quietly(job), self._shards(where))
 
     def evaluate(self, data: Data, where: Where) -> Sums:
         """Loss and metrics of these samples."""
-        cuts = shards(sample_count(where), self.work)
-        tree: Tree[Sums] = Tree(len(cuts), Sums.plus)
+        cuts = self._shards(where)
         seen = self._room(sample_count(where))
-        run(quietly(lambda i: tree.put(i, self._forward(data, where, cuts[i], None, seen)[0])), range(len(cuts)))
-        return self._complete(functools.reduce(Sums.plus, tree.roots), data, where, seen)
+        roots = summed(lambda i: self._forward(data, where, cuts[i], None, seen)[0], len(cuts), Sums.plus)
+        return self._complete(functools.reduce(Sums.plus, roots), data, where, seen)
 
     def gradients(
         self, data: Data, where: Where, key: int | None, lowest: int, ranges: Sequence[Range]
@@ -129,7 +139,7 @@ class Runner:
 
         Raises NotFinite where the loss or a gradient is not finite, naming the first layer whose output is not, or the parameter.
         """
-        cuts = shards(sample_count(where), self.work)
+        cuts = self._shards(where)
 
         def add(left: Result, right: Result) -> Result:
             sums, gradient, other = left[0].plus(right[0]), left[1], right[1]
@@ -140,18 +150,17 @@ class Runner:
             self.release([other])
             return sums, gradient
 
-        def job(i: int) -> None:
+        def job(i: int) -> Result:
             sums, loss_cache, caches = self._forward(data, where, cuts[i], key, seen)
             finite = math.isfinite(sums.loss)
-            tree.put(i, (sums, self._backward(loss_cache, caches, lowest, ranges) if finite else None))
+            return sums, self._backward(loss_cache, caches, lowest, ranges) if finite else None
 
         seen = self._room(sample_count(where))
-        tree: Tree[Result] = Tree(len(cuts), add)
-        run(quietly(job), range(len(cuts)))
-        sums = functools.reduce(Sums.plus, [sums for sums, _ in tree.roots])
+        roots = summed(job, len(cuts), add)
+        sums = functools.reduce(Sums.plus, [sums for sums, _ in roots])
         if not math.isfinite(sums.loss):
             raise NotFinite(self._explain(sums.loss, data, where, cuts, key))
-        gradients = [gradient for _, gradient in tree.roots if gradient is not None]
+        gradients = [gradient for _, gradient in roots if gradient is not None]
         self.penalties.add_gradients(gradients[0].named, self.layout.ties)
         return self._complete(sums, data, where, seen), gradients
 
@@ -159,15 +168,20 @@ class Runner:
         """Let their arrays be reused: fresh ones would cost a page fault per 4 kB."""
         self._free.extend(gradients)
 
+    def _shards(self, where: Where) -> list[tuple[int, int]]:
+        n = sample_count(where)
+        if n not in self._cuts:
+            self._cuts[n] = shards(n, self.work)
+        return self._cuts[n]
+
     def _room(self, n: int) -> Array | None:
         """An array for the predictions for n samples, where a metric has to see all of them at once."""
-        return (
-            np.empty((n, *(self.stack.output_shape or ())), self.dtype) if any(m.whole for m in self.metrics) else None
-        )
+        return np.empty((n, *(self.stack.output_shape or ())), self.dtype) if self._whole else None
 
     def _complete(self, sums: Sums, data: Data, where: Where, seen: Array | None) -> Sums:
         """The sums of a batch's shards, with the penalties, and with the metrics that see all of its predictions at once."""
-        sums = sums._replace(loss=sums.loss + self.penalties.value() * sums.samples)
+        if self.penalties.found:
+            sums = sums._replace(loss=sums.loss + self.penalties.value() * sums.samples)
         if seen is None:
             return sums
         y_true, of_shards = data.labels(where)[0], iter(sums.metrics)
