@@ -59,7 +59,7 @@ def whole_gradient(runner: Runner, data: Data, key: int | None) -> tuple[float, 
     """The mean loss of all samples as one batch, and its gradient for every parameter by address."""
     everything = [(0, runner.layout.size)]
     lowest = runner.plan.lowest_trained(frozen=())
-    sums, (gradient, *others) = runner.gradients(data, slice(0, len(data)), key, lowest, everything)
+    sums, (gradient, *others), _ = runner.gradients(data, slice(0, len(data)), key, lowest, everything)
     for other in others:
         gradient.vector += other.vector
     runner.release(others)

@@ -335,8 +335,8 @@ class Sequential(Storable):
         data, _ = self._data(x, y, sample_weight, class_weight)
         stepper = Stepper(self, self._engine)
         with SingleThreadedBlas():
-            sums, gradients = stepper.gradients(data, slice(0, len(data)))
-            stepper.step(gradients)
+            sums, gradients, measured = stepper.gradients(data, slice(0, len(data)))
+            stepper.step(gradients, measured)
         return self._result(means(self.metrics, sums), return_dict)
 
     def loss_and_gradients(
