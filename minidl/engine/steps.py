@@ -38,7 +38,7 @@ from ..ops.kernels import direct, small
 from ..ops.kernels import normalization as norm
 from ..ops.kernels.elementwise import add_bias, bias_backward, dropout_mask, keep, relu_backward_into
 from ..ops.random import RandomKey
-from .stages import Part, Stages
+from .stages import Part, Stages, alone
 
 MOST_REPLACED = 3  # layers, by one step
 NOT_NEEDED: Array = np.empty(0)  # stands for a dx that nobody will read
@@ -175,7 +175,7 @@ def is_measuring(layer: object) -> TypeGuard[MeasuringLayer]:
 
 
 class StagedStep(LayerStep):
-    """A step that may stop for a sum over the whole batch."""
+    """A step that may stop for a sum over the whole batch; called as others are, it has been given all of it."""
 
     def forward_in_stages(self, x: Array, training: bool, rng: RandomKey | None) -> Stages[tuple[Array, Cache]]:
         """As forward."""
@@ -184,6 +184,12 @@ class StagedStep(LayerStep):
     def backward_in_stages(self, dy: Array, cache: Cache, grads: Gradients, need_dx: bool) -> Stages[Array]:
         """As backward."""
         raise NotImplementedError
+
+    def forward(self, x: Array, training: bool, rng: RandomKey | None) -> tuple[Array, Cache]:
+        return alone(self.forward_in_stages(x, training, rng))[0]
+
+    def backward(self, dy: Array, cache: Cache, grads: Gradients, need_dx: bool) -> Array:
+        return alone(self.backward_in_stages(dy, cache, grads, need_dx))[0]
 
 
 class MeasuredStep(StagedStep):
