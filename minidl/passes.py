@@ -1,19 +1,20 @@
-"""Passes over samples that leave the model unchanged: evaluate, predict, a gradient, a trace."""
+"""Passes over samples that leave the parameters unchanged: evaluate, predict, a gradient, a trace, statistics."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
 from . import backprop
 from .callbacks import Callback, CallbackList, Progress, check_verbose, one_by_one
-from .contracts import Array, Logs, MetricLike, ModelLike, Shape, TrainedModel
+from .contracts import Array, Logs, MeasuringLayer, MetricLike, ModelLike, Shape, TrainedModel
 from .engine.batches import Batches
 from .engine.blas import SingleThreadedBlas
 from .engine.data import Data, sample_count
 from .engine.penalties import Penalties
 from .engine.plan import on_logits
 from .engine.runner import Runner, Sums
+from .engine.stages import Measured
 from .ops.random import RandomKey
 from .tracing import Trace
 
@@ -53,6 +54,16 @@ def predict(runner: Runner, batches: Batches, hooks: CallbackList, shape: Shape)
         raise ValueError("there are no samples to predict for: the data gave no batch.")
     hooks.on_predict_end()
     return np.concatenate(found) if whole is None else whole
+
+
+def measure(runner: Runner, batches: Batches, order: Array | None, key: Callable[[int], int]) -> Measured:
+    """What layers measure of all samples in training: a batch's sums, added up over the batches. key: (batch) → its key."""
+    found: dict[int, tuple[MeasuringLayer, Array]] = {}
+    with contextlib.closing(batches.one_pass(order)) as every:
+        for batch, (data, where) in enumerate(every):
+            for layer, sums in runner.measure(data, where, key(batch)):
+                found[id(layer)] = layer, sums + found[id(layer)][1] if id(layer) in found else sums
+    return list(found.values())
 
 
 def whole_gradient(runner: Runner, data: Data, key: int | None) -> tuple[float, dict[str, Array]]:

@@ -21,7 +21,7 @@ from .engine.stages import Measured
 from .engine.update import update
 from .engine.vector import Gradient
 from .ops.random import FORWARD, SHUFFLE, derive_key, generator
-from .passes import evaluate, means
+from .passes import evaluate, means, measure
 
 
 class Stepper:
@@ -59,6 +59,20 @@ class Stepper:
                     layer.learn(total)
             model.steps_trained += 1
         self.runner.release(gradients)
+
+    def measure(self, batches: Batches) -> None:
+        """Replace what layers have learned of their data by what they measure of these samples, in one pass, in random order."""
+        model, order = self.model, None
+        if batches.count is not None:
+            order = generator(model.seed, SHUFFLE, model.epochs_trained).permutation(batches.count)
+        with SingleThreadedBlas():
+            measured = measure(
+                self.runner, batches, order, lambda i: derive_key(model.seed, FORWARD, model.steps_trained + i)
+            )
+        with Uninterrupted():
+            for layer, total in measured:
+                if id(layer) not in self.frozen:
+                    layer.learn(total, momentum=0)
 
     def _hold(self) -> None:
         """Adopt parameters that layers have replaced. Raises RuntimeError where these are no longer the model's parameters."""

@@ -157,6 +157,17 @@ class Runner:
         self.penalties.add_gradients(gradients[0].named, self.layout.ties)
         return self._complete(sums, data, where, seen), gradients, measured
 
+    def measure(self, data: Data, where: Where, key: int) -> Measured:
+        """What layers measure of these samples in training. key: as for ``gradients``."""
+        cuts = self._shards(where)
+
+        def job(i: int) -> Stages[None]:
+            start, stop = cuts[i]
+            x = data.inputs(part(where, start, stop), self.dtype)
+            yield from self.plan.forward(x, True, RandomKey(key, start))
+
+        return summed(job, len(cuts), lambda left, right: None)[1]
+
     def release(self, gradients: Sequence[Gradient]) -> None:
         """Let their arrays be reused: fresh ones would cost a page fault per 4 kB."""
         self._free.extend(gradients)

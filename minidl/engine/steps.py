@@ -40,7 +40,7 @@ from ..ops.kernels.elementwise import add_bias, bias_backward, dropout_mask, kee
 from ..ops.random import RandomKey
 from .stages import Part, Stages, alone
 
-MOST_REPLACED = 3  # layers, by one step
+MOST_REPLACED = 4  # layers, by one step
 NOT_NEEDED: Array = np.empty(0)  # stands for a dx that nobody will read
 # the others cost a key a batch
 DRAWS_NOTHING = (Activation, BatchNormalization, Conv2D, Dense, Flatten, MaxPooling2D, ReLU, Rescaling)
@@ -311,9 +311,9 @@ class NormStep(MeasuredStep):
         for name, gradient in (("beta", own[0]), ("gamma", own[1])):
             if name in self.layer.params:
                 grads[f"{self.address}/{name}"][...] = gradient
-        total = (yield Part(own)) / count if count else np.zeros((2, channels))
         if not need_dx:
             return NOT_NEEDED
+        total = (yield Part(own)) / count if count else np.zeros((2, channels))
         shift, slope = norm.slopes_of(scale, inverse, *total)
         norm.backward_into(flat, flat_x, mean, scale, beta, relu, shift, slope, flat)
         return dy
@@ -452,6 +452,17 @@ class ConvStep(LayerStep):
         return dx if need_dx else NOT_NEEDED
 
 
+def _pools(layers: Sequence[StackedLayer]) -> bool:
+    """Whether the first of these layers is a 2×2 max-pool without padding."""
+    pool = layers[0] if layers else None
+    return (
+        pool is not None
+        and _fusable(pool, MaxPooling2D)
+        and pool.pool_size == pool.strides == (2, 2)
+        and pool.padding == "valid"
+    )
+
+
 class ConvPoolStep(LayerStep):
     """A ConvStep and the 2×2 MaxPooling2D after it, whose input is never kept. Plain twin: the layers."""
 
@@ -462,9 +473,7 @@ class ConvPoolStep(LayerStep):
         convolution = ConvStep.replaces(layers) and _with_relu(layers, Conv2D)
         if not convolution or len(layers) == convolution:
             return 0
-        pool = layers[convolution]
-        fits = _fusable(pool, MaxPooling2D) and pool.pool_size == pool.strides == (2, 2) and pool.padding == "valid"
-        return convolution + 1 if fits else 0
+        return convolution + 1 if _pools(layers[convolution:]) else 0
 
     def forward(self, x: Array, training: bool, rng: RandomKey | None) -> tuple[Array, Cache]:
         layer, relu = self.layer, _has_relu(self.layers)
@@ -482,8 +491,75 @@ class ConvPoolStep(LayerStep):
         return dx if need_dx else NOT_NEEDED
 
 
+class ConvNormStep(StagedStep):
+    """Conv2D in float32, its BatchNormalization, and the ReLU and 2×2 MaxPooling2D after them. Plain twin: the layers.
+
+    With moving averages the normalization is one factor and one shift for each filter, so that it folds into the convolution:
+    scale · (x ∗ kernel + bias − μ) + beta = x ∗ (scale · kernel) + (scale · (bias − μ) + beta). With the moments of a batch, which
+    are known only when all of it is convolved, the steps of these layers run one after the other.
+    """
+
+    layer: Conv2D  # replaces() allows no other
+
+    def __init__(
+        self, layers: Sequence[StackedLayer], addresses: Sequence[str], places: Sequence[tuple[int, ...]]
+    ) -> None:
+        super().__init__(layers, addresses, places)
+        assert isinstance(layers[1], BatchNormalization)
+        self.norm, self.above = layers[1], f"{addresses[1]}/"
+        self.relu, self.pooled = _has_relu(layers), isinstance(layers[-1], MaxPooling2D)
+        end = len(layers) - self.pooled
+        self.steps: list[LayerStep] = [
+            ConvStep(layers[:1], addresses[:1], places[:1]),
+            NormStep(layers[1:end], addresses[1:end], places[1:end]),
+        ]
+        if self.pooled:
+            self.steps.append(LayerStep(layers[end:], addresses[end:], places[end:]))
+
+    @classmethod
+    def replaces(cls, layers: Sequence[StackedLayer]) -> int:
+        layer = layers[0]
+        if not _fusable(layer, Conv2D) or not ConvStep.replaces(layers[:1]) or layer.activation != "linear":
+            return 0
+        normalization = NormStep.replaces(layers[1:]) if len(layers) > 1 else 0
+        return normalization and 1 + normalization + _pools(layers[1 + normalization :])
+
+    def forward_in_stages(self, x: Array, training: bool, rng: RandomKey | None) -> Stages[tuple[Array, Cache]]:
+        if training and self.norm.trainable:
+            return (yield from forward(self.steps, x, training, None))
+        layer = self.layer
+        mean, inverse, _ = self.norm.statistics(x.dtype, None)
+        scale = norm.scale_of(inverse, self.norm.params.get("gamma"))
+        kernel = layer.params["kernel"] * scale
+        bias = (_bias(layer, layer.filters) - mean) * scale + norm.shift_of(scale, self.norm.params.get("beta"))
+        how = kernel, bias, layer.strides, layer.padding, self.relu
+        if self.pooled:
+            y, kept = direct.forward_pooled(x, *how)
+        else:
+            y = kept = direct.forward(x, *how)
+        return y, (x, kept, kernel, scale, mean, inverse)
+
+    def backward_in_stages(self, dy: Array, cache: Cache, grads: Gradients, need_dx: bool) -> Stages[Array]:
+        if isinstance(cache, list):
+            return (yield from backward(self.steps, dy, cache, grads, 0, need_dx))
+        layer, (x, kept, kernel, scale, mean, inverse) = self.layer, cache
+        how = kernel, layer.strides, layer.padding, need_dx
+        if self.pooled:
+            dx, dfolded, dshift = direct.backward_pooled(dy, kept, x, *how)
+        else:
+            dx, dfolded, dshift = direct.backward(_relu_backward(dy, kept) if self.relu else dy, x, *how)
+        dscale = (dfolded * layer.params["kernel"]).sum(axis=(0, 1, 2)) + dshift * (_bias(layer, layer.filters) - mean)
+        found = {self.kernel: dfolded * scale, self.bias: dshift * scale}
+        found |= {f"{self.above}gamma": dscale * inverse, f"{self.above}beta": dshift}
+        for address, gradient in found.items():
+            if address in grads:
+                grads[address][...] = gradient
+        return dx if need_dx else NOT_NEEDED
+
+
 PLAIN: tuple[type[LayerStep], ...] = (ResidualStep, MeasuredStep, LayerStep)
 FUSED: tuple[type[LayerStep], ...] = (
+    ConvNormStep,
     ConvPoolStep,
     ConvStep,
     DenseStep,
