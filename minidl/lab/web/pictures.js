@@ -1,0 +1,331 @@
+// Arrays as pictures: signed colours, maps side by side, short vectors as bars, and arrays too large for either in blocks.
+
+import { closedGate, size } from "./rules.js";
+
+// Blue, nothing, orange: told apart by everybody who can see blue, and 0 is the colour of the page.
+const LIGHT = [[8, 48, 107], [33, 113, 181], [158, 202, 225], [255, 255, 255], [253, 190, 120], [217, 95, 14], [127, 39, 4]];
+const DARK = [[198, 224, 255], [88, 166, 255], [24, 78, 150], [0, 0, 0], [140, 66, 8], [245, 140, 40], [255, 224, 178]];
+const SHUT = { light: [176, 178, 184], dark: [84, 88, 96] }; // of a number that something holds at 0
+
+// [red, green, blue] of a value between −1 and 1. Its root, so that small numbers are seen beside large ones.
+export function colour(value, dark) {
+  const stops = dark ? DARK : LIGHT;
+  if (Number.isNaN(value)) return [200, 0, 200];
+  const place = (Math.sign(value) * Math.sqrt(Math.min(1, Math.abs(value))) + 1) * 3;
+  const low = Math.min(5, Math.floor(place));
+  return stops[low].map((from, i) => from + (stops[low + 1][i] - from) * (place - low));
+}
+
+const TABLES = Object.fromEntries(
+  [false, true].map((dark) => [dark, Array.from({ length: 1025 }, (_, i) => colour(i / 512 - 1, dark).map(Math.round))]),
+);
+
+// How an array is cut into tiles, each a picture of rows × cols cells: images into their channels, kernels into their filters, the
+// weights of a dense layer into its units. A tile of a vector is wrapped; its last cells may not exist.
+export class Layout {
+  constructor(sheet, address) {
+    const { shape, view, batch, units } = sheet.array(address);
+    const rest = batch ? view.slice(1) : view;
+    this.samples = batch ? shape[0] : 1;
+    this.batch = batch;
+    this.rest = rest;
+    this.each = size(rest); // numbers of a sample
+    this.tiles = units ? rest.at(-1) : size(rest.slice(2));
+    this.count = this.tiles === 0 ? 0 : this.each / this.tiles; // cells of a tile
+    const wrapped = rest.length < 2 || units;
+    this.cols = wrapped ? wrap(this.count) : rest[1];
+    this.rows = this.cols === 0 ? 0 : Math.ceil(this.count / this.cols);
+    this.vector = rest.length < 2;
+  }
+
+  // The flat position of a cell, −1 where there is none.
+  flat(sample, tile, row, col) {
+    const cell = row * this.cols + col;
+    if (row < 0 || col < 0 || col >= this.cols || cell >= this.count) return -1;
+    return (this.batch ? sample * this.each : 0) + cell * this.tiles + tile;
+  }
+
+  place(flat) {
+    const inside = flat % this.each;
+    const cell = Math.floor(inside / this.tiles);
+    return {
+      sample: Math.floor(flat / this.each),
+      tile: inside % this.tiles,
+      row: Math.floor(cell / this.cols),
+      col: cell % this.cols,
+    };
+  }
+
+  // How many tiles stand side by side: a kernel's filters, or about as many as fill a square.
+  columns() {
+    if (this.rest.length === 4 && this.rest[2] > 1 && this.rest[2] * this.rest[3] === this.tiles) return this.rest[3];
+    const square = Math.ceil(Math.sqrt((this.tiles * this.rows) / this.cols));
+    return Math.max(1, Math.min(this.tiles, square));
+  }
+}
+
+// The columns of a vector that is shown as a rectangle: a divisor of its length, if there is one near its root.
+function wrap(count) {
+  if (count <= 16) return count;
+  const root = Math.ceil(Math.sqrt(count));
+  for (let cols = root; cols <= 2 * root; cols++) if (count % cols === 0) return cols;
+  return root;
+}
+
+const gates = new WeakMap(); // sheet → address → what closedGate says of its entries, as far as asked
+
+// What holds a number at 0 on its way: "slope", "wins", "mask", or null.
+export function gateOf(sheet, address, flat) {
+  if (!gates.has(sheet)) gates.set(sheet, {});
+  const found = (gates.get(sheet)[sheet.origin(address)] ??= []);
+  if (found[flat] === undefined) found[flat] = closedGate(sheet, address, flat);
+  return found[flat];
+}
+
+// What pictures have in common: a size in CSS pixels, draw(canvas), locate(x, y) → flat position or −1, and rect(flat).
+class Picture {
+  constructor(sheet, address, sample) {
+    Object.assign(this, { sheet, address, sample, layout: new Layout(sheet, address) });
+    this.most = sheet.largest(address) || 1;
+  }
+
+  // A canvas of the right size, sharp on dense screens; returns what to draw on it with.
+  prepare(canvas) {
+    const scale = window.devicePixelRatio || 1;
+    canvas.width = Math.max(1, Math.round(this.width * scale));
+    canvas.height = Math.max(1, Math.round(this.height * scale));
+    canvas.style.width = `${this.width}px`;
+    canvas.style.height = `${this.height}px`;
+    const pen = canvas.getContext("2d");
+    pen.scale(scale, scale);
+    pen.imageSmoothingEnabled = false;
+    return pen;
+  }
+
+  tint(flat, dark) {
+    const value = this.sheet.number(this.address, flat);
+    return TABLES[dark][Math.round((Math.max(-1, Math.min(1, value / this.most)) + 1) * 512)] ?? [200, 0, 200];
+  }
+}
+
+export class Tiles extends Picture {
+  // tiles: which ones. cell: the size of a number. gap: between tiles. text: whether numbers are written where there is room.
+  constructor(sheet, address, sample, { tiles, columns, cell, gap = 2 }) {
+    super(sheet, address, sample);
+    const { rows, cols } = this.layout;
+    Object.assign(this, { tiles, columns, cell, gap });
+    this.stepX = cols * cell + gap;
+    this.stepY = rows * cell + gap;
+    this.width = Math.max(1, columns * this.stepX - gap);
+    this.height = Math.max(1, Math.ceil(tiles.length / columns) * this.stepY - gap);
+  }
+
+  draw(canvas, dark) {
+    const pen = this.prepare(canvas);
+    const { rows, cols } = this.layout;
+    if (rows * cols * this.tiles.length === 0) return;
+    const small = new OffscreenCanvas(cols, rows * this.tiles.length);
+    const pixels = new ImageData(cols, rows * this.tiles.length);
+    const shut = [];
+    this.tiles.forEach((tile, t) => {
+      for (let row = 0; row < rows; row++) {
+        for (let col = 0; col < cols; col++) {
+          const flat = this.layout.flat(this.sample, tile, row, col);
+          if (flat < 0) continue;
+          let tint = this.tint(flat, dark);
+          if (gateOf(this.sheet, this.address, flat) !== null) {
+            shut.push(flat);
+            const zero = this.sheet.number(this.address, flat) === 0;
+            if (this.cell < 5 && zero && (row + col) % 2) tint = SHUT[dark ? "dark" : "light"];
+          }
+          pixels.data.set([...tint, 255], ((t * rows + row) * cols + col) * 4);
+        }
+      }
+    });
+    small.getContext("2d").putImageData(pixels, 0, 0);
+    this.tiles.forEach((_, t) => {
+      const [x, y] = this.corner(t);
+      pen.drawImage(small, 0, t * rows, cols, rows, x, y, cols * this.cell, rows * this.cell);
+    });
+    if (this.cell >= 5) shut.forEach((flat) => hatch(pen, this.rect(flat), dark));
+    if (this.cell >= 38) this.write(pen, dark);
+  }
+
+  corner(t) {
+    return [(t % this.columns) * this.stepX, Math.floor(t / this.columns) * this.stepY];
+  }
+
+  // The numbers themselves, in cells that are large enough.
+  write(pen, dark) {
+    pen.font = `${Math.min(15, this.cell / 3.6)}px system-ui, sans-serif`;
+    pen.textAlign = "center";
+    pen.textBaseline = "middle";
+    for (const tile of this.tiles) {
+      for (let cell = 0; cell < this.layout.count; cell++) {
+        const flat = this.layout.flat(this.sample, tile, Math.floor(cell / this.layout.cols), cell % this.layout.cols);
+        const [red, green, blue] = this.tint(flat, dark);
+        const [x, y, width, height] = this.rect(flat);
+        pen.fillStyle = 0.3 * red + 0.59 * green + 0.11 * blue > 130 ? "#000" : "#fff";
+        pen.fillText(short(this.sheet.number(this.address, flat)), x + width / 2, y + height / 2, width - 2);
+      }
+    }
+  }
+
+  locate(x, y) {
+    const across = Math.floor(x / this.stepX);
+    const down = Math.floor(y / this.stepY);
+    const tile = this.tiles[down * this.columns + across];
+    if (tile === undefined || across >= this.columns || across < 0 || down < 0) return -1;
+    const row = Math.floor((y - down * this.stepY) / this.cell);
+    const col = Math.floor((x - across * this.stepX) / this.cell);
+    return row < this.layout.rows ? this.layout.flat(this.sample, tile, row, col) : -1;
+  }
+
+  rect(flat) {
+    const { sample, tile, row, col } = this.layout.place(flat);
+    const t = this.tiles.indexOf(tile);
+    if (t < 0 || (this.layout.batch && sample !== this.sample)) return null;
+    const [x, y] = this.corner(t);
+    return [x + col * this.cell, y + row * this.cell, this.cell, this.cell];
+  }
+}
+
+export class Bars extends Picture {
+  constructor(sheet, address, sample, { width = 120, line = 15 }) {
+    super(sheet, address, sample);
+    this.line = line;
+    this.width = width;
+    this.height = this.layout.each * line;
+  }
+
+  draw(canvas, dark) {
+    const pen = this.prepare(canvas);
+    const font = Math.min(14, this.line - 3);
+    const [left, right] = [font * 1.6, font * 3.6]; // the place's number, and the value
+    const middle = left + (this.width - left - right) / 2;
+    pen.font = `${font}px system-ui, sans-serif`;
+    pen.textBaseline = "middle";
+    for (let i = 0; i < this.layout.each; i++) {
+      const flat = this.first + i;
+      const value = this.sheet.number(this.address, flat);
+      const length = (value / this.most) * (this.width - left - right) * 0.5;
+      const y = i * this.line;
+      pen.fillStyle = dark ? "#9aa4b2" : "#5a6472";
+      pen.textAlign = "right";
+      pen.fillText(String(i), left - 5, y + this.line / 2);
+      pen.fillRect(middle - 0.5, y, 1, this.line);
+      pen.fillStyle = `rgb(${colour(value < 0 ? -0.6 : 0.6, dark)})`;
+      pen.fillRect(Math.min(middle, middle + length), y + 1.5, Math.abs(length), this.line - 3);
+      if (gateOf(this.sheet, this.address, flat) !== null) hatch(pen, [left, y, this.width - left - right, this.line], dark);
+      pen.fillStyle = dark ? "#e6e9ee" : "#1b2430";
+      pen.fillText(short(value), this.width - 2, y + this.line / 2, right);
+    }
+  }
+
+  get first() {
+    return this.layout.batch ? this.sample * this.layout.each : 0;
+  }
+
+  locate(x, y) {
+    const i = Math.floor(y / this.line);
+    return i >= 0 && i < this.layout.each ? this.first + i : -1;
+  }
+
+  rect(flat) {
+    const i = flat - this.first;
+    return i < 0 || i >= this.layout.each ? null : [0, i * this.line, this.width, this.line];
+  }
+}
+
+// An array with too many numbers for a screen: a line for each tile, and each dot is the largest of a block of numbers.
+export class Blocks extends Picture {
+  constructor(sheet, address, sample, { width = 150, height = 128 }) {
+    super(sheet, address, sample);
+    this.stepX = Math.ceil(this.layout.count / width);
+    this.stepY = Math.ceil(this.layout.tiles / height);
+    this.across = Math.ceil(this.layout.count / this.stepX);
+    this.down = Math.ceil(this.layout.tiles / this.stepY);
+    [this.width, this.height] = [this.across, this.down];
+    this.best = new Int32Array(this.across * this.down).fill(-1);
+    const largest = new Float64Array(this.best.length).fill(-1);
+    for (let cell = 0; cell < this.layout.count; cell++) {
+      for (let tile = 0; tile < this.layout.tiles; tile++) {
+        const flat = this.layout.flat(sample, tile, 0, 0) + cell * this.layout.tiles;
+        const block = Math.floor(tile / this.stepY) * this.across + Math.floor(cell / this.stepX);
+        const value = Math.abs(sheet.number(address, flat));
+        if (value > largest[block]) [largest[block], this.best[block]] = [value, flat];
+      }
+    }
+  }
+
+  draw(canvas, dark) {
+    const pen = this.prepare(canvas);
+    const pixels = new ImageData(this.across, this.down);
+    this.best.forEach((flat, block) => pixels.data.set([...this.tint(flat, dark), 255], block * 4));
+    const small = new OffscreenCanvas(this.across, this.down);
+    small.getContext("2d").putImageData(pixels, 0, 0);
+    pen.drawImage(small, 0, 0, this.width, this.height);
+  }
+
+  locate(x, y) {
+    if (x < 0 || y < 0 || x >= this.width || y >= this.height) return -1;
+    return this.best[Math.floor(y) * this.across + Math.floor(x)];
+  }
+
+  rect(flat) {
+    const { sample, tile } = this.layout.place(flat);
+    if (this.layout.batch && sample !== this.sample) return null;
+    const cell = Math.floor((flat % this.layout.each) / this.layout.tiles);
+    return [Math.floor(cell / this.stepX), Math.floor(tile / this.stepY), 1, 1];
+  }
+}
+
+// The picture of a whole array, about ``room`` pixels wide and high.
+export function thumbnail(sheet, address, sample, room) {
+  const layout = new Layout(sheet, address);
+  if (layout.vector && layout.each <= 12) return new Bars(sheet, address, sample, { width: room, line: Math.max(14, room / 9) });
+  if (layout.each > 60000) return new Blocks(sheet, address, sample, { width: room * 1.2, height: room });
+  const columns = layout.columns();
+  const lines = Math.ceil(layout.tiles / columns);
+  const gap = layout.tiles > 1 ? 1 : 0;
+  const fit = Math.min((room * 1.3 - columns * gap) / (columns * layout.cols), (room - lines * gap) / (lines * layout.rows));
+  const cell = Math.max(1, Math.min(room / 6, Math.floor(fit)));
+  return new Tiles(sheet, address, sample, { tiles: [...Array(layout.tiles).keys()], columns, cell, gap });
+}
+
+// The picture of one tile, as large as there is room.
+export function enlarged(sheet, address, sample, tile, room) {
+  const layout = new Layout(sheet, address);
+  if (layout.vector && layout.each <= 16) {
+    return new Bars(sheet, address, sample, { width: Math.min(room, 460), line: 26 });
+  }
+  const cell = Math.max(2, Math.min(64, Math.floor(room / layout.cols), Math.floor((room * 1.1) / layout.rows)));
+  return new Tiles(sheet, address, sample, { tiles: [tile], columns: 1, cell, gap: 0 });
+}
+
+// Diagonal lines over a number that something holds at 0.
+function hatch(pen, [x, y, width, height], dark) {
+  pen.save();
+  pen.beginPath();
+  pen.rect(x, y, width, height);
+  pen.clip();
+  pen.beginPath();
+  const step = Math.max(3, Math.min(7, height / 2));
+  for (let at = x - height; at < x + width; at += step) {
+    pen.moveTo(at, y + height);
+    pen.lineTo(at + height, y);
+  }
+  pen.strokeStyle = `rgb(${SHUT[dark ? "dark" : "light"]})`;
+  pen.lineWidth = 1;
+  pen.stroke();
+  pen.restore();
+}
+
+// A number in four digits, with a minus sign that is as wide as a plus.
+export function short(value, digits = 3) {
+  if (value === 0) return "0";
+  if (!Number.isFinite(value)) return String(value).replace("-", "−").replace("Infinity", "∞");
+  const small = Math.abs(value) < 1e-3 || Math.abs(value) >= 1e5;
+  const text = small ? value.toExponential(digits - 1) : Number(value.toPrecision(digits)).toString();
+  return text.replace(/-/g, "−").replace("e+", "e");
+}
