@@ -12,6 +12,7 @@ from .reader import Reader
 
 BATCH = 50  # digits per step
 EVERY = 0.2  # seconds between two looks at what runs
+MOSTLY = 4  # times as long as a look takes; so most of the time is for training, on a busy machine, too
 TRIED = 1000  # test digits that are read at each look
 
 
@@ -91,10 +92,11 @@ class Run(threading.Thread):
                 for curve in self.curves:
                     curve.step(images[batch], digits[batch])
                 self.done += 1
-                if time.monotonic() >= next_look:
+                if (begun := time.monotonic()) >= next_look:
                     self._note()
                     self.look(self)
-                    next_look = time.monotonic() + EVERY
+                    took = time.monotonic() - begun
+                    next_look = begun + max(EVERY, MOSTLY * took)
         return self._note()
 
     def _note(self) -> None:

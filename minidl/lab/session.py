@@ -16,13 +16,16 @@ from . import bugs
 from .drawing import SIZE, image_of
 from .page import data_of
 from .reader import CLASSES, Reader, small_network
+from .rules import evaluate
 from .run import Curve, Run
+from .sheet import sheet_of
 
 OPTIMIZERS: dict[str, Callable[[float], Optimizer]] = {"SGD": SGD, "Adam": Adam}
 MOST_RATE = 1e6  # a step that large is meant as an experiment
 MOST_EPOCHS = 20
 MOST_FILTERS = 16
 LOOKED_AT = 100  # digits, for the gradient of the filters
+ROUNDING = 1e-4  # of the largest number of an array
 MEASURED = 2000  # test digits, for the accuracy of the model
 START = ("Adam", 0.003)  # how the lab's own network is trained at the start
 
@@ -113,6 +116,7 @@ class Session:
             answer = {**found, "image": image.ravel().tolist(), "dpixels": _rounded(dpixels), "weights": self.weights}
             if full:
                 answer["microscope"] = data_of(self._as_if_right(trace))
+                answer["wrong"] = None if self._planted is None else _wrong(trace, self._planted[1])
         return answer
 
     def _read(self, image: Array, label: object) -> Answer:
@@ -356,6 +360,23 @@ class Session:
 def _heal(reader: Reader, address: str) -> None:
     """Put the right layer back in the place of a faulty one."""
     bugs.replace(reader.model, address, bugs.right_twin(dict(reader.model.leaves())[address]))
+
+
+def _wrong(trace: Trace, layer: str) -> Answer | None:
+    """The number of a layer's backward that is furthest from what its rule gives; None where all are right.
+
+    trace: with the right layers. address, flat: where it is. given, right: what the layer computed, and what the rule gives.
+    """
+    sheet, worst = sheet_of(trace), None
+    for name in ("dx", *(f"d{name}" for name in trace[layer].params)):
+        address = sheet.origin(f"{layer}:{name}")
+        given = sheet.values[address].ravel().astype(np.float64)
+        right = evaluate(sheet.rules[address], sheet.shape(address), np.arange(given.size), sheet.values)
+        away = np.abs(given - right) / max(np.abs(right).max(), np.abs(given).max(), 1e-30)
+        flat = int(away.argmax())
+        if away[flat] > ROUNDING and (worst is None or away[flat] > worst[0]):
+            worst = float(away[flat]), {"address": address, "flat": flat, "given": given[flat], "right": right[flat]}
+    return worst and worst[1]
 
 
 def _report(layer: Any, mode: str) -> Answer:

@@ -1,5 +1,7 @@
 // Small pictures of numbers: learning curves, images of signed numbers, filters.
 
+import { colour, short } from "./pictures.js";
+
 const SVG = "http://www.w3.org/2000/svg";
 
 export function element(name, properties = {}, ...children) {
@@ -14,15 +16,6 @@ function shape(name, attributes, text) {
   for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
   if (text !== undefined) made.textContent = text;
   return made;
-}
-
-// Numbers in few characters: 0.0123, 12.3, 1.2e-7.
-export function short(value) {
-  if (value === null || value === undefined) return "not finite";
-  if (value === 0) return "0";
-  const size = Math.abs(value);
-  const text = size < 1e-3 || size >= 1e5 ? value.toExponential(1) : String(Number(value.toPrecision(3)));
-  return text.replaceAll("-", "−");
 }
 
 export const percent = (share) => `${(100 * share).toFixed(1)} %`;
@@ -79,25 +72,15 @@ function legend(all, column, say) {
 
 // -------------------------------------------------------------------------------------------------------------- images
 
-const LIGHT = { zero: [255, 255, 255], below: [0, 84, 166], above: [200, 80, 0] };
-const DARK = { zero: [22, 24, 28], below: [90, 175, 255], above: [255, 150, 50] };
-
-const dark = matchMedia("(prefers-color-scheme: dark)");
-
-// Draws numbers, row by row, on a canvas of as many pixels: blue below 0, orange above. most: the size of the fullest colour.
+// Draws numbers, row by row, on a canvas of as many pixels, in the microscope's colours. most: the size of the fullest colour.
 export function signed(canvas, numbers, most) {
-  const { zero, below, above } = dark.matches ? DARK : LIGHT;
   const image = new ImageData(canvas.width, canvas.height);
-  numbers.forEach((number, i) => {
-    const share = most > 0 ? Math.min(1, Math.abs(number ?? 0) / most) : 0;
-    const full = number < 0 ? below : above;
-    for (const c of [0, 1, 2]) image.data[4 * i + c] = zero[c] + share * (full[c] - zero[c]);
-    image.data[4 * i + 3] = 255;
-  });
+  const dark = document.documentElement.dataset.theme === "dark";
+  numbers.forEach((number, i) => image.data.set([...colour(most > 0 ? number / most : 0, dark), 255], 4 * i));
   canvas.getContext("2d").putImageData(image, 0, 0);
 }
 
-export const largest = (numbers) => numbers.reduce((most, number) => Math.max(most, Math.abs(number ?? 0)), 0);
+export const largest = (numbers) => numbers.reduce((most, number) => Math.max(most, Math.abs(number)), 0);
 
 // Draws ink, 0 to 255, on a canvas of 28 × 28 pixels: white on black, as in MNIST.
 export function ink(canvas, pixels) {
@@ -110,20 +93,20 @@ export function ink(canvas, pixels) {
 export function filters(box, found) {
   box.replaceChildren();
   if (!found) return;
-  box.append(element("h3", { textContent: `${found.address}, ${found.of}` }), strip(found, found.values, "weights"));
-  if (found.gradient) box.append(strip(found, found.gradient, "gradient"));
+  box.append(element("h3", { textContent: `${found.address}, ${found.of}` }), row(found, found.values, "weights"));
+  if (found.gradient) box.append(row(found, found.gradient, "gradient"));
   else box.append(element("p", { className: "wrong", textContent: "Its gradient is not finite." }));
 }
 
-function strip(found, pictures, what) {
+function row(found, pictures, what) {
   const most = Math.max(...pictures.map(largest));
-  const row = element("div", { className: "strip" }, element("span", { textContent: `${what}, up to ${short(most)}` }));
+  const made = element("div", { className: "filters" }, element("span", { textContent: `${what}, up to ${short(most)}` }));
   pictures.forEach((numbers, place) => {
     const canvas = element("canvas", { className: "pixels", width: found.columns, height: found.rows });
     canvas.setAttribute("role", "img");
     canvas.setAttribute("aria-label", `${what} of filter ${place}`);
     signed(canvas, numbers, most);
-    row.append(canvas);
+    made.append(canvas);
   });
-  return row;
+  return made;
 }

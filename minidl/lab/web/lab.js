@@ -1,7 +1,9 @@
 // The lab's page: what is drawn and chosen goes to the server, and what it answers is shown.
 
-import { curves, element, filters, ink, largest, percent, short, signed } from "./charts.js";
+import { curves, element, filters, ink, largest, percent, signed } from "./charts.js";
+import { Microscope } from "./microscope.js";
 import { Pad } from "./pad.js";
+import { short } from "./pictures.js";
 
 const SLOW = 150; // ms: if the whole trace takes longer, it is asked for when the pen is up
 
@@ -10,13 +12,14 @@ const state = {
   sample: null, // the place of a test digit that is shown instead of a drawing
   label: null, // what the digit should be read as; null for whatever it is read as
   server: null, // the newest state of the server
+  wrong: null, // the address and place of a number that a bug has spoilt
   weights: -1, // of the answer that is shown
   asking: false,
   again: false, // something has changed since the question that is on its way
   pace: 0, // ms that the last whole trace took
 };
 const pad = new Pad($("pad"), drawn);
-let microscope = null; // made when it is first needed
+const microscope = new Microscope($("microscope"));
 
 // --------------------------------------------------------------------------------------------------- talking to the server
 
@@ -102,6 +105,7 @@ function drawing() {
 
 function drawn() {
   state.sample = null;
+  $("stepped").replaceChildren();
   $("hint").hidden = pad.strokes.length > 0;
   ask();
 }
@@ -124,23 +128,26 @@ async function ask() {
 async function look() {
   const shown = drawing();
   if (!shown) return nothing();
-  const full = !$("inside").hidden && (!pad.pressed || state.pace < SLOW);
+  const full = $("training").hidden && (!pad.pressed || state.pace < SLOW);
   const started = performance.now();
   const answer = await call("look", { drawing: shown, label: state.label, full });
   if (!answer || !drawing()) return;
   showAnswer(answer);
   if (!full) return;
+  showWrong(answer.wrong);
   await lookInside(answer.microscope);
   state.pace = performance.now() - started;
 }
 
 function nothing() {
   $("read").textContent = "–";
-  $("loss").textContent = $("stepped").textContent = "";
+  $("loss").textContent = "";
+  $("stepped").replaceChildren();
   for (const row of $("bars").children) showBar(row, 0, false);
   for (const id of ["seen", "blame"]) $(id).getContext("2d").clearRect(0, 0, 28, 28);
   $("nothing").hidden = false;
-  $("microscope").hidden = true;
+  $("microscope").hidden = $("show-wrong").hidden = true;
+  $("wrong").firstElementChild.textContent = "Draw a digit to see.";
 }
 
 function showAnswer(answer) {
@@ -161,18 +168,24 @@ function showBar(row, share, first) {
 }
 
 async function lookInside(data) {
-  const { Microscope } = await import("./microscope.js");
   $("nothing").hidden = true;
   $("microscope").hidden = false;
-  microscope ??= new Microscope($("microscope"), { hash: false });
   await microscope.show(data);
+}
+
+// The number that the planted bug has spoilt most.
+function showWrong(found) {
+  state.wrong = found;
+  $("show-wrong").hidden = !found;
+  const said = found && `${found.address} has a number that should be ${short(found.right)}, and the layer says ${short(found.given)}.`;
+  $("wrong").firstElementChild.textContent = said ?? "On this drawing every gradient of the layer is right, up to rounding.";
 }
 
 async function testDigit() {
   const place = Math.floor(10000 * Math.random());
   const found = await call("digit", { place });
   if (!found) return;
-  pad.show(found.image);
+  pad.set([], found.image);
   state.sample = place;
   choose(found.label);
   $("hint").hidden = true;
@@ -200,8 +213,17 @@ async function step() {
   if (!found) return;
   const { before, after, promised } = found;
   if (state.label === null) choose(before.label);
-  const kept = after.loss - before.loss;
-  $("stepped").textContent = `loss ${short(before.loss)} → ${short(after.loss)}: changed by ${short(kept)}; a straight line promised ${short(promised)}.`;
+  describe($("stepped"), [
+    ["loss", `${short(before.loss)} → ${short(after.loss)}`],
+    ["a straight line promised", short(promised)],
+    ["it changed by", short(after.loss - before.loss)],
+    [`share of the ${before.label}`, `${percent(before.probabilities[before.label])} → ${percent(after.probabilities[before.label])}`],
+  ]);
+}
+
+// Fills a list of descriptions with [term, text].
+function describe(list, pairs) {
+  list.replaceChildren(...pairs.flatMap(([term, text]) => [element("dt", { textContent: term }), element("dd", { textContent: text })]));
 }
 
 // ---------------------------------------------------------------------------------------------------------------- training
@@ -281,7 +303,7 @@ function openTab(tab) {
     each.tabIndex = open ? 0 : -1;
     $(each.getAttribute("aria-controls")).hidden = !open;
   }
-  if (tab.id === "tab-inside") ask();
+  if (tab.id !== "tab-training") ask();
 }
 
 function moveTab(event) {
@@ -294,6 +316,14 @@ function moveTab(event) {
 }
 
 // ------------------------------------------------------------------------------------------------------------------- wiring
+
+// Draws in other colours, after the microscope's switch from light to dark.
+function repaint() {
+  pad.draw();
+  if (!state.server) return;
+  showState(state.server);
+  ask();
+}
 
 function makeBars() {
   for (let digit = 0; digit < 10; digit++) {
@@ -329,12 +359,13 @@ $("undo").addEventListener("click", () => {
 });
 $("sample").addEventListener("click", testDigit);
 $("step").addEventListener("click", step);
+$("show-wrong").addEventListener("click", () => {
+  openTab($("tab-inside"));
+  microscope.go(state.wrong.address, state.wrong.flat);
+});
 for (const name of ["reset", "stop", "heal"]) $(name).addEventListener("click", () => call(name));
 onSubmit($("train"), "train", () => ({ fresh: $("train").elements.fresh.value === "new" }));
 onSubmit($("compare"), "compare");
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
-  if (state.sample === null) pad.draw();
-  if (state.server) showState(state.server);
-  ask();
-});
+new MutationObserver(repaint).observe(document.documentElement, { attributeFilter: ["data-theme"] });
+document.documentElement.dataset.theme = microscope.dark ? "dark" : "light";
 listen();

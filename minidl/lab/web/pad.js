@@ -10,6 +10,7 @@ export class Pad {
     this.canvas = canvas;
     this.changed = changed;
     this.strokes = [];
+    this.image = null; // 28 × 28 pixels, 0 to 255, that are shown instead of strokes
     this.pressed = false;
     canvas.addEventListener("pointerdown", (event) => this.begin(event));
     canvas.addEventListener("pointermove", (event) => this.move(event));
@@ -25,6 +26,7 @@ export class Pad {
     event.preventDefault();
     this.canvas.setPointerCapture(event.pointerId);
     this.pressed = true;
+    this.image = null;
     this.strokes.push([this.place(event)]);
     this.draw();
     this.changed();
@@ -54,12 +56,12 @@ export class Pad {
     return [share((event.clientX - box.left) / box.width), share((event.clientY - box.top) / box.height)];
   }
 
-  set(strokes) {
+  set(strokes, image = null) {
     this.strokes = strokes;
+    this.image = image;
     this.draw();
   }
 
-  // Draws the strokes.
   draw() {
     const { width, height } = this.canvas;
     const context = this.canvas.getContext("2d");
@@ -67,25 +69,16 @@ export class Pad {
     context.strokeStyle = context.fillStyle = getComputedStyle(this.canvas).color;
     context.lineWidth = BRUSH * width;
     context.lineCap = context.lineJoin = "round";
+    this.image?.forEach((ink, i) => {
+      context.globalAlpha = ink / 255;
+      context.fillRect((i % 28) * (width / 28), Math.floor(i / 28) * (height / 28), width / 28 + 0.5, height / 28 + 0.5);
+    });
+    context.globalAlpha = 1;
     for (const stroke of this.strokes) {
       context.beginPath();
       context.moveTo(stroke[0][0] * width, stroke[0][1] * height);
       for (const [x, y] of stroke) context.lineTo(x * width, y * height);
       context.stroke();
     }
-  }
-
-  // Shows an image of 28 × 28 pixels, 0 to 255, instead of strokes.
-  show(image) {
-    this.strokes = [];
-    const context = this.canvas.getContext("2d");
-    const cell = this.canvas.width / 28;
-    context.clearRect(0, 0, this.canvas.width, this.canvas.height);
-    context.fillStyle = getComputedStyle(this.canvas).color;
-    image.forEach((ink, i) => {
-      context.globalAlpha = ink / 255;
-      context.fillRect((i % 28) * cell, Math.floor(i / 28) * cell, cell + 0.5, cell + 0.5);
-    });
-    context.globalAlpha = 1;
   }
 }
