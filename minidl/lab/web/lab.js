@@ -105,8 +105,12 @@ function drawing() {
 
 function drawn() {
   state.sample = null;
+  newDrawing();
+}
+
+function newDrawing() {
   $("stepped").replaceChildren();
-  $("hint").hidden = pad.strokes.length > 0;
+  $("hint").hidden = drawing() !== null;
   ask();
 }
 
@@ -188,8 +192,7 @@ async function testDigit() {
   pad.set([], found.image);
   state.sample = place;
   choose(found.label);
-  $("hint").hidden = true;
-  ask();
+  newDrawing();
 }
 
 // Chooses what the digit should be read as.
