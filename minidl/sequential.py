@@ -177,6 +177,10 @@ class Sequential(Storable):
             raise ValueError(f"{self} is not built: give its first layer an input_shape, or call build(input_shape).")
         summary.show(self, print_fn)
 
+    def _repr_html_(self) -> str | None:
+        """The summary, for a notebook; None, for its plain name, before the model is built."""
+        return summary.as_html(self) if self.built else None
+
     @explained
     def compile(
         self,

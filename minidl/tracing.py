@@ -3,12 +3,16 @@
 import copy
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .contracts import Array, Cache, Gradients, LayerLike, LossLike
+from .contracts import Array, Cache, Gradients, LayerLike, LossLike, Path
 from .ops.random import RandomKey
+from .utils import html
+
+if TYPE_CHECKING:
+    from .lab.explain import Explanation
 
 
 @dataclass
@@ -77,26 +81,54 @@ class Trace:
     def __len__(self) -> int:
         return len(self.layers)
 
+    def explain(self, address: str, index: "int | tuple[int, ...]" = ()) -> "Explanation":
+        """Where one number comes from: formula, terms, the slope by central differences, and the line of source.
+
+        address: "conv2d:x", ":y", ":dy" or ":dx" of any layer, "conv2d/kernel" for ∂loss/∂kernel, "conv2d:kernel" for the kernel
+        itself, "loss", or any address that another explanation names. index: one integer for each axis. Raises KeyError and
+        IndexError where there is no such number.
+        """
+        from .lab.explain import explain
+
+        return explain(self, address, index)
+
+    def save(self, path: Path, *, title: str = "A network, forward and backward") -> None:
+        """Write this trace as one HTML file that shows every number of it, and what each is made of; offline, in any browser.
+
+        ``minidl.lab.save`` puts several traces into one file, with a slider. Raises OSError where it cannot be written; an
+        existing file is then unchanged.
+        """
+        from .lab.page import save
+
+        save(path, self, title=title)
+
     def __str__(self) -> str:
         from rich.console import Console
         from rich.table import Table
 
         table = Table(title=f"loss {self.loss:.6g}", title_justify="left")
-        for title in ("layer", "array", "shape", "mean", "norm", "zeros"):
+        head, *rows = self._rows()
+        for title in head:
             table.add_column(title, justify="left" if title in ("layer", "array") else "right", no_wrap=True)
-        for record in self.layers:
-            own = {
-                f"d{name}": value for name, value in record.gradients.items() if "/" not in name
-            }  # not those of its layers
-            arrays = {"y": record.y, "dy": record.dy, **own}
-            for i, (name, array) in enumerate(arrays.items()):
-                head = f"{record.name} ({record.kind})" if i == 0 else ""
-                table.add_row(head, name, *_described(array), end_section=i == len(arrays) - 1)
+        for row, following in zip(rows, [*rows[1:], [""]], strict=True):
+            table.add_row(*row, end_section=bool(following[0]))
         console = Console(width=100, highlight=False, no_color=True, markup=False, emoji=False)
         with console.capture() as capture:
             console.print(table)
         lines = [line.rstrip() for line in capture.get().splitlines()]
         return "\n".join([*lines, *self.notes])
+
+    def _repr_html_(self) -> str:
+        """The same table, for a notebook."""
+        return html.table(f"loss {self.loss:.6g}", self._rows(), self.notes)
+
+    def _rows(self) -> Iterator[list[str]]:
+        """The header of the table, and its rows: of each layer y, dy and its own gradients, not those of the layers inside it."""
+        yield ["layer", "array", "shape", "mean", "norm", "zeros"]
+        for record in self.layers:
+            own = {f"d{name}": value for name, value in record.gradients.items() if "/" not in name}
+            for i, (name, array) in enumerate({"y": record.y, "dy": record.dy, **own}.items()):
+                yield [f"{record.name} ({record.kind})" if i == 0 else "", name, *_described(array)]
 
 
 def _described(array: Array) -> tuple[str, str, str, str]:

@@ -2,6 +2,8 @@
 
 import ast
 import functools
+import subprocess
+import sys
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from importlib.util import resolve_name
@@ -24,7 +26,7 @@ MAY_KNOW = {
     "ops": {"contracts", "utils"},
     "initializers": BASE,
     "regularizers": BASE,
-    "tracing": {"contracts"},
+    "tracing": {"contracts", "utils", "ops"},
     "backprop": {"contracts", "ops", "tracing"},
     "layers": BASE | {"ops", "initializers", "regularizers", "backprop"},
     "losses": BASE | {"ops"},
@@ -44,12 +46,18 @@ MAY_KNOW = {
     | {"ops", "tracing", "layers", "losses", "metrics", "optimizers", "engine"}
     | {"callbacks", "passes", "training", "summary", "model_files"},
     "models": {"contracts", "configs", "saving", "model_files", "sequential"},
-    "checking": {"contracts", "ops", "backprop"},  # it knows layers, losses and models by their contract alone
+    "checking": {"contracts", "ops", "utils", "backprop"},  # it knows layers, losses and models by their contract alone
     "cases": {"contracts", "layers"},
+    "lab": {"contracts", "ops", "tracing", "backprop", "layers", "losses", "saving"},
     "testing": {"contracts", "ops", "layers", "cases", "checking"},
     "machine": {"", "contracts", "ops"},  # the root for the version
 }
 FREE = {"", "certificate", "benchmark"}  # the package's root, and programs that use the library as a user would
+
+DOOR = (
+    "minidl.tracing",
+    "minidl.lab",
+)  # a trace imports the microscope when it is called, and nothing else does
 
 
 def modules() -> dict[str, Path]:
@@ -80,7 +88,9 @@ def imports(name: str, path: Path, known: dict[str, Path]) -> Iterator[str]:
             found = [part if (part := f"{base}.{alias.name}") in known else base for alias in node.names]
         else:
             continue
-        yield from (module for module in found if module in known)
+        yield from (
+            module for module in found if module in known and not (name == DOOR[0] and module.startswith(DOOR[1]))
+        )
 
 
 @functools.cache
@@ -120,6 +130,15 @@ def test_imports_go_one_way(part):
 def test_the_model_stands_at_the_top(module, users):
     found = {part_of(name) for name, targets in graph().items() if f"minidl.{module}" in targets}
     assert found - FREE == users
+
+
+def test_the_microscope_is_imported_when_it_is_used():
+    lines = ["import sys", "import minidl", "print([name for name in sys.modules if name.startswith('minidl.lab')])"]
+    done = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+    assert not {part_of(name) for name, targets in graph().items() if any(t.startswith(DOOR[1]) for t in targets)} - {
+        "lab"
+    }
 
 
 def test_the_table_itself_goes_one_way():

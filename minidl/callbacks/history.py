@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from ..contracts import Logs, Path
+from ..utils import html
 from .base import Callback, State, checked_entry
 
 if TYPE_CHECKING:
@@ -38,6 +39,14 @@ class History(Callback):
         ):
             raise ValueError("the history's state must be a list of epochs, and a list of numbers a name.")
         self.epoch, self.history = epoch, history
+
+    def _repr_html_(self) -> str:
+        """The epochs as a table, for a notebook."""
+        rows = [
+            [str(epoch + 1), *(f"{values[i]:.4g}" if i < len(values) else "" for values in self.history.values())]
+            for i, epoch in enumerate(self.epoch)
+        ]
+        return html.table("History", [["epoch", *self.history], *rows])
 
     def plot(self, path: Path | None = None) -> "Figure":
         """Draw a panel for the loss and for each metric, with training and validation; write it to ``path`` if given.

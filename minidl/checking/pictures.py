@@ -6,6 +6,7 @@ from html import escape
 import numpy as np
 
 from ..contracts import Array
+from ..utils import html
 
 CELLS = 48  # the most rows and columns that are drawn
 SIZE = 12  # of a cell, in pixels
@@ -20,12 +21,7 @@ def as_html(
     wrong: Iterable[tuple[str, tuple[int, ...], Failures]],
 ) -> str:
     """table: the header and the rows. wrong: (name, shape, failures) of each array to draw."""
-    head, *rows = table
-    page = [f"<p><b>{escape(title)}</b></p>", "<table><tr>", *(f"<th>{column}</th>" for column in head)]
-    for row in rows:
-        page += ["</tr><tr>", *(f"<td>{escape(cell)}</td>" for cell in row)]
-    page += ["</tr></table>", *(f"<p>{escape(line)}</p>" for line in lines)]
-    return "\n".join([*page, *(heat_map(*each) for each in wrong)])
+    return "\n".join([html.table(title, table, lines), *(heat_map(*each) for each in wrong)])
 
 
 def heat_map(name: str, shape: tuple[int, ...], failures: Failures) -> str:

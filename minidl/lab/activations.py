@@ -9,7 +9,7 @@ from ..layers.activation import OF_X
 from ..ops import reference
 from ..ops.reference.activations import SELU_ALPHA, SELU_SCALE
 from .rules import Factor, Part, Rule
-from .sheet import Sheet, axes, source
+from .values import Sheet, axes, source
 
 _SIGMOID = "1 / (1 + exp(-z))"
 _BELOW = f"erfc(-z / {math.sqrt(2)!r}) / 2"
@@ -135,7 +135,7 @@ def softmax(sheet: Sheet, name: str, z: str, dz: str) -> None:
     """y = e / Σ e over the last axis; dz_k = y_k · dy_k − y_k · Σ_j dy_j · y_j."""
     at = f"{name}:"
     shape = sheet.shape(at + "y")
-    *outer, last = names = axes(shape)
+    *outer, _ = names = axes(shape)
     exponentials(sheet, at, at + z)
     sheet.rules[at + "y"] = Rule(
         "y[k] = e[k] / s, e = e^(z − m), s = Σ_j e[j]; m, the largest z, only prevents overflow",

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from ..ops.random import RandomKey
 from ..tracing import Record
 from .activations import Curve, activation, curved
 from .rules import Factor, Part, Rule
-from .sheet import Sheet, axes, copy_of, source
+from .values import Sheet, axes, copy_of, source
 
 IMAGES = ("n", "i", "j", "c")
 
@@ -23,9 +24,7 @@ def dense(sheet: Sheet, record: Record) -> None:
     layer: Any = record.layer
     at, (x, kept) = f"{record.name}:", record.cache
     kernel, bias = record.params["kernel"], record.params.get("bias")
-    z, dz = _around_activation(
-        sheet, record, layer.activation, lambda: reference.dense_forward(x, kernel, bias), kept
-    )
+    z, dz = _around_activation(sheet, record, layer.activation, lambda: reference.dense_forward(x, kernel, bias), kept)
     (samples, features), units = record.x.shape, layer.units
     product = Part((Factor(at + "x", ("n", "d")), Factor(at + "kernel", ("d", "u"))), {"d": features})
     sheet.rules[at + z] = Rule(
@@ -201,7 +200,7 @@ def layer_normalization(sheet: Sheet, record: Record) -> None:
     layer: Any = record.layer
     at, shape = f"{record.name}:", record.x.shape
     *outer, last = names = axes(shape)
-    row, size, (samples, *_) = tuple(outer), shape[-1], shape
+    row, size = tuple(outer), shape[-1]
     forward, backward = reference.layer_norm_forward, reference.layer_norm_backward
 
     def mean(name: str, what: str, *factors: Factor) -> None:
@@ -211,8 +210,8 @@ def layer_normalization(sheet: Sheet, record: Record) -> None:
     x, xhat, inverse = Factor(at + "x", names), Factor(at + "xhat", names), Factor(at + "inverse", row)
     mean("mean", "x over the last axis", x)
     centred = Factor(at + "centred", names)
-    parts = (Part((x,)), Part((Factor(at + "mean", row),), scale=-1))
-    sheet.make(at + "centred", shape, Rule("centred = x − mean", source(forward, "centred ="), names, parts))
+    less_mean = (Part((x,)), Part((Factor(at + "mean", row),), scale=-1))
+    sheet.make(at + "centred", shape, Rule("centred = x − mean", source(forward, "centred ="), names, less_mean))
     mean("variance", "centred²", centred, centred)
     sheet.make(
         at + "inverse",
@@ -225,9 +224,7 @@ def layer_normalization(sheet: Sheet, record: Record) -> None:
         ),
     )
     parts = (Part((centred, inverse)),)
-    sheet.make(
-        at + "xhat", shape, Rule("xhat = centred · inverse", source(forward, "centred * inverse"), names, parts)
-    )
+    sheet.make(at + "xhat", shape, Rule("xhat = centred · inverse", source(forward, "centred * inverse"), names, parts))
 
     gamma = (Factor(at + "gamma", (last,)),) if layer.scale else ()
     beta = (Part((Factor(at + "beta", (last,)),)),) if layer.center else ()
@@ -242,11 +239,9 @@ def layer_normalization(sheet: Sheet, record: Record) -> None:
     mean("along", "dxhat · xhat", dxhat, xhat)
     direct = Part((dxhat, inverse))
     of_mean = Part((Factor(at + "dxhat", other), inverse), {"r": size}, -1 / size)
-    of_variance = Part(
-        (xhat, Factor(at + "dxhat", other), Factor(at + "xhat", other), inverse), {"r": size}, -1 / size
-    )
+    of_variance = Part((xhat, Factor(at + "dxhat", other), Factor(at + "xhat", other), inverse), {"r": size}, -1 / size)
     sheet.rules[at + "dx"] = Rule(
-        "dx = (dxhat − mean of dxhat − xhat · mean of (dxhat · xhat)) · inverse: directly, through the mean, through the variance",
+        "dx = (dxhat − mean of dxhat − xhat · mean of (dxhat · xhat)) · inverse: direct, through the mean, through the variance",
         source(backward, "dx ="),
         names,
         (direct, of_mean, of_variance),
@@ -362,7 +357,11 @@ def residual(sheet: Sheet, record: Record) -> None:
     shown = "projection(x)" if layer.projected else "x"
     sheet.rules[at + "y"] = Rule(f"y = {shown} + f(x)", source(layers.Residual.forward, "return"), parts=both)
     both = Part((Factor(skip_dx),)), Part((Factor(f"{names[0]}:dx"),))
-    formula = "dx = dx of the projection + dx of f" if layer.projected else "dx = dy + dx of f: the skip passes dy on as it is"
+    formula = (
+        "dx = dx of the projection + dx of f"
+        if layer.projected
+        else "dx = dy + dx of f: the skip passes dy on as it is"
+    )
     sheet.rules[at + "dx"] = Rule(formula, source(layers.Residual.backward, "return"), parts=both)
 
 
@@ -414,9 +413,7 @@ def _dbias(sheet: Sheet, at: str, layer: Any, dz: str, places: dict[str, int], l
         sheet.rules[at + "dbias"] = Rule(f"dbias[f] = Σ_{{n, i, j}} {dz}[n, i, j, f]", line, ("f",), (part,))
 
 
-def _frame(
-    shape: tuple[int, ...], window: tuple[int, ...], strides: tuple[int, int], padding: str
-) -> tuple[int, int]:
+def _frame(shape: tuple[int, ...], window: tuple[int, ...], strides: tuple[int, int], padding: str) -> tuple[int, int]:
     """The padding (top, left) of images of this shape (N, H, W, C)."""
     top, left = (window_output(shape[i + 1], window[i], strides[i], padding)[1] for i in (0, 1))
     return top, left
@@ -481,8 +478,8 @@ def _shares(
 
 def _copies(sheet: Sheet, record: Record, forward: str, backward: str) -> None:
     at, layer = f"{record.name}:", type(record.layer)
-    sheet.rules[at + "y"] = copy_of(forward, at + "x", source(layer.forward, "return"))  # type: ignore[attr-defined]
-    sheet.rules[at + "dx"] = copy_of(backward, at + "dy", source(layer.backward, "return"))  # type: ignore[attr-defined]
+    sheet.rules[at + "y"] = copy_of(forward, at + "x", source(layer.forward, "return"))
+    sheet.rules[at + "dx"] = copy_of(backward, at + "dy", source(layer.backward, "return"))
 
 
 def _inside(record: Record, place: int) -> str:
@@ -492,7 +489,7 @@ def _inside(record: Record, place: int) -> str:
 
 
 def _chain(sheet: Sheet, name: str, inside: list[str]) -> None:
-    for below, above in zip(inside, inside[1:], strict=False):
+    for below, above in pairwise(inside):
         sheet.link(f"{above}:x", f"{below}:y")
         sheet.link(f"{below}:dy", f"{above}:dx")
     sheet.link(f"{inside[0]}:x", f"{name}:x")

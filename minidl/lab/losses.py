@@ -12,7 +12,7 @@ from ..losses.base import EPSILON
 from ..tracing import Trace
 from .activations import exponentials
 from .rules import Factor, Part, Rule
-from .sheet import Sheet, axes, source
+from .values import Sheet, axes, source
 
 
 def loss_only(sheet: Sheet, trace: Trace) -> None:
@@ -72,7 +72,7 @@ def _binary_crossentropy(loss: Any, dtype: DType) -> Entry:
             "p - target",
         )
     p = _clipped("y", dtype)
-    inside = f"(p - t) / (p * (1 - p))".replace("p", f"({p})")
+    inside = "(p - t) / (p * (1 - p))".replace("p", f"({p})")
     return Entry(
         "v = −t · log p − (1 − t) · log(1 − p)",
         f"-t * log({p}) - (1 - t) * log(1 - {p})",
@@ -118,7 +118,7 @@ def entrywise(sheet: Sheet, trace: Trace) -> None:
 
 
 def crossentropy(sheet: Sheet, trace: Trace) -> None:
-    """From logits: p = softmax(z), loss = −Σ t · log p, dz = (p · Σ t − t) / N. From probabilities: through their sum and the clip."""
+    """From logits: p = softmax(z), loss = −Σ t · log p, dz = (p · Σ t − t) / N. From probabilities: their sum and clip."""
     loss: Any = trace.run.loss
     loss_only(sheet, trace)
     samples, classes = trace.y_pred.shape
@@ -133,23 +133,21 @@ def crossentropy(sheet: Sheet, trace: Trace) -> None:
 
 def _from_logits(sheet: Sheet, trace: Trace, samples: int, classes: int) -> None:
     shape, names, row, over = (samples, classes), ("n", "k"), ("n",), {"k": classes}
-    line = source(type(trace.run.loss).losses_and_gradients, "log_p = ")
+    line = source(_gradients_of(trace), "log_p = ")
     exponentials(sheet, "loss:", "loss:y_pred")
     z, m, s = Factor("loss:y_pred", ("n", "i")), Factor("loss:m", row), Factor("loss:s", row)
     # the exponentials call the axes of a matrix n and i
     of_row = {"z": z, "m": m, "s": s}
     formula = "log p = z − m − log s, s = Σ_k e^(z[k] − m)"
     sheet.make("loss:log_p", shape, Rule(formula, line, ("n", "i"), function="z - m - log(s)", arguments=of_row))
-    sheet.make(
-        "loss:p", shape, Rule("p = e^(log p)", line, function="exp(y)", arguments={"y": Factor("loss:log_p")})
-    )
+    sheet.make("loss:p", shape, Rule("p = e^(log p)", line, function="exp(y)", arguments={"y": Factor("loss:log_p")}))
     t = Factor("loss:t", names)
     log_loss = Part((t, Factor("loss:log_p", names)), over, -1)
     _of_samples(sheet, trace, Rule("the loss of a sample = −Σ_k t[k] · log p[k]", line, row, (log_loss,)))
     predicted = Part((Factor("loss:p", names), Factor("loss:t", ("n", "r"))), {"r": classes}, 1 / samples)
     sheet.rules["loss:dy"] = Rule(
         f"dz[n, k] = (p[n, k] · Σ_r t[n, r] − t[n, k]) / {samples}: p − t, over the number of samples",
-        source(type(trace.run.loss).losses_and_gradients, "gradients"),
+        source(_gradients_of(trace), "gradients"),
         names,
         (predicted, Part((t,), scale=-1 / samples)),
     )
@@ -157,7 +155,7 @@ def _from_logits(sheet: Sheet, trace: Trace, samples: int, classes: int) -> None
 
 def _from_probabilities(sheet: Sheet, trace: Trace, samples: int, classes: int) -> None:
     shape, names, row, over = (samples, classes), ("n", "k"), ("n",), {"k": classes}
-    line = source(type(trace.run.loss).losses_and_gradients, "dp = ")
+    line = source(_gradients_of(trace), "dp = ")
     y, t = Factor("loss:y_pred", names), Factor("loss:t", names)
     sheet.make("loss:norm", (samples,), Rule("norm = Σ_k y[k]", axes=row, parts=(Part((y,), over),)))
     share = {"y": y, "s": Factor("loss:norm", row)}
@@ -180,12 +178,10 @@ def _from_probabilities(sheet: Sheet, trace: Trace, samples: int, classes: int) 
     _of_samples(sheet, trace, Rule("the loss of a sample = −Σ_k t[k] · log p[k]", line, row, (log_loss,)))
     inverse, others = Factor("loss:inverse", row), ("n", "r")
     own = Part((Factor("loss:dp", names), inverse), scale=1 / samples)
-    rest = Part(
-        (Factor("loss:dp", others), Factor("loss:p", others), inverse), {"r": classes}, scale=-1 / samples
-    )
+    rest = Part((Factor("loss:dp", others), Factor("loss:p", others), inverse), {"r": classes}, scale=-1 / samples)
     sheet.rules["loss:dy"] = Rule(
         f"dy[n, k] = (dp[n, k] − Σ_r dp[n, r] · p[n, r]) / norm[n] / {samples}: through the division by the sum",
-        source(type(trace.run.loss).losses_and_gradients, "return"),
+        source(_gradients_of(trace), "return"),
         names,
         (own, rest),
     )
@@ -221,6 +217,13 @@ LOSSES: dict[type, Callable[[Sheet, Trace], None]] = {
     losses.SparseCategoricalCrossentropy: crossentropy,
     losses.KLDivergence: divergence,
 }
+
+
+def _gradients_of(trace: Trace) -> Callable[..., Any]:
+    """The method of the loss that computes the losses and their gradients."""
+    loss: Any = type(trace.run.loss)
+    method: Callable[..., Any] = loss.losses_and_gradients
+    return method
 
 
 def _clipped(name: str, dtype: DType) -> str:

@@ -6,6 +6,7 @@
 import base64
 import hashlib
 import json
+import re
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -19,7 +20,8 @@ from ..contracts import Array, Path
 from ..saving import replace
 from ..tracing import Trace
 from .rules import Factor, Rule
-from .sheet import Sheet, sheet_of
+from .sheet import sheet_of
+from .values import Sheet
 
 WEB = files(__package__) / "web"
 SCRIPTS = ("rules.js", "pictures.js", "microscope.js")  # each uses those before it
@@ -36,19 +38,16 @@ def save(path: Path, traces: Traces, *, title: str = "A network, forward and bac
 
     Raises OSError where the file cannot be written; an existing one is then unchanged. Raises ValueError where there is no trace.
     """
-    replace(path, page(traces, title).encode())
+    replace(path, page(traces, title).encode("utf-8", "replace"))
 
 
 def page(traces: Traces, title: str) -> str:
     """The text of the file."""
     style, template = ((WEB / name).read_text("utf-8") for name in ("microscope.css", "page.html"))
+    text = json.dumps(data_of(traces, title), allow_nan=False, separators=(",", ":"))
     # "<" in a string of JSON may be written as an escape, and then no name of a user's can end the element
-    data = json.dumps(data_of(traces, title), ensure_ascii=False, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
-    parts = {"{{title}}": escape(title), "{{style}}": style, "{{script}}": script(), "{{data}}": data}
-    before, *rest = template.split("{{")
-    pieces = [part for each in rest for part in each.split("}}", 1)]
-    filled = [parts["{{" + piece + "}}"] if i % 2 == 0 else piece for i, piece in enumerate(pieces)]
-    return before + "".join(filled)
+    parts = {"title": escape(title), "style": style, "script": script(), "data": text.replace("<", "\\u003c")}
+    return re.sub("{{([a-z]+)}}", lambda found: parts[found[1]], template)
 
 
 def script() -> str:
@@ -60,10 +59,10 @@ def script() -> str:
 def data_of(traces: Traces, title: str = "") -> dict[str, Any]:
     """Everything that the viewer shows, ready for JSON.
 
-    networks: what traces of one model have in common (see ``_network``). traces: for each its label, the place of its network, its
-    loss, and values: address → key of a blob. blobs: key → {dtype, deflate, data}: the bytes of an array, row by row, compressed by
-    zlib where deflate is true, in base64. The key is a hash of them: what is the same in all traces is there once, and a reader that
-    still has a blob needs none.
+    networks: what traces of one model have in common (see ``_network``). traces: for each its label, the place of its network,
+    its loss, and values: address → key of a blob. blobs: key → {dtype, deflate, data}: the bytes of an array, row by row,
+    compressed by zlib where deflate is true, in base64. The key is a hash of them: what is the same in all traces is there once,
+    and whoever still has a blob need not be sent it again.
     """
     networks: list[dict[str, Any]] = []
     found: list[dict[str, Any]] = []
@@ -75,7 +74,9 @@ def data_of(traces: Traces, title: str = "") -> dict[str, Any]:
         if network not in networks:
             networks.append(network)
         values = {address: _put(blobs, array) for address, array in known.items() if sheet.origin(address) == address}
-        found.append({"label": label, "network": networks.index(network), "loss": f"{trace.loss:.6g}", "values": values})
+        found.append(
+            {"label": label, "network": networks.index(network), "loss": f"{trace.loss:.6g}", "values": values}
+        )
     return {"version": 1, "title": title, "networks": networks, "traces": found, "blobs": blobs}
 
 
@@ -84,10 +85,14 @@ def _labelled(traces: Traces) -> list[tuple[str, Trace]]:
         return [("", traces)]
     named = list(traces.items()) if isinstance(traces, Mapping) else [(str(i), trace) for i, trace in enumerate(traces)]
     if not named:
-        raise ValueError("traces must hold at least one trace, received none: pass model.trace(x, y), or a list of several.")
+        raise ValueError(
+            "traces must hold at least one trace, received none: pass model.trace(x, y), or a list of several."
+        )
     for name, trace in named:
         if not isinstance(trace, Trace):
-            raise TypeError(f"traces must hold what model.trace(x, y) returns, received {type(trace).__name__} for {name!r}.")
+            raise TypeError(
+                f"traces must hold what model.trace(x, y) returns, received {type(trace).__name__} for {name!r}."
+            )
     return [(str(name), trace) for name, trace in named]
 
 
@@ -95,8 +100,8 @@ def _network(sheet: Sheet, trace: Trace, known: set[str]) -> dict[str, Any]:
     """What does not change while a model is trained.
 
     layers: name, kind, parameters, and more: the names of its other arrays. arrays: address → shape, view (the shape in which
-    it is drawn), batch (whether its first axis is that of the samples) and units (whether each column is the weights of a unit). same, rules: as in a Sheet. epsilon: the relative
-    rounding of the library's numbers.
+    it is drawn), batch (whether its first axis is that of the samples) and units (whether each column is the weights of a unit).
+    same, rules: as in a Sheet. epsilon: the relative rounding of the library's numbers.
     """
     batches = _batches(sheet, trace)
     views = _views(sheet, trace)

@@ -112,17 +112,24 @@ def terms(part: Part, rule: Rule, shape: tuple[int, ...], entries: Array, values
     return Terms(np.where(exists, product, 0), exists, found)
 
 
+def arguments(
+    rule: Rule, shape: tuple[int, ...], entries: Array, values: Mapping[str, Array]
+) -> dict[str, tuple[Array, Array]]:
+    """What the function of a rule is given for the entries (E,): by name, the numbers (E,) and their flat positions (E,)."""
+    names, found = _names(rule, shape, entries, {}), {}
+    for name, factor in rule.arguments.items():
+        array = values[factor.address]
+        flat = np.broadcast_to(_positions(factor, array.shape, entries, names)[0], (len(entries), 1))[:, 0]
+        found[name] = array.reshape(-1)[flat].astype(np.float64), flat
+    return found
+
+
 def evaluate(rule: Rule, shape: tuple[int, ...], entries: Array, values: Mapping[str, Array]) -> Array:
     """The numbers that a rule gives for the entries (E,), flat positions in an array of this shape.  In float64."""
     if rule.function:
-        names = _names(rule, shape, entries, {})
-        arguments = {}
-        for name, factor in rule.arguments.items():
-            array = values[factor.address]
-            flat, _ = _positions(factor, array.shape, entries, names)
-            arguments[name] = array.reshape(-1)[np.broadcast_to(flat, (len(entries), 1))[:, 0]].astype(np.float64)
+        given = {name: numbers for name, (numbers, _) in arguments(rule, shape, entries, values).items()}
         with np.errstate(all="ignore"):  # the branch that where does not take
-            return np.asarray(_calculate(rule.function, arguments), np.float64) + np.zeros(len(entries))
+            return np.asarray(_calculate(rule.function, given), np.float64) + np.zeros(len(entries))
     total = np.zeros(len(entries))
     for part in rule.parts:
         step = max(1, MOST // max(1, math.prod(part.over.values())))
@@ -157,7 +164,7 @@ def _positions(
 
 def _calculate(expression: str, names: Mapping[str, Any]) -> Any:
     """The value of an expression of the table. (It is the library's own text, and never comes from a file or a user.)"""
-    return eval(_compiled(expression), {"__builtins__": {}, **FUNCTIONS}, dict(names))  # noqa: S307
+    return eval(_compiled(expression), {"__builtins__": {}, **FUNCTIONS}, dict(names))
 
 
 _code: dict[str, Any] = {}

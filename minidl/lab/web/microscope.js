@@ -6,7 +6,7 @@
 // With { hash: true } the address bar follows what is shown, so that a link leads to a number, and the browser's buttons work.
 
 import { sheetOf, explain, uses, size, indexOf, flatOf, GATES } from "./rules.js";
-import { Layout, Bars, thumbnail, enlarged, gateOf, short, colour } from "./pictures.js";
+import { Layout, Bars, Sum, thumbnail, enlarged, gateOf, short, colour } from "./pictures.js";
 
 const PAGE = 10; // terms are shown at once
 const MEANINGS = {
@@ -24,6 +24,7 @@ const MEANINGS = {
 export class Microscope {
   constructor(element, { hash = false } = {}) {
     this.root = element;
+    element.microscope = this; // for the console, and for whatever drives the page
     this.hash = hash;
     this.state = { step: 0, sample: 0, address: "", index: [], show: "both", theme: "auto", large: false };
     this.trail = []; // what was chosen before, for the back button
@@ -44,7 +45,9 @@ export class Microscope {
   // ------------------------------------------------------------------------------------------------------- what is shown
 
   async load(step) {
+    this.wanted = step;
     const sheet = await sheetOf(this.data, step);
+    if (this.wanted !== step) return; // the slider has moved on meanwhile
     this.state.step = step;
     this.sheet = sheet;
     this.network = sheet.network;
@@ -110,12 +113,18 @@ export class Microscope {
     if (next) this.go(next.address, next.flat);
   }
 
+  // Why a number of the trace that is shown is what it is; see rules.js.
+  explain(address, flat) {
+    return explain(this.sheet, address, flat);
+  }
+
   largestOf(address) {
     const layout = new Layout(this.sheet, address);
     const first = layout.batch ? this.state.sample * layout.each : 0;
+    const numbers = this.sheet.numbers(address);
     let best = first;
     for (let flat = first; flat < first + layout.each; flat++) {
-      if (Math.abs(this.sheet.number(address, flat)) > Math.abs(this.sheet.number(address, best))) best = flat;
+      if (Math.abs(numbers[flat]) > Math.abs(numbers[best])) best = flat;
     }
     return best;
   }
@@ -256,10 +265,21 @@ export class Microscope {
 
   redrawChosen() {
     this.backButton.disabled = this.trail.length === 0;
-    this.explanation = explain(this.sheet, this.state.address, this.flat);
+    this.explanation = this.explain(this.state.address, this.flat);
     this.drawStage();
     this.drawExplanation();
     this.drawOverlays();
+    this.scrollToChosen();
+  }
+
+  // Bring the picture of the chosen array into view, if it is not: the network may be wider than the screen.
+  scrollToChosen() {
+    const current = this.strip.querySelector(".current");
+    if (current === null) return;
+    const [inside, around] = [current.getBoundingClientRect(), this.strip.getBoundingClientRect()];
+    const margin = 60;
+    if (inside.left < around.left + margin) this.strip.scrollLeft += inside.left - around.left - margin;
+    else if (inside.right > around.right - 20) this.strip.scrollLeft += Math.min(inside.right - around.right + margin, inside.left - around.left - margin);
   }
 
   writeVerdict() {
@@ -282,23 +302,12 @@ export class Microscope {
     const scroll = this.strip.scrollLeft;
     this.pictures = [];
     this.strip.replaceChildren();
-    const boxes = { "": this.strip };
+    this.strip.append(make("div", { class: "ways", "aria-hidden": "true" }, make("b", { class: "forward" }, "forward →"), make("b", { class: "backward" }, "← backward")));
     const [first] = this.network.layers;
     if (first) this.strip.append(this.block("input", "", [[`${first.name}:x`, `${first.name}:dx`]], []));
-    for (const layer of this.network.layers) {
-      const parent = Object.keys(boxes).filter((name) => name === "" || layer.name.startsWith(`${name}/`)).pop();
-      const inside = this.network.layers.some((other) => other.name.startsWith(`${layer.name}/`));
-      if (inside) {
-        const group = make("div", { class: "group" }, make("h2", {}, layer.name, make("small", {}, layer.kind)));
-        const children = make("div", { class: "children" });
-        group.append(children);
-        boxes[parent].append(group);
-        boxes[layer.name] = children;
-        layer.box = children;
-      } else boxes[parent].append(this.layerBlock(layer));
-    }
-    for (const layer of this.network.layers.filter((each) => each.box && this.sheet.rule(`${each.name}:y`)?.parts.length > 1)) {
-      layer.box.append(this.layerBlock({ ...layer, parameters: [], name: layer.name }, "the sum"));
+    for (const layer of this.network.layers.filter((each) => !each.name.includes("/"))) {
+      const inside = this.network.layers.filter((other) => other.name.startsWith(`${layer.name}/`));
+      this.strip.append(inside.length ? this.group(layer, inside) : this.layerBlock(layer));
     }
     this.strip.append(this.lossBlock());
     this.pictures.forEach((each, i) => (each.button.tabIndex = i === Math.max(0, focused) ? 0 : -1));
@@ -306,7 +315,17 @@ export class Microscope {
     if (focused >= 0) this.pictures[focused]?.button.focus({ preventScroll: true });
   }
 
-  layerBlock(layer, title = layer.name.split("/").at(-1)) {
+  // A stack and the layers inside it. A residual's own y is a sum, and stands at the end; any other's is that of its last layer.
+  group(layer, inside) {
+    const stacks = inside.filter((each) => inside.some((other) => other.name.startsWith(`${each.name}/`)));
+    const sums = [...stacks, layer].filter((each) => this.sheet.rule(`${each.name}:y`)?.source?.file.endsWith("residual.py"));
+    const blocks = inside.filter((each) => !stacks.includes(each)).map((each) => this.layerBlock(each, each.name.slice(layer.name.length + 1)));
+    const ends = sums.map((each) => this.layerBlock({ ...each, parameters: [] }, each === layer ? "sum" : `${each.name.slice(layer.name.length + 1)} sum`));
+    const title = make("h2", { class: "grouptitle" }, layer.name, make("small", {}, layer.kind));
+    return make("div", { class: "group" }, title, make("div", { class: "children" }, ...blocks, ...ends));
+  }
+
+  layerBlock(layer, title = layer.name) {
     const at = (name) => `${layer.name}:${name}`;
     const gradient = (name) => (this.sheet.has(`${layer.name}/${name}`) ? `${layer.name}/${name}` : at(`d${name}`));
     const pairs = layer.parameters.map((name) => [at(name), gradient(name)]);
@@ -319,7 +338,9 @@ export class Microscope {
     const { kind, more } = this.network.loss;
     const shown = ["p", "t"].filter((name) => more.includes(name)).map((name) => [`loss:${name}`, null]);
     const rest = more.filter((name) => !["p", "t", "y_pred"].includes(name)).map((name) => `loss:${name}`);
-    return this.block("loss", kind, [...shown, ["loss", null]], rest);
+    const block = this.block("loss", kind, [...shown, ["loss", null]], rest);
+    block.append(make("p", { class: "start backward" }, "← The backward pass begins here."));
+    return block;
   }
 
   block(title, kind, pairs, more) {
@@ -340,7 +361,7 @@ export class Microscope {
 
   figure(address, direction) {
     if (!this.sheet.has(address)) return make("div", { class: `figure ${direction}` });
-    const room = this.state.large ? 190 : 128;
+    const room = this.state.large ? 200 : 152;
     const picture = thumbnail(this.sheet, address, this.state.sample, room);
     const base = make("canvas");
     const over = make("canvas", { class: "over" });
@@ -381,10 +402,12 @@ export class Microscope {
       pen.fillStyle = `rgb(${colour(i / 100 - 1, this.dark)})`;
       pen.fillRect(i, 0, 1, 12);
     }
+    const entry = (kind, text) => make("span", { class: "entry" }, make("span", { class: `box ${kind}` }), text);
     this.legend.replaceChildren(
-      make("span", {}, "− largest"), bar, make("span", {}, "+ largest of the array"),
-      make("span", { class: "shut" }), make("span", {}, "held at 0: dead, not the largest, dropped"),
-      make("span", { class: "read" }), make("span", {}, "what the chosen number is made of"),
+      make("span", { class: "entry" }, "−", bar, "+ the largest of the array; half the colour is a quarter of it"),
+      entry("shut", "held at 0: dead, not the largest, dropped"),
+      entry("read", "what the chosen number is made of"),
+      entry("mine", "the chosen number"),
     );
   }
 
@@ -392,18 +415,21 @@ export class Microscope {
   drawOverlays(one = null) {
     const factors = one ?? [...this.explanation.arguments, ...this.explanation.terms.flatMap((term) => term.factors)];
     const places = new Map();
+    const origins = {};
     for (const { address, flat } of factors) {
-      const own = this.sheet.origin(address);
+      const own = (origins[address] ??= this.sheet.origin(address));
       if (!places.has(own)) places.set(own, []);
       places.get(own).push(flat);
     }
     const chosen = this.sheet.origin(this.state.address);
     for (const { address, picture, over, button } of this.pictures) {
       const own = this.sheet.origin(address);
+      button.classList.toggle("current", own === chosen);
+      over.hidden = own !== chosen && !places.has(own);
+      if (over.hidden) continue;
       const pen = picture.prepare(over);
       outline(pen, picture, places.get(own) ?? [], "read", this.dark);
       if (own === chosen) outline(pen, picture, [this.flat], "chosen", this.dark);
-      button.classList.toggle("current", own === chosen);
     }
     const pen = this.big.prepare(this.over);
     outline(pen, this.big, places.get(chosen) ?? [], "read", this.dark);
@@ -463,7 +489,8 @@ export class Microscope {
     const { address, sample } = this.state;
     const layout = new Layout(this.sheet, address);
     const place = layout.place(this.flat);
-    const room = Math.max(180, Math.min(this.stage.clientWidth - 24, this.state.large ? 640 : 460));
+    const inside = this.stage.clientWidth - 2 * parseFloat(getComputedStyle(this.stage).paddingLeft) - 4;
+    const room = Math.max(180, Math.min(inside, this.state.large ? 640 : 460));
     this.big = enlarged(this.sheet, address, sample, place.tile, room);
     this.big.draw(this.base, this.dark);
     this.stageTitle.textContent = address;
@@ -554,6 +581,7 @@ export class Microscope {
       make("h2", { tabindex: -1 }, name, make("span", { class: "value" }, ` = ${short(found.value, 5)}`)),
       ...this.gateNote(),
       ...this.ruleLines(),
+      ...this.sumPictures(),
       ...this.termTable(),
       ...this.argumentList(),
       ...this.comparison(),
@@ -572,13 +600,50 @@ export class Microscope {
 
   ruleLines() {
     const { rule } = this.explanation;
-    if (rule !== null) return [make("p", { class: "formula" }, rule.formula)];
+    if (rule !== null) {
+      const here = rule.axes.map((axis, i) => `${axis} = ${this.explanation.index[i]}`).join(", ");
+      return [make("p", { class: "formula" }, rule.formula, here ? make("small", {}, `here ${here}`) : null)];
+    }
     const name = nameOf(this.state.address);
     const layer = this.network.layers.find((each) => `${each.name}:${name}` === this.state.address);
     if (layer?.parameters.includes(name)) return [make("p", {}, "A parameter: training chooses it.")];
     const origin = this.sheet.origin(this.state.address);
     if (origin === `${this.network.layers[0]?.name}:x`) return [make("p", {}, "The input: it comes from outside.")];
     return [make("p", {}, "It is given: no rule makes it of other numbers of this page.")];
+  }
+
+  // The largest part of a sum as pictures: patch × kernel = products.
+  sumPictures() {
+    const { terms, rule } = this.explanation;
+    const part = rule?.parts.find((each) => each.factors.length > 1 && size(Object.values(each.over)) > 3);
+    if (part === undefined || size(Object.values(part.over)) > 20000) return [];
+    const [names, lengths] = [0, 1].map((which) => Object.entries(part.over).filter(([, length]) => length > 1).map((each) => each[which]));
+    const axes = names.map((_, axis) => axis);
+    const order = [...axes.filter((axis) => names[axis] !== "n"), ...axes.filter((axis) => names[axis] === "n")]; // a tile for each sample
+    const placed = new Array(size(lengths)).fill(undefined);
+    for (const term of terms) if (term.part === part) placed[term.number] = term;
+    const figures = part.factors.map((factor, f) => this.sumPicture(placed, lengths, order, nameOf(factor.address), f));
+    const signs = figures.flatMap((figure, f) => [f > 0 ? make("span", { class: "sign" }, "×") : null, figure]);
+    const sign = make("span", { class: "sign" }, "=");
+    return [make("div", { class: "sum" }, ...signs, sign, this.sumPicture(placed, lengths, order, "terms", null))];
+  }
+
+  // f: which factor; null: the products.
+  sumPicture(placed, lengths, order, name, f) {
+    const valueOf = f === null ? (term) => term.product : (term) => term.factors[f].value;
+    const picture = new Sum(placed, lengths, order, valueOf, this.state.large ? 200 : 120);
+    const canvas = make("canvas");
+    picture.draw(canvas, this.dark);
+    const find = (event) => locate(picture, canvas, event);
+    canvas.addEventListener("pointermove", (event) => this.drawOverlays(find(event)?.factors ?? null));
+    canvas.addEventListener("pointerleave", () => this.drawOverlays());
+    if (f !== null) {
+      canvas.addEventListener("click", (event) => {
+        const term = find(event);
+        if (term) this.go(term.factors[f].address, term.factors[f].flat);
+      });
+    }
+    return make("figure", { "aria-hidden": "true" }, canvas, make("figcaption", {}, `${name} ±${short(picture.largest)}`));
   }
 
   termTable() {
@@ -604,10 +669,11 @@ export class Microscope {
       if (zero) zeros.set(zero.address, (zeros.get(zero.address) ?? 0) + 1);
     }
     const words = [`${all} term${all === 1 ? "" : "s"}`];
-    if (all > terms.length) words.push(`${all - terms.length} outside the array`);
+    if (all > terms.length) words.push(`${all - terms.length} without a place in the array`);
     for (const [address, count] of zeros) words.push(`${nameOf(address)} is 0 in ${count}`);
     const left = terms.filter((term) => term.product !== 0).length;
-    return words.join(", ") + (words.length > 1 ? `: ${left} left, the largest first` : terms.length > 1 ? ", the largest first" : "");
+    const order = left > 1 ? ", the largest first" : "";
+    return words.join(", ") + (words.length > 1 ? `: ${left || "none"} left${order}` : order);
   }
 
   termRow(term, most, sum) {
@@ -698,15 +764,23 @@ export class Microscope {
     return [make("p", { class: "source" }, make("span", {}, `${source.file}:${source.line}`), make("code", {}, source.code))];
   }
 
+  isParameterGradient() {
+    const own = this.sheet.origin(this.state.address);
+    return this.network.layers.some(({ name, parameters }) =>
+      parameters.some((each) => [`${name}:d${each}`, `${name}/${each}`].some((address) => this.sheet.has(address) && this.sheet.origin(address) === own)),
+    );
+  }
+
   usesList() {
     const found = uses(this.sheet, this.state.address, this.flat);
     const rows = found.map(({ address, flats }) => {
       const largest = flats.map((flat) => ({ address, flat, value: this.sheet.number(address, flat) }));
       largest.sort((a, b) => Math.abs(b.value) - Math.abs(a.value));
-      const more = flats.length > 4 ? `, and ${flats.length - 4} more` : "";
+      const more = flats.length > 4 ? `and ${flats.length - 4} more` : "";
       return make("li", {}, ...largest.slice(0, 4).flatMap((each) => [this.link(each), " "]), more);
     });
-    const list = rows.length ? make("ul", {}, ...rows) : make("p", {}, "Nothing on this page is made of it.");
+    const last = this.isParameterGradient() ? "The optimizer changes the parameter by it." : "Nothing else on this page is.";
+    const list = rows.length ? make("ul", {}, ...rows) : make("p", {}, last);
     return make("section", { class: "uses" }, make("h3", {}, "What is made of it"), list);
   }
 }

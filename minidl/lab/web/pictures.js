@@ -1,6 +1,6 @@
 // Arrays as pictures: signed colours, maps side by side, short vectors as bars, and arrays too large for either in blocks.
 
-import { closedGate, size } from "./rules.js";
+import { closedGate, flatOf, indexOf, size } from "./rules.js";
 
 // Blue, nothing, orange: told apart by everybody who can see blue, and 0 is the colour of the page.
 const LIGHT = [[8, 48, 107], [33, 113, 181], [158, 202, 225], [255, 255, 255], [253, 190, 120], [217, 95, 14], [127, 39, 4]];
@@ -86,6 +86,7 @@ export function gateOf(sheet, address, flat) {
 class Picture {
   constructor(sheet, address, sample) {
     Object.assign(this, { sheet, address, sample, layout: new Layout(sheet, address) });
+    this.numbers = sheet.numbers(address);
     this.most = sheet.largest(address) || 1;
   }
 
@@ -103,7 +104,7 @@ class Picture {
   }
 
   tint(flat, dark) {
-    const value = this.sheet.number(this.address, flat);
+    const value = this.numbers[flat];
     return TABLES[dark][Math.round((Math.max(-1, Math.min(1, value / this.most)) + 1) * 512)] ?? [200, 0, 200];
   }
 }
@@ -135,7 +136,7 @@ export class Tiles extends Picture {
           let tint = this.tint(flat, dark);
           if (gateOf(this.sheet, this.address, flat) !== null) {
             shut.push(flat);
-            const zero = this.sheet.number(this.address, flat) === 0;
+            const zero = this.numbers[flat] === 0;
             if (this.cell < 5 && zero && (row + col) % 2) tint = SHUT[dark ? "dark" : "light"];
           }
           pixels.data.set([...tint, 255], ((t * rows + row) * cols + col) * 4);
@@ -148,7 +149,7 @@ export class Tiles extends Picture {
       pen.drawImage(small, 0, t * rows, cols, rows, x, y, cols * this.cell, rows * this.cell);
     });
     if (this.cell >= 5) shut.forEach((flat) => hatch(pen, this.rect(flat), dark));
-    if (this.cell >= 38) this.write(pen, dark);
+    if (this.cell >= 44) this.write(pen, dark);
   }
 
   corner(t) {
@@ -166,7 +167,7 @@ export class Tiles extends Picture {
         const [red, green, blue] = this.tint(flat, dark);
         const [x, y, width, height] = this.rect(flat);
         pen.fillStyle = 0.3 * red + 0.59 * green + 0.11 * blue > 130 ? "#000" : "#fff";
-        pen.fillText(short(this.sheet.number(this.address, flat)), x + width / 2, y + height / 2, width - 2);
+        pen.fillText(short(this.numbers[flat]), x + width / 2, y + height / 2, width - 2);
       }
     }
   }
@@ -201,13 +202,13 @@ export class Bars extends Picture {
   draw(canvas, dark) {
     const pen = this.prepare(canvas);
     const font = Math.min(14, this.line - 3);
-    const [left, right] = [font * 1.6, font * 3.6]; // the place's number, and the value
+    const [left, right] = [font * 1.6, font * 4]; // the place's number, and the value
     const middle = left + (this.width - left - right) / 2;
     pen.font = `${font}px system-ui, sans-serif`;
     pen.textBaseline = "middle";
     for (let i = 0; i < this.layout.each; i++) {
       const flat = this.first + i;
-      const value = this.sheet.number(this.address, flat);
+      const value = this.numbers[flat];
       const length = (value / this.most) * (this.width - left - right) * 0.5;
       const y = i * this.line;
       pen.fillStyle = dark ? "#9aa4b2" : "#5a6472";
@@ -248,11 +249,11 @@ export class Blocks extends Picture {
     [this.width, this.height] = [this.across, this.down];
     this.best = new Int32Array(this.across * this.down).fill(-1);
     const largest = new Float64Array(this.best.length).fill(-1);
+    let flat = this.layout.flat(sample, 0, 0, 0);
     for (let cell = 0; cell < this.layout.count; cell++) {
-      for (let tile = 0; tile < this.layout.tiles; tile++) {
-        const flat = this.layout.flat(sample, tile, 0, 0) + cell * this.layout.tiles;
+      for (let tile = 0; tile < this.layout.tiles; tile++, flat++) {
         const block = Math.floor(tile / this.stepY) * this.across + Math.floor(cell / this.stepX);
-        const value = Math.abs(sheet.number(address, flat));
+        const value = Math.abs(this.numbers[flat]);
         if (value > largest[block]) [largest[block], this.best[block]] = [value, flat];
       }
     }
@@ -280,6 +281,56 @@ export class Blocks extends Picture {
   }
 }
 
+// The terms of a sum, or one factor of each, laid out by the indices that are summed over. terms: one for each place of these lengths,
+// or undefined. order: which of the indices go down, across, and from tile to tile.
+export class Sum {
+  constructor(terms, lengths, order, valueOf, room) {
+    this.line = lengths.length < 2;
+    const sorted = order.map((axis) => lengths[axis]);
+    const cols = this.line ? wrap(size(lengths)) : sorted[1];
+    const rows = this.line ? Math.ceil(size(lengths) / cols) : sorted[0];
+    this.rest = this.line ? [] : sorted.slice(2);
+    Object.assign(this, { terms, lengths, order, rows, cols, valueOf });
+    const tiles = size(this.rest);
+    this.columns = Math.max(1, Math.ceil(Math.sqrt((tiles * rows) / cols)));
+    const lines = Math.ceil(tiles / this.columns);
+    this.gap = tiles > 1 ? 1 : 0;
+    const fit = Math.min((room - this.gap * this.columns) / (this.columns * cols), (room - this.gap * lines) / (lines * rows));
+    this.cell = Math.max(1, Math.min(20, Math.floor(fit)));
+    this.width = this.columns * (cols * this.cell + this.gap);
+    this.height = lines * (rows * this.cell + this.gap);
+    this.largest = terms.reduce((most, term) => (term ? Math.max(most, Math.abs(valueOf(term))) : most), 0);
+    this.most = this.largest || 1;
+  }
+
+  draw(canvas, dark) {
+    const pen = Picture.prototype.prepare.call(this, canvas);
+    this.terms.forEach((term, number) => {
+      const [x, y] = this.corner(number);
+      const shown = term ? colour(this.valueOf(term) / this.most, dark) : SHUT[dark ? "dark" : "light"];
+      pen.fillStyle = `rgb(${shown.map(Math.round)})`;
+      pen.fillRect(x, y, this.cell, this.cell);
+    });
+  }
+
+  corner(number) {
+    const place = indexOf(this.lengths, number);
+    const sorted = this.line ? [Math.floor(number / this.cols), number % this.cols] : this.order.map((axis) => place[axis]);
+    const [row, col, ...rest] = sorted;
+    const tile = flatOf(this.rest, rest);
+    const x = (tile % this.columns) * (this.cols * this.cell + this.gap) + col * this.cell;
+    return [x, Math.floor(tile / this.columns) * (this.rows * this.cell + this.gap) + row * this.cell];
+  }
+
+  // The term at a place of the picture, or undefined.
+  locate(x, y) {
+    return this.terms.find((term, number) => {
+      const [left, top] = this.corner(number);
+      return x >= left && x < left + this.cell && y >= top && y < top + this.cell;
+    });
+  }
+}
+
 // The picture of a whole array, about ``room`` pixels wide and high.
 export function thumbnail(sheet, address, sample, room) {
   const layout = new Layout(sheet, address);
@@ -287,9 +338,9 @@ export function thumbnail(sheet, address, sample, room) {
   if (layout.each > 60000) return new Blocks(sheet, address, sample, { width: room * 1.2, height: room });
   const columns = layout.columns();
   const lines = Math.ceil(layout.tiles / columns);
-  const gap = layout.tiles > 1 ? 1 : 0;
+  const gap = layout.tiles < 2 ? 0 : layout.count <= 64 ? 2 : 1;
   const fit = Math.min((room * 1.3 - columns * gap) / (columns * layout.cols), (room - lines * gap) / (lines * layout.rows));
-  const cell = Math.max(1, Math.min(room / 6, Math.floor(fit)));
+  const cell = Math.max(1, Math.min(layout.vector ? room / 14 : room / 6, Math.floor(fit)));
   return new Tiles(sheet, address, sample, { tiles: [...Array(layout.tiles).keys()], columns, cell, gap });
 }
 

@@ -85,6 +85,7 @@ export class Sheet {
     this.made = {}; // address → what the rules have made so far, NaN where they have not yet
     this.compiled = new Map();
     this.finders = new Map();
+    this.gates = new Map();
     this.sizes = {};
   }
 
@@ -125,6 +126,15 @@ export class Sheet {
     return made[flat];
   }
 
+  // All numbers of an array, row by row.
+  numbers(address) {
+    const own = this.origin(address);
+    if (this.arrays[own] !== undefined) return this.arrays[own];
+    const count = size(this.shape(own));
+    for (let flat = 0; flat < count; flat++) this.number(own, flat);
+    return this.made[own] ?? new Float64Array(0);
+  }
+
   // What the rule of an array gives for one entry: the sum of its terms, or its function.
   evaluate(address, flat) {
     const rule = this.rule(address);
@@ -150,7 +160,8 @@ export class Sheet {
     return code(...found.map((argument) => argument.value));
   }
 
-  // Call visit(product, values, flats, part) for every term of an entry. The lists are reused: copy what is to be kept.
+  // Call visit(product, values, flats, part, number) for every term of an entry; number: its place in the part, row by row. The lists
+  // are reused: copy what is to be kept.
   eachTerm(address, flat, visit) {
     const rule = this.rule(address);
     const place = indexOf(this.shape(address), flat);
@@ -158,7 +169,9 @@ export class Sheet {
       const finders = part.factors.map((factor) => this.positions(rule, factor, part.over));
       const values = finders.map(() => 0);
       const flats = finders.map(() => 0);
+      let number = -1;
       eachPlace(Object.values(part.over), (summed) => {
+        number++;
         let product = part.scale;
         for (let f = 0; f < finders.length; f++) {
           flats[f] = finders[f](flat, place, summed);
@@ -166,7 +179,7 @@ export class Sheet {
           values[f] = this.number(part.factors[f].address, flats[f]);
           product *= values[f];
         }
-        visit(product, values, flats, part);
+        visit(product, values, flats, part, number);
       });
     }
   }
@@ -202,10 +215,8 @@ export class Sheet {
     const own = this.origin(address);
     if (this.sizes[own] === undefined) {
       let most = 0;
-      const count = size(this.shape(own));
-      for (let i = 0; i < count; i++) {
-        const value = Math.abs(this.number(own, i));
-        if (value > most && value < Infinity) most = value;
+      for (const value of this.numbers(own)) {
+        if (Math.abs(value) > most && Math.abs(value) < Infinity) most = Math.abs(value);
       }
       this.sizes[own] = most;
     }
@@ -227,9 +238,9 @@ export function explain(sheet, address, flat) {
   } else {
     found.sum = 0;
     found.magnitude = 0;
-    sheet.eachTerm(address, flat, (product, values, flats, part) => {
+    sheet.eachTerm(address, flat, (product, values, flats, part, number) => {
       const factors = part.factors.map((factor, f) => ({ address: factor.address, flat: flats[f], value: values[f] }));
-      found.terms.push({ factors, scale: part.scale, product });
+      found.terms.push({ factors, scale: part.scale, product, part, number });
       found.sum += product;
       found.magnitude += Math.abs(product);
     });
@@ -244,7 +255,7 @@ export function explain(sheet, address, flat) {
 // √T rather than T; and what a term is made of was rounded before, in proportion to the largest numbers of the array.
 function roundingOf(sheet, found) {
   const epsilon = sheet.network.epsilon;
-  return epsilon * (4 * (Math.sqrt(found.terms.length) + 2) * found.magnitude + 16 * sheet.largest(found.address));
+  return epsilon * ((Math.sqrt(found.terms.length) + 2) * found.magnitude + 4 * sheet.largest(found.address));
 }
 
 // Where a number is used: for each array, [{address, flat, product}], the largest terms first. (product: null in a function.)
@@ -301,29 +312,51 @@ function entriesThatRead(sheet, user, rule, factor, over, flat) {
   return flats;
 }
 
-// What stands between a number and the loss: "slope" (the activation is flat), "wins" (not the maximum), "mask" (dropped), or null.
+// What can hold a number at 0, and its gradient with it: the arrays of a layer that are called so, where they are 0.
 export const GATES = {
   slope: "the activation is flat here, its slope is 0",
   wins: "not the largest of its window",
   mask: "dropped",
 };
 
+// Which of them holds an entry at 0, or null. A gate with the shape of the array stands at the same place; the one of a pool's winners
+// has to be 0 in all windows that hold the entry.
 export function closedGate(sheet, address, flat) {
-  const own = sheet.origin(address);
-  const layer = own.slice(0, own.lastIndexOf(":"));
-  const rule = sheet.rule(own);
-  if (rule === null || !own.includes(":") || own === `${layer}:slope`) return null;
-  if (own === `${layer}:y` && sheet.has(`${layer}:slope`)) return sheet.number(`${layer}:slope`, flat) === 0 ? "slope" : null;
-  if (own === `${layer}:y` && !sheet.has(`${layer}:mask`)) return null;
-  let closed = null;
-  let open = false;
-  sheet.eachTerm(own, flat, (_, values, flats, part) => {
-    const name = part.factors.map((factor) => factor.address.slice(factor.address.lastIndexOf(":") + 1)).find((each) => each in GATES);
-    const gate = part.factors.findIndex((factor) => factor.address.endsWith(`:${name}`));
-    if (gate >= 0 && values[gate] === 0) closed ??= name;
-    else open = true;
+  const gate = gateFor(sheet, sheet.origin(address));
+  if (gate === null) return null;
+  const { name, rule, factor, over } = gate;
+  if (factor.index === null) return sheet.number(factor.address, flat) === 0 ? name : null;
+  const find = sheet.positions(rule, factor, over);
+  const place = indexOf(sheet.shape(address), flat);
+  let windows = 0;
+  let won = false;
+  eachPlace(Object.values(over), (summed) => {
+    const at = find(flat, place, summed);
+    if (at < 0) return;
+    windows++;
+    won ||= sheet.number(factor.address, at) !== 0;
   });
-  return open ? null : closed;
+  return windows > 0 && !won ? name : null;
+}
+
+function gateFor(sheet, own) {
+  if (!sheet.gates.has(own)) sheet.gates.set(own, findGate(sheet, own));
+  return sheet.gates.get(own);
+}
+
+function findGate(sheet, own) {
+  const [layer, what] = [own.slice(0, own.lastIndexOf(":")), own.slice(own.lastIndexOf(":") + 1)];
+  const slope = `${layer}:slope`;
+  if (what === "y" && layer !== "loss" && sheet.has(slope)) return { name: "slope", factor: { address: slope, index: null } };
+  const rule = sheet.rule(own);
+  if (rule === null || (what === "y" && !sheet.has(`${layer}:mask`))) return null; // a pool's y is the largest of its window
+  for (const { factors, over } of rule.parts) {
+    for (const factor of factors) {
+      const name = factor.address.slice(factor.address.lastIndexOf(":") + 1);
+      if (Object.hasOwn(GATES, name)) return { name, rule, factor, over };
+    }
+  }
+  return null;
 }
 
 export function size(shape) {
