@@ -30,11 +30,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"The lab needs a server ({error}): pip install 'minidl[lab]'", file=sys.stderr)
         return 2
     try:
-        listener = socket.create_server((server.HOST, options.port))
         if options.threads is not None:
             set_num_threads(options.threads)
         session = _session(options.model)
-    except (OSError, OverflowError, ValueError) as error:
+        listener = socket.create_server((server.HOST, options.port))
+    except (OSError, ValueError) as error:
         print(f"The lab cannot begin: {error}", file=sys.stderr)
         return 2
 
@@ -43,21 +43,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
             session.closed = True  # or the stream of events would keep the server waiting
             super().handle_exit(sig, frame)
 
-    token, port = server.new_token(), listener.getsockname()[1]
-    address = f"http://{server.HOST}:{port}/{token}/"
-    print(f"The lab is at {address}\nCtrl-C ends it.", flush=True)
-    if not options.no_browser:
-        threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
-    config = uvicorn.Config(
-        server.app(session, port, token),
-        lifespan="off",
-        ws="none",
-        log_level="warning",
-        timeout_graceful_shutdown=2,
-    )
-    with contextlib.suppress(KeyboardInterrupt):  # uvicorn passes it on when it has closed everything
-        Server(config).run(sockets=[listener])
-    session.close()
+    with listener, contextlib.closing(session):
+        token, port = server.new_token(), listener.getsockname()[1]
+        address = f"http://{server.HOST}:{port}/{token}/"
+        print(f"The lab is at {address}\nCtrl-C ends it.", flush=True)
+        if not options.no_browser:
+            threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
+        application = server.app(session, port, token)
+        config = uvicorn.Config(
+            application, lifespan="off", ws="none", log_level="warning", timeout_graceful_shutdown=2
+        )
+        with contextlib.suppress(KeyboardInterrupt):  # uvicorn passes it on when it has closed everything
+            Server(config).run(sockets=[listener])
     print("The lab is closed.")
     return 0
 
@@ -68,6 +65,12 @@ def _session(path: str | None) -> Session:
         return Session()
     train, test = mnist.load_data()
     return Session(load(path, test[0][:MEASURED], test[1][:MEASURED]), (train, test))
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) >= 1 << 16:
+        raise argparse.ArgumentTypeError(f"a port must be a number from 0 to 65535, received {text!r}.")
+    return int(text)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -81,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
         "(default: a small convolutional network, trained in seconds at the start)",
     )
     parser.add_argument(
-        "--port", type=int, default=0, help="where to listen on this machine (default: where it is free)"
+        "--port", type=_port, default=0, help="where to listen on this machine (default: where it is free)"
     )
     parser.add_argument(
         "--threads", type=int, help="how many to train with; they change no result (default: one per core)"

@@ -8,11 +8,12 @@ from typing import Any, cast
 
 import numpy as np
 
+from .. import configs
 from ..checking import Report, gradcheck
 from ..contracts import Array, Gradients
 from ..layers import Activation, Conv2D, Dense, Layer, MaxPooling2D, ReLU
 from ..layers.activation import activate_backward
-from ..layers.stack import Stack
+from ..models import Sequential
 from ..ops.geometry import pad_images
 from ..ops.reference.convolution import windows
 
@@ -168,7 +169,7 @@ def right_class(layer: object) -> type:
     return type(layer).__bases__[0] if type(layer) in FAULTY.values() else type(layer)
 
 
-def places(model: Stack) -> Iterator[tuple[str, str]]:
+def places(model: Sequential) -> Iterator[tuple[str, str]]:
     """(bug, address of a layer) for every bug that the model can have, whether it has one or not."""
     for bug, about in BUGS.items():
         for address, layer in model.leaves():
@@ -186,18 +187,26 @@ def right_twin(layer: Any) -> Layer:
     return cast(Layer, right_class(layer)(**layer.get_config()))
 
 
-def replace(model: Stack, address: str, twin: Layer) -> None:
-    """Put another layer in the place of one that has the same parameters, and give it their values."""
-    for stack in model.stacks():
-        for place, layer in enumerate(stack.layers):
-            if layer is dict(model.leaves())[address]:
-                params = {name: value.copy() for name, value in layer.params.items()}
-                twin.build(layer.input_shape or (), np.random.default_rng(0), np.dtype(np.float32))
-                twin.params = params
-                twin.name, twin.trainable = layer.name, layer.trainable
-                twin.input_shape, twin.output_shape = layer.input_shape, layer.output_shape
-                stack.layers[place] = twin
-                return
+def with_layer(model: Sequential, address: str, cls: type) -> Sequential:
+    """A copy of a model, not compiled, in which one layer is of another class, with the same settings and weights."""
+    config = model.get_config()
+    entry = _entry(config["layers"], address.split("/"))
+    for key in ("class_name", configs.CUSTOM):
+        entry.pop(key, None)
+    entry[configs.CUSTOM if cls.__name__ in FAULTY else "class_name"] = cls.__name__
+    changed = Sequential.from_config(config, FAULTY)
+    changed.tie(model.ties())
+    changed.set_weights(model.get_weights())
+    return changed
+
+
+def _entry(entries: list[Any], path: list[str]) -> dict[str, Any]:
+    """What a config says of the layer at a path."""
+    entry = next(each for each in entries if each["config"]["name"] == path[0])
+    if len(path) == 1:
+        return cast(dict[str, Any], entry)
+    inside = [*entry["config"]["layers"], entry["config"].get("projection")]
+    return _entry([each for each in inside if each is not None], path[1:])
 
 
 # ----------------------------------------------------------------------------------------------------------- the verdict

@@ -210,8 +210,7 @@ class Session:
             self._want_idle()
             if self._planted is None:
                 raise ValueError("there is no bug to compare with: plant one first.")
-            faulty, right = (self._reader.again(settings[2](), True) for _ in range(2))
-            _heal(right, self._planted[1])
+            faulty, right = (reader.again(settings[2](), True) for reader in (self._reader, self._healed()))
             self._start("comparing", [Curve("right", right), Curve("with the bug", faulty)], *settings[:2])
 
     def stop(self) -> None:
@@ -228,7 +227,7 @@ class Session:
             run.stop()
             run.join(timeout=10)
 
-    def wait(self, timeout: float = 60) -> None:
+    def wait(self, timeout: float | None = None) -> None:
         """Wait until no training runs."""
         run = self._run
         if run is not None:
@@ -289,12 +288,11 @@ class Session:
             if (bug, layer) not in possible:
                 known = ", ".join(f"{name} in {at}" for name, at in possible) or "none"
                 raise ValueError(f"there is no bug {bug!r:.100} for {layer!r:.100}. This model can have: {known}.")
-            self._heal()
             name, address = str(bug), str(layer)
-            right = dict(self._reader.model.leaves())[address]
+            healed = self._healed()
+            right = dict(healed.model.leaves())[address]
             faulty = bugs.faulty_twin(right, name)
-            bugs.replace(self._reader.model, address, faulty)
-            self._planted = name, address
+            self._reader, self._planted = healed.with_layer(address, type(faulty)), (name, address)
             self._changed()
         about = bugs.BUGS[name]
         modes = [about.mode] if about.blind is None else [about.blind, about.mode]
@@ -310,13 +308,15 @@ class Session:
         """Take the bug out. Raises Busy during a training."""
         with self._lock:
             self._want_idle()
-            self._heal()
+            self._reader, self._planted = self._healed(), None
             self._changed()
 
-    def _heal(self) -> None:
-        if self._planted is not None:
-            _heal(self._reader, self._planted[1])
-            self._planted = None
+    def _healed(self) -> Reader:
+        """The model without its bug."""
+        if self._planted is None:
+            return self._reader
+        address = self._planted[1]
+        return self._reader.with_layer(address, bugs.right_class(dict(self._reader.model.leaves())[address]))
 
     def _bugs(self) -> list[Answer]:
         """Every bug that the model can have, and the layers that it can have it in."""
@@ -355,11 +355,6 @@ class Session:
         if not is_integer(place) or not 0 <= place < count:
             raise ValueError(f"a test digit must be an integer from 0 to {count - 1}, received {place!r:.100}.")
         return int(place)
-
-
-def _heal(reader: Reader, address: str) -> None:
-    """Put the right layer back in the place of a faulty one."""
-    bugs.replace(reader.model, address, bugs.right_twin(dict(reader.model.leaves())[address]))
 
 
 def _wrong(trace: Trace, layer: str) -> Answer | None:

@@ -371,4 +371,5 @@ onSubmit($("train"), "train", () => ({ fresh: $("train").elements.fresh.value ==
 onSubmit($("compare"), "compare");
 new MutationObserver(repaint).observe(document.documentElement, { attributeFilter: ["data-theme"] });
 document.documentElement.dataset.theme = microscope.dark ? "dark" : "light";
+window.lab = { pad, microscope, state }; // for the console, and for tests
 listen();
