@@ -63,10 +63,17 @@ from .images import (
 from .noise import (
     dropout,
     gaussian_noise,
+    uniform,
 )
 from .normalization import (
     layer_norm_backward,
     layer_norm_forward,
+)
+from .resampling import (
+    affine_places,
+    elastic_places,
+    resample_backward,
+    resample_forward,
 )
 from .updates import (
     adadelta_update,
@@ -84,6 +91,7 @@ __all__ = [
     "adagrad_update",
     "adam_update",
     "adamax_update",
+    "affine_places",
     "avg_pool2d_backward",
     "avg_pool2d_forward",
     "clipped_relu_backward",
@@ -95,6 +103,7 @@ __all__ = [
     "dense_backward",
     "dense_forward",
     "dropout",
+    "elastic_places",
     "elu_backward",
     "elu_forward",
     "gaussian_noise",
@@ -118,6 +127,8 @@ __all__ = [
     "relu6_forward",
     "relu_backward",
     "relu_forward",
+    "resample_backward",
+    "resample_forward",
     "rmsprop_update",
     "selu_backward",
     "selu_forward",
@@ -132,6 +143,7 @@ __all__ = [
     "softplus_forward",
     "tanh_backward",
     "tanh_forward",
+    "uniform",
     "up_sample2d_backward",
     "up_sample2d_forward",
     "zero_pad2d_backward",
