@@ -33,8 +33,11 @@ class Augmentation(Layer):
     def _drawn(self, rng: RandomKey | None, samples: int, count: int) -> Array:
         """Random numbers between 0 and 1, (samples, count)."""
         if rng is None:
-            raise ValueError(f"{self}: in training, forward needs rng=RandomKey(key, first_sample) to draw its numbers.")
-        return self.ops.uniform(rng, samples, count)
+            raise ValueError(
+                f"{self}: in training, forward needs rng=RandomKey(key, first_sample) to draw its numbers."
+            )
+        drawn: Array = self.ops.uniform(rng, samples, count)
+        return drawn
 
 
 class Warp(Augmentation):
@@ -49,9 +52,7 @@ class Warp(Augmentation):
     Input shape: (H, W, C). Output shape: the same.
     """
 
-    def __init__(
-        self, fill_mode: str, interpolation: str, fill_value: float, **common: Unpack[LayerSettings]
-    ) -> None:
+    def __init__(self, fill_mode: str, interpolation: str, fill_value: float, **common: Unpack[LayerSettings]) -> None:
         super().__init__(**common)
         self.fill_mode = check_choice(fill_mode, FILL_MODES, f"{self} fill_mode")
         self.interpolation = check_choice(interpolation, INTERPOLATIONS, f"{self} interpolation")
@@ -60,6 +61,10 @@ class Warp(Augmentation):
     def places(self, samples: int, size: Pair, rng: RandomKey | None) -> Array:
         """Where each pixel of each image is read, (samples, 2, H, W)."""
         raise NotImplementedError
+
+    def _affine(self, matrix: Array, offset: Array, size: Pair) -> Array:
+        places: Array = self.ops.affine_places(matrix, offset, size)
+        return places
 
     def forward(self, x: Array, *, training: bool = False, rng: RandomKey | None = None) -> tuple[Array, Array | None]:
         if not training:
@@ -99,7 +104,7 @@ class RandomTranslation(Warp):
     def places(self, samples: int, size: Pair, rng: RandomKey | None) -> Array:
         drawn = self._drawn(rng, samples, 2)
         offset = -_between(drawn, self.height_factor, self.width_factor) * size
-        return self.ops.affine_places(np.tile(np.eye(2), (samples, 1, 1)), offset, size)
+        return self._affine(np.tile(np.eye(2), (samples, 1, 1)), offset, size)
 
 
 class RandomRotation(Warp):
@@ -125,7 +130,7 @@ class RandomRotation(Warp):
 
     def places(self, samples: int, size: Pair, rng: RandomKey | None) -> Array:
         (turn,) = _between(self._drawn(rng, samples, 1), self.factor).T
-        return self.ops.affine_places(_rotation(turn), np.zeros((samples, 2)), size)
+        return self._affine(_rotation(turn), np.zeros((samples, 2)), size)
 
 
 class RandomZoom(Warp):
@@ -156,7 +161,7 @@ class RandomZoom(Warp):
         if self.width_factor is None:
             drawn = drawn[:, [0, 0]]
         zoom = 1 + _between(drawn, self.height_factor, self.width_factor or self.height_factor)
-        return self.ops.affine_places(_diagonal(zoom), np.zeros((samples, 2)), size)
+        return self._affine(_diagonal(zoom), np.zeros((samples, 2)), size)
 
 
 class RandomShear(Warp):
@@ -186,7 +191,7 @@ class RandomShear(Warp):
         down, right = (sign * _between(drawn[:, 1:], self.y_factor, self.x_factor)).T
         centre = (np.array(size) - 1) / 2
         offset = np.stack([down * centre[1], right * centre[0]], axis=-1)  # the corner stays, not the centre
-        return self.ops.affine_places(_slant(down, right), offset, size)
+        return self._affine(_slant(down, right), offset, size)
 
 
 class RandomAffine(Warp):
@@ -223,7 +228,7 @@ class RandomAffine(Warp):
         zoom = 1 + _between(drawn[:, 2:4], self.zoom, self.zoom)
         matrix = _diagonal(zoom) @ _slant(np.zeros(samples), right) @ _rotation(turn)
         offset = -_between(drawn[:, 4:], self.translation, self.translation) * size
-        return self.ops.affine_places(matrix, offset, size)
+        return self._affine(matrix, offset, size)
 
 
 class RandomElasticTransform(Warp):
@@ -253,8 +258,11 @@ class RandomElasticTransform(Warp):
         drawn = self._drawn(rng, samples, 3 + 2 * math.prod(size))
         probability, strength = _between(drawn[:, :2], self.factor, self.scale).T
         strength = np.where(drawn[:, 2] < probability, strength, 0)
-        noise = (drawn[:, 3:] - 0.5) * math.sqrt(12)  # of variance 1; what is left of it after the blur is nearly normal
-        return self.ops.elastic_places(noise.reshape(samples, 2, *size), strength)
+        noise = (drawn[:, 3:] - 0.5) * math.sqrt(
+            12
+        )  # of variance 1; what is left of it after the blur is nearly normal
+        places: Array = self.ops.elastic_places(noise.reshape(samples, 2, *size), strength)
+        return places
 
 
 class RandomErasing(Augmentation):
@@ -262,9 +270,9 @@ class RandomErasing(Augmentation):
 
     Forward:  y = fill inside the rectangle, x elsewhere. Backward: dx = 0 inside, dy elsewhere.
 
-    Arguments: factor: the probability that an image is changed; the number is drawn from this range, where one number f stands for
-    (0, f), as in Keras. scale: the height and the width of the rectangle are those of the image times the square root of a number
-    from this range, each drawn on its own. fill_value: a number; None: a normal random number for each entry, times
+    Arguments: factor: the probability that an image is changed; the number is drawn from this range, where one number f stands
+    for (0, f), as in Keras. scale: the height and the width of the rectangle are those of the image times the square root of a
+    number from this range, each drawn on its own. fill_value: a number; None: a normal random number for each entry, times
     value_range[1]. value_range: (lowest, highest) of the images; the fill is clipped to it.
 
     Input shape: (H, W, C). Output shape: the same.

@@ -56,7 +56,7 @@ from .elementwise import dropout, gelu_backward, gelu_forward, relu_backward
 from .pooling import max_pool2d_backward, max_pool2d_forward
 from .resampling import resample_backward, resample_forward
 from .transposed import conv2d_transpose_backward, conv2d_transpose_forward
-from .updates import adam_update, momentum_update, rmsprop_update, sgd_update
+from .updates import adam_update, average_update, momentum_update, rmsprop_update, sgd_update
 
 __all__ = [
     "adadelta_update",
@@ -64,6 +64,7 @@ __all__ = [
     "adam_update",
     "adamax_update",
     "affine_places",
+    "average_update",
     "avg_pool2d_backward",
     "avg_pool2d_forward",
     "clipped_relu_backward",

@@ -54,11 +54,11 @@ def _forward(x, places, bilinear, mode, fill, y):
                 top, left = np.int32(first), np.int32(start)
                 down, right = x.dtype.type(row - first), x.dtype.type(column - start)
                 # without a sign, an index is not tested for being counted from the end
-                r, c, next = np.uint64(top), np.uint64(left), np.uint64(1)
-                if 0 <= top and top + 1 < height and 0 <= left and left + 1 < width:
+                r, c, step = np.uint64(top), np.uint64(left), np.uint64(1)
+                if top >= 0 and top + 1 < height and left >= 0 and left + 1 < width:
                     for k in range(channels):
-                        above = (one - right) * x[n, r, c, k] + right * x[n, r, c + next, k]
-                        below = (one - right) * x[n, r + next, c, k] + right * x[n, r + next, c + next, k]
+                        above = (one - right) * x[n, r, c, k] + right * x[n, r, c + step, k]
+                        below = (one - right) * x[n, r + step, c, k] + right * x[n, r + step, c + step, k]
                         y[n, i, j, k] = (one - down) * above + down * below
                     continue
                 r0, r1 = _filled(top, height, mode), _filled(top + 1, height, mode)

@@ -38,6 +38,18 @@ def _adam(param, grad, mean, mean_square, learning_rate, rate_1, rate_2, epsilon
         param[i] -= learning_rate * mean[i] / (np.sqrt(mean_square[i]) + epsilon)
 
 
+@jit
+def _average(average, param, momentum, rest):
+    for i in range(param.size):
+        average[i] = momentum * average[i] + rest * param[i]
+
+
+def average_update(average: Array, param: Array, momentum: float) -> None:
+    """average ← μ · average + (1 − μ) · param."""
+    cast = average.dtype.type
+    _average(_flat(average), param.reshape(-1), cast(momentum), cast(1 - momentum))
+
+
 def sgd_update(param: Array, grad: Array, learning_rate: float) -> None:
     """param ← param − η · grad."""
     cast = param.dtype.type

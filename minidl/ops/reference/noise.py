@@ -1,4 +1,4 @@
-"""Dropout, noise and whatever else is drawn: random numbers that are a hash of (key, sample, entry), so that backward can compute them once more."""
+"""Whatever is drawn: random numbers that are a hash of (key, sample, entry), so that backward can compute them once more."""
 
 import math
 
