@@ -78,6 +78,46 @@ def test_mnist(name, parameters, tmp_path, run):
     assert_is_png(tmp_path / "curves.png")
 
 
+def test_the_best(tmp_path, run):
+    """Two networks that vote; the second call finds them trained, and says the same."""
+    arguments = (
+        "--samples",
+        "600",
+        "--epochs",
+        "1",
+        "--batch-size",
+        "50",
+        "--ensemble",
+        "2",
+        "--folder",
+        tmp_path / "best",
+    )
+    output = run("mnist_best", *arguments)
+    error = number_after("Test error:", output)
+    assert error < CHANCE
+    assert f"{error:5.2f}  → these 2 networks, 1 epochs" in output
+    listed = [float(line.split()[0]) for line in output.partition("test error in %:")[2].strip().splitlines()]
+    assert listed == sorted(listed)
+    assert number_after("labels are in doubt:", output) <= error
+    again = run("mnist_best", *arguments)
+    assert again.count("trained before") == 2
+    assert number_after("Test error:", again) == error
+    assert [path.suffix for path in (tmp_path / "best").iterdir()] == [".safetensors"] * 2
+
+
+@pytest.mark.parametrize("name", ["mnist_sprint", "mnist_small"])
+def test_recipes(name, run):
+    output = run(name, *QUICK)
+    assert number_after("Test error:", output) < CHANCE / 2
+    if name == "mnist_small":
+        assert "8,858 parameters." in output
+
+
+def test_show_augmentation(tmp_path, run):
+    assert f"Wrote {tmp_path / 'a.png'}" in run("show_augmentation", "--digits", "3", "--plot", tmp_path / "a.png")
+    assert_is_png(tmp_path / "a.png")
+
+
 def test_a_process_of_its_own():
     """As it is typed: nothing on the error output, not even a warning."""
     done = as_a_reader("mnist_mlp", "--samples", "200", "--epochs", "1", "--seed", "7")
