@@ -1,6 +1,7 @@
 """What the examples' recipes reach on the test digits: each run is one file in docs/accuracy, and the page is made of them.
 
     python -m benchmarks.recipes best --seed 3     runs one recipe with one seed, and writes docs/accuracy/best-3.json
+    python -m benchmarks.recipes sprint --all      runs it with all seeds of the protocol that are missing
     python -m benchmarks.recipes --list            which runs there are, and which are missing
     python -m benchmarks.recipes --write           writes docs/accuracy.md with its pictures
 
@@ -74,7 +75,7 @@ What the examples' recipes reach on the 10,000 test digits of MNIST. This page i
 file in [`docs/accuracy`](accuracy), one for each run, which holds the digits that it got wrong and the machine it ran on.
 
 ```sh
-python -m benchmarks.recipes best --seed 0     # one run
+python -m benchmarks.recipes best --seed 0     # one run; --all: all seeds that are missing
 python -m benchmarks.recipes --list            # which runs are missing
 python -m benchmarks.recipes --write           # this page
 ```
@@ -213,17 +214,20 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("recipe", nargs="?", choices=RECIPES)
     options.add_argument("--seed", type=int, default=0)
+    options.add_argument("--all", action="store_true", help="all seeds that are missing, instead of one")
     options.add_argument("--threads", type=int, default=thread_counts()[-1], help="(default: one per core)")
     options.add_argument("--list", action="store_true", help="which runs there are")
     options.add_argument("--write", action="store_true", help="write the page")
     chosen = options.parse_args()
     if chosen.recipe:
-        path = FOLDER / f"{chosen.recipe}-{chosen.seed}.json"
-        if path.exists():
-            options.error(f"{path} is there already: a seed is run once.")
         FOLDER.mkdir(exist_ok=True)
-        write_json(path, run(chosen.recipe, chosen.seed, chosen.threads))
-        print(f"Wrote {path}.")
+        for seed in range(RECIPES[chosen.recipe].seeds) if chosen.all else [chosen.seed]:
+            path = FOLDER / f"{chosen.recipe}-{seed}.json"
+            if path.exists() and not chosen.all:
+                options.error(f"{path} is there already: a seed is run once.")
+            if not path.exists():
+                write_json(path, run(chosen.recipe, seed, chosen.threads))
+                print(f"Wrote {path}.")
     if chosen.list:
         for name, runs in results().items():
             print(f"{name}: seeds {[r['seed'] for r in runs]} of {RECIPES[name].seeds}")

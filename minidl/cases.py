@@ -145,7 +145,7 @@ def _padded(rows: Pair, columns: Pair) -> Callable[[], ZeroPadding2D]:
 
 def _warp(make: Callable[..., Layer], rng: np.random.Generator, factors: tuple[str, ...] = ()) -> Case:
     """A layer that reads images at other places; each of these factors is drawn."""
-    settings = {name: float(rng.uniform(0.05, 0.6)) for name in factors}
+    settings: dict[str, float | str] = {name: float(rng.uniform(0.05, 0.6)) for name in factors}
     settings |= {"fill_mode": str(rng.choice(FILL_MODES)), "interpolation": str(rng.choice(INTERPOLATIONS))}
     return lambda: make(**settings, fill_value=0.5), (*_pair(rng, 6), int(rng.integers(1, 4)))
 

@@ -213,9 +213,9 @@ def warp(sheet: Sheet, record: Record) -> None:
     at, n = f"{record.name}:", np.arange(samples)[:, None, None]
     i, j = np.indices((height, width))
     weights, outside = np.zeros((samples, height, width, height, width)), np.zeros((samples, height, width))
-    for weight, row, column, inside in corners(record.cache, (height, width), layer.interpolation, layer.fill_mode):
-        np.add.at(weights, (n, i, j, row, column), weight * inside)
-        outside += weight * ~inside * layer.fill_value
+    for share, row, column, inside in corners(record.cache, (height, width), layer.interpolation, layer.fill_mode):
+        np.add.at(weights, (n, i, j, row, column), share * inside)
+        outside += share * ~inside * layer.fill_value
     sheet.put(at + "weights", weights)
     sheet.put(at + "outside", outside)
     x, dy = Factor(at + "x", ("n", "h", "w", "c")), Factor(at + "dy", IMAGES)

@@ -5,8 +5,8 @@ import math
 import statistics
 
 import pytest
-from benchmarks import recipes
 
+from benchmarks import recipes
 from minidl import Sequential
 from minidl.datasets import mnist
 from minidl.layers import Conv2D, Dense, Flatten, MaxPooling2D, RandomAffine
