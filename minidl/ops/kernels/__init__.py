@@ -53,6 +53,7 @@ from ..reference import (
 )
 from .convolution import conv2d_backward, conv2d_forward
 from .elementwise import dropout, gelu_backward, gelu_forward, relu_backward
+from .normalization import batch_norm_backward, batch_norm_backward_sums, batch_norm_forward, batch_norm_sums
 from .pooling import max_pool2d_backward, max_pool2d_forward
 from .resampling import resample_backward, resample_forward
 from .transposed import conv2d_transpose_backward, conv2d_transpose_forward
@@ -67,6 +68,10 @@ __all__ = [
     "average_update",
     "avg_pool2d_backward",
     "avg_pool2d_forward",
+    "batch_norm_backward",
+    "batch_norm_backward_sums",
+    "batch_norm_forward",
+    "batch_norm_sums",
     "clipped_relu_backward",
     "clipped_relu_forward",
     "conv2d_backward",

@@ -66,6 +66,10 @@ from .noise import (
     uniform,
 )
 from .normalization import (
+    batch_norm_backward,
+    batch_norm_backward_sums,
+    batch_norm_forward,
+    batch_norm_sums,
     layer_norm_backward,
     layer_norm_forward,
 )
@@ -96,6 +100,10 @@ __all__ = [
     "average_update",
     "avg_pool2d_backward",
     "avg_pool2d_forward",
+    "batch_norm_backward",
+    "batch_norm_backward_sums",
+    "batch_norm_forward",
+    "batch_norm_sums",
     "clipped_relu_backward",
     "clipped_relu_forward",
     "conv2d_backward",
