@@ -55,7 +55,7 @@ model = minidl.Sequential(
     seed=args.seed,
 )
 model.summary()
-steps = args.epochs * -(-args.samples // args.batch_size)
+steps = args.epochs * -(-len(x_train) // args.batch_size)
 warm_up = max(1, steps // 20)
 model.compile(
     loss="sparse_categorical_crossentropy",

@@ -105,6 +105,21 @@ def test_the_best(tmp_path, run):
     assert [path.suffix for path in (tmp_path / "best").iterdir()] == [".safetensors"] * 2
 
 
+def test_the_best_of_other_data(tmp_path, run):
+    """Files as Fashion-MNIST is distributed: three classes of images of another size."""
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 90), ("t10k", 30)):
+        for kind, values in (
+            ("images-idx3", rng.integers(0, 256, (count, 20, 22))),
+            ("labels-idx1", np.arange(count) % 3),
+        ):
+            head = bytes([0, 0, 8, values.ndim]) + np.array(values.shape, ">u4").tobytes()
+            (tmp_path / f"{split}-{kind}-ubyte").write_bytes(head + values.astype(np.uint8).tobytes())
+    output = run("mnist_best", "--data", tmp_path, "--epochs", "1", "--folder", tmp_path / "kept")
+    assert re.search(r"Test error: [\d.]+% \(\d+ of 30 images\)", output)
+    assert "Beside others" not in output
+
+
 @pytest.mark.parametrize("name", ["mnist_sprint", "mnist_small"])
 def test_recipes(name, run):
     output = run(name, *QUICK)
