@@ -9,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import numba
+import numpy as np
 import pytest
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
