@@ -245,7 +245,7 @@ def test_twenty_steps_with_batch_normalization(way, dtype, frozen):
     agree(f"normalized: after {STEPS} steps", *without, dtype, "steps")
     for key, expected in logs[1].items():
         agree(f"normalized: {key}", logs[0][key][0], expected[0], dtype, "losses")
-    assert [not w.any() for w in went[0]].count(True) == (4 if frozen else 0)
+    assert [not w.any() for w in without[0]].count(True) == (4 if frozen else 0)
 
 
 # ----------------------------------------------------------------------------------------------- layer by layer, float64
