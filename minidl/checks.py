@@ -33,6 +33,22 @@ def check_number(value: object, what: str, low: float = -math.inf, below: float 
     return float(value)
 
 
+def check_range(value: object, what: str, low: float, high: float, from_zero: bool = False) -> tuple[float, float]:
+    """(lower, upper), where random numbers are drawn from; both within [low, high]. One number f stands for (−|f|, |f|).
+
+    from_zero: f stands for (0, |f|) instead.
+    """
+    pair = tuple(value) if isinstance(value, tuple | list) else (value,)
+    if len(pair) not in (1, 2) or not all(is_number(end) and low <= end <= high for end in pair):
+        raise ValueError(
+            f"{what} must be a number in [{low:g}, {high:g}], or a pair of them, (lower, upper), received {value!r}."
+        )
+    if len(pair) == 1:
+        return 0.0 if from_zero else -abs(float(pair[0])), abs(float(pair[0]))
+    lower, upper = sorted(map(float, pair))
+    return lower, upper
+
+
 def check_positive(value: object, what: str) -> int:
     """The value as an int, where it is a positive integer."""
     if not is_integer(value) or value <= 0:

@@ -8,6 +8,7 @@ import numpy as np
 
 from . import resuming
 from .callbacks import Callback, CallbackList, History, Progress, one_by_one
+from .callbacks.averages import trained
 from .callbacks.base import TrainingCallback, follows_batches
 from .contracts import Logs, Path, TrainedModel
 from .engine import memory
@@ -135,6 +136,10 @@ class Training:
     def run(self) -> None:
         """Train to the end. A KeyboardInterrupt gets a note of where it stopped the training."""
         self.model.stop_training = False
+        optimizer = self.model.optimizer
+        assert optimizer is not None
+        if optimizer.swapped:  # an evaluation that was interrupted has left the averages in the parameters' place
+            optimizer.swap_averages(trained(self.model))
         for callback in self.backups:
             callback.training = self
         try:
@@ -144,6 +149,9 @@ class Training:
                     self._epoch()
                     if self.model.stop_training:
                         break
+                if optimizer.use_ema and self.epochs > self.initial_epoch:
+                    with Uninterrupted():
+                        optimizer.keep_averages(trained(self.model))
                 self.hooks.on_train_end(self.logs)
         except BaseException as error:
             resuming.undo_rate(self)

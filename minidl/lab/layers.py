@@ -12,6 +12,7 @@ from ..contracts import Array
 from ..ops import reference
 from ..ops.geometry import window_output
 from ..ops.random import RandomKey
+from ..ops.reference.resampling import corners
 from ..tracing import Record
 from .activations import Curve, activation, curved
 from .rules import Factor, Part, Rule, Source
@@ -209,6 +210,61 @@ def gaussian_noise(sheet: Sheet, record: Record) -> None:
             source(reference.gaussian_noise, "return"),
             parts=(Part((Factor(at + "x"),)), Part((Factor(at + "noise"),))),
         )
+
+
+MOST_WEIGHTS = 1 << 20  # of a warp: one for each pixel of y and each of x
+
+
+def warp(sheet: Sheet, record: Record) -> None:
+    """y[n, i, j] is a mean of few pixels, whose places differ from image to image: so the rule goes over them all, with weights
+    that are mostly 0. For more or larger images than a page could hold there is none."""
+    layer: Any = record.layer
+    if record.cache is None:
+        _copies(sheet, record, "y = x: nothing moves outside training", "dx = dy")
+        return
+    samples, height, width, _ = record.x.shape
+    if samples * (height * width) ** 2 > MOST_WEIGHTS:
+        return
+    at, n = f"{record.name}:", np.arange(samples)[:, None, None]
+    i, j = np.indices((height, width))
+    weights, outside = np.zeros((samples, height, width, height, width)), np.zeros((samples, height, width))
+    for share, row, column, inside in corners(record.cache, (height, width), layer.interpolation, layer.fill_mode):
+        np.add.at(weights, (n, i, j, row, column), share * inside)
+        outside += share * ~inside * layer.fill_value
+    sheet.put(at + "weights", weights)
+    sheet.put(at + "outside", outside)
+    x, dy = Factor(at + "x", ("n", "h", "w", "c")), Factor(at + "dy", IMAGES)
+    weight = Factor(at + "weights", ("n", "i", "j", "h", "w"))
+    sheet.rules[at + "y"] = Rule(
+        "y[n, i, j, c] = Σ_{h, w} weights[n, i, j, h, w] · x[n, h, w, c] + outside[n, i, j]",
+        source(reference.resample_forward, "y +="),
+        IMAGES,
+        (Part((x, weight), {"h": height, "w": width}), Part((Factor(at + "outside", ("n", "i", "j")),))),
+    )
+    sheet.rules[at + "dx"] = Rule(
+        "dx[n, h, w, c] = Σ_{i, j} weights[n, i, j, h, w] · dy[n, i, j, c]",
+        source(reference.resample_backward, "np.add.at"),
+        ("n", "h", "w", "c"),
+        (Part((dy, weight), {"i": height, "j": width}),),
+    )
+
+
+def erasing(sheet: Sheet, record: Record) -> None:
+    if record.cache is None:
+        _copies(sheet, record, "y = x: nothing is erased outside training", "dx = dy")
+        return
+    at = f"{record.name}:"
+    sheet.put(at + "kept", 1 - record.cache.astype(np.float64))
+    sheet.put(at + "filled", np.where(record.cache, record.y, 0))
+    kept = Factor(at + "kept", ("n", "i", "j", "0"))
+    sheet.rules[at + "y"] = Rule(
+        "y = x · kept + filled: 0 and the fill inside the rectangle, 1 and 0 elsewhere",
+        source(layers.RandomErasing.forward, "return np.where"),
+        IMAGES,
+        (Part((Factor(at + "x"), kept)), Part((Factor(at + "filled"),))),
+    )
+    line = source(layers.RandomErasing.backward, "return")
+    sheet.rules[at + "dx"] = Rule("dx = dy · kept", line, IMAGES, (Part((Factor(at + "dy"), kept)),))
 
 
 def layer_normalization(sheet: Sheet, record: Record) -> None:
@@ -440,6 +496,13 @@ LAYERS: dict[type, Callable[[Sheet, Record], None]] = {
     layers.LayerNormalization: layer_normalization,
     layers.LeakyReLU: leaky_relu,
     layers.MaxPooling2D: max_pooling,
+    layers.RandomAffine: warp,
+    layers.RandomElasticTransform: warp,
+    layers.RandomRotation: warp,
+    layers.RandomShear: warp,
+    layers.RandomTranslation: warp,
+    layers.RandomZoom: warp,
+    layers.RandomErasing: erasing,
     layers.ReLU: relu,
     layers.Rescaling: rescaling,
     layers.Reshape: flatten,

@@ -1,6 +1,15 @@
 """The layers that a model is made of."""
 
 from .activation import Activation, LeakyReLU, ReLU, Softmax
+from .augmentation import (
+    RandomAffine,
+    RandomElasticTransform,
+    RandomErasing,
+    RandomRotation,
+    RandomShear,
+    RandomTranslation,
+    RandomZoom,
+)
 from .base import Layer
 from .convolutional import Conv2D, Conv2DTranspose, UpSampling2D, ZeroPadding2D
 from .core import Dense, Flatten, Input, Rescaling, Reshape
@@ -38,6 +47,13 @@ __all__ = [
     "LeakyReLU",
     "MaxPool2D",
     "MaxPooling2D",
+    "RandomAffine",
+    "RandomElasticTransform",
+    "RandomErasing",
+    "RandomRotation",
+    "RandomShear",
+    "RandomTranslation",
+    "RandomZoom",
     "ReLU",
     "Rescaling",
     "Reshape",

@@ -15,6 +15,7 @@ from parity.twins import BATCH, MODELS, STEPS, agree, changes, digits, give_bias
 import minidl
 from minidl.layers.activation import ACTIVATIONS, ALIASES
 from minidl.ops import OPERATIONS
+from minidl.ops.random import RandomKey
 from minidl.utils import to_categorical
 
 keras = pytest.importorskip("keras", reason="the twins need Keras 3 on TensorFlow: pip install 'minidl[parity]'")
@@ -132,6 +133,13 @@ OPTIMIZERS = {
     "nadam": lambda library: library.optimizers.Nadam(0.002, beta_1=0.75, beta_2=0.96875),
     "sgd, all clipped": lambda library: library.optimizers.SGD(0.02, global_clipnorm=0.125),
     "adam, entries clipped": lambda library: library.optimizers.Adam(beta_1=0.875, beta_2=0.96875, clipvalue=2**-10),
+    "momentum, averaged": lambda library: library.optimizers.SGD(0.02, momentum=0.875, use_ema=True, ema_momentum=0.75),
+    "momentum, overwritten": lambda library: library.optimizers.SGD(
+        0.02, momentum=0.875, use_ema=True, ema_momentum=0.75, ema_overwrite_frequency=3
+    ),
+    "adam, averaged": lambda library: library.optimizers.Adam(
+        beta_1=0.75, beta_2=0.96875, use_ema=True, ema_momentum=0.9375, weight_decay=0.125
+    ),
     "rmsprop, large ε": lambda library: library.optimizers.RMSprop(0.01, rho=0.75, epsilon=0.01),
 }
 CASES = [
@@ -172,6 +180,27 @@ def test_twenty_steps(name, optimizer, dtype):
             assert abs(round(ours[key][0] * counted) - round(theirs[key][0] * counted)) <= 1
         else:
             agree(f"{label}: {key}", ours[key][0], theirs[key][0], dtype, "losses")
+
+
+@pytest.mark.parametrize("swap_on_epoch", [False, True])
+def test_averages_are_validated_and_kept(swap_on_epoch, dtype):
+    """Two epochs, of which the history holds the averages' loss on held-out digits."""
+    x, y = digits("cnn")
+    x = x.astype(dtype)
+    went, logs = [], []
+    for model, library in zip(make("cnn", dtype, rate=0), (minidl, keras), strict=True):
+        before = model.get_weights()
+        optimizer = library.optimizers.SGD(0.02, momentum=0.875, use_ema=True, ema_momentum=0.9375)
+        model.compile(loss="sparse_categorical_crossentropy", optimizer=optimizer)
+        swap = library.callbacks.SwapEMAWeights(swap_on_epoch)
+        held_out = (x[:50], y[:50])
+        history = model.fit(
+            x[50:], y[50:], BATCH, 2, verbose=0, shuffle=False, validation_data=held_out, callbacks=[swap]
+        )
+        went.append(changes(model.get_weights(), before))
+        logs.append([history.history["loss"], history.history["val_loss"]])
+    agree("cnn, averages: weights", *went, dtype, "steps")
+    agree("cnn, averages: losses", *map(np.array, logs), dtype, "losses")
 
 
 @both_dtypes
@@ -363,6 +392,66 @@ def test_rescaling_and_flatten(ops, dtype):
     x = np.random.default_rng(0).normal(size=(3, 4, 5, 2))
     layer_parity(*(library.layers.Rescaling(1 / 256, -0.5) for library in (minidl, keras)), ops, x)
     layer_parity(*(library.layers.Flatten() for library in (minidl, keras)), ops, x)
+
+
+FIXED = {  # where nothing is left to chance
+    "translation": lambda layers, **how: layers.RandomTranslation((0.15, 0.15), (-0.22, -0.22), **how),
+    "rotation": lambda layers, **how: layers.RandomRotation((0.07, 0.07), **how),
+    "zoom out": lambda layers, **how: layers.RandomZoom((0.3, 0.3), **how),
+    "zoom": lambda layers, **how: layers.RandomZoom((-0.3, -0.3), (0.23, 0.23), **how),
+}
+
+
+@both_sets
+@pytest.mark.parametrize("fill_mode", ["reflect", "constant", "nearest"])
+@pytest.mark.parametrize("interpolation", ["bilinear", "nearest"])
+@pytest.mark.parametrize("name", FIXED)
+def test_warps(name, interpolation, fill_mode, ops):
+    """In float32, in which Keras keeps the places. Its "wrap" does not interpolate across the seam; no place is
+    halfway between two pixels, where rounding decides."""
+    x = np.random.default_rng(0).normal(size=(3, 9, 8, 2)).astype(np.float32)
+    how = {"interpolation": interpolation, "fill_mode": fill_mode, "fill_value": 0.25}
+    layer, twin = (FIXED[name](library.layers, **how) for library in (minidl, keras))
+    layer.ops = OPERATIONS[ops]
+    y, _ = layer.forward(x, training=True, rng=RandomKey(3, 0))
+    np.testing.assert_allclose(y, to_numpy(twin(x, training=True)), rtol=0, atol=2e-5)
+
+
+@both_sets
+def test_shear(ops):
+    """Chance chooses between two images, in both libraries."""
+    x = np.random.default_rng(0).normal(size=(16, 9, 8, 1)).astype(np.float32)[:1].repeat(16, axis=0)
+    layer, twin = (library.layers.RandomShear((0.3, 0.3), (0.1, 0.1)) for library in (minidl, keras))
+    layer.ops = OPERATIONS[ops]
+    ours = layer.forward(x, training=True, rng=RandomKey(3, 0))[0]
+    theirs = to_numpy(twin(x, training=True))
+    found = [[np.abs(one - other).max() < 2e-5 for other in theirs] for one in ours]
+    assert np.all(np.any(found, axis=1))
+    assert np.all(np.any(found, axis=0))
+
+
+def test_erasing_and_bending_are_as_frequent_and_as_strong():
+    """Means over many images: of the erased share, and of how far a slope of brightness was moved."""
+    x = np.full((4000, 12, 10, 1), 0.25, np.float32)
+    shares = []
+    for library in (minidl, keras):
+        layer = library.layers.RandomErasing(0.8, (0.1, 0.4), fill_value=1.0, value_range=(0, 1))
+        erased = augmented(layer, x) == 1
+        shares.append([erased.any(axis=(1, 2, 3)).mean(), erased.mean(), erased.mean(axis=(0, 2, 3)).std()])
+    np.testing.assert_allclose(*shares, rtol=0, atol=0.03)
+    slope = np.broadcast_to(np.arange(28, dtype=np.float32)[None, :, None, None], (400, 28, 28, 1))
+    moves = []
+    for library in (minidl, keras):
+        layer = library.layers.RandomElasticTransform((1, 1), (0.9, 0.9), fill_mode="nearest")
+        moves.append((augmented(layer, np.ascontiguousarray(slope)) - slope)[:, 8:20, 8:20].std())
+    np.testing.assert_allclose(*moves, rtol=0.05)
+
+
+def augmented(layer, x):
+    if isinstance(layer, minidl.layers.Layer):
+        return layer.forward(x, training=True, rng=RandomKey(3, 0))[0]
+    keras.utils.set_random_seed(0)
+    return to_numpy(layer(x, training=True))
 
 
 # ------------------------------------------------------------------------------------------------------ losses, float64

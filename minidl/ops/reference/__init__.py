@@ -63,6 +63,7 @@ from .images import (
 from .noise import (
     dropout,
     gaussian_noise,
+    uniform,
 )
 from .normalization import (
     batch_norm_backward,
@@ -72,11 +73,18 @@ from .normalization import (
     layer_norm_backward,
     layer_norm_forward,
 )
+from .resampling import (
+    affine_places,
+    elastic_places,
+    resample_backward,
+    resample_forward,
+)
 from .updates import (
     adadelta_update,
     adagrad_update,
     adam_update,
     adamax_update,
+    average_update,
     momentum_update,
     nadam_update,
     rmsprop_update,
@@ -88,6 +96,8 @@ __all__ = [
     "adagrad_update",
     "adam_update",
     "adamax_update",
+    "affine_places",
+    "average_update",
     "avg_pool2d_backward",
     "avg_pool2d_forward",
     "batch_norm_backward",
@@ -103,6 +113,7 @@ __all__ = [
     "dense_backward",
     "dense_forward",
     "dropout",
+    "elastic_places",
     "elu_backward",
     "elu_forward",
     "gaussian_noise",
@@ -126,6 +137,8 @@ __all__ = [
     "relu6_forward",
     "relu_backward",
     "relu_forward",
+    "resample_backward",
+    "resample_forward",
     "rmsprop_update",
     "selu_backward",
     "selu_forward",
@@ -140,6 +153,7 @@ __all__ = [
     "softplus_forward",
     "tanh_backward",
     "tanh_forward",
+    "uniform",
     "up_sample2d_backward",
     "up_sample2d_forward",
     "zero_pad2d_backward",
