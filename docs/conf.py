@@ -19,21 +19,18 @@ exclude_patterns = ["benchmarks/*"]
 html_theme = "furo"
 html_title = f"minidl {release}"
 html_css_files = ["book.css"]
-# The second folder is where a font for formulas comes from: book.css names it.
-html_static_path = ["_static", str(Path(ziamath.__file__).parent / "fonts")]
-html_show_sphinx = False
+html_static_path = ["_static", str(Path(ziamath.__file__).parent / "fonts" / "STIXTwoMath-Regular.ttf")]  # for formulas
+html_show_sphinx = html_show_copyright = False
 html_copy_source = False
 
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3  # so that [text](page.md#a-heading) works, as it does on GitHub
 myst_dmath_double_inline = True
 
-autodoc_default_options = {"members": True, "undoc-members": False}
+autodoc_default_options = {"members": True, "exclude-members": "no_settings, name"}
 autodoc_member_order = "bysource"
-autodoc_typehints = "signature"
-autodoc_class_signature = "mixed"
-python_use_unqualified_type_names = True
-suppress_warnings = ["autodoc.import_object"]
+autodoc_typehints = "none"  # docstrings give shapes and types in fewer words
+autodoc_inherit_docstrings = False  # forward and backward are described once, by the base class
 html_math_renderer = "mathml"
 
 
@@ -46,7 +43,12 @@ def formula(self, node):
 
 def as_rst(app, what, name, obj, options, lines):
     """Docstrings here are plain text. Make it reStructuredText: what is indented or aligned stays as it is, in a block."""
-    paragraphs = re.split(r"\n[ \t]*\n", "\n".join(lines).strip("\n"))
+    paragraphs: list[str] = []
+    for paragraph in re.split(r"\n[ \t]*\n", "\n".join(lines).strip("\n")):
+        if paragraph.startswith("    ") and paragraphs and paragraphs[-1].startswith("    "):
+            paragraphs[-1] += f"\n\n{paragraph}"  # one block of code with an empty line in it
+        else:
+            paragraphs.append(paragraph)
     lines.clear()
     for paragraph in paragraphs:
         own = paragraph.split("\n")

@@ -12,6 +12,7 @@ import pytest
 
 import minidl
 from minidl.datasets import mnist
+from minidl.utils import seeds
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -47,6 +48,7 @@ def test_the_code_runs_and_prints_what_the_page_shows(page, tmp_path, monkeypatc
     monkeypatch.setenv("MPLBACKEND", "Agg")
     monkeypatch.setenv("COLUMNS", "150")
     monkeypatch.syspath_prepend(ROOT)  # for what is in examples and benchmarks
+    monkeypatch.setattr(seeds, "_seeds", None)  # and as before, after a page that calls set_random_seed
     if page.name in FEWER:
         few = tuple((x[: FEWER[page.name]], y[: FEWER[page.name]]) for x, y in mnist.load_data())
         monkeypatch.setattr(mnist, "load_data", lambda: few)
@@ -71,6 +73,18 @@ def test_what_is_included_from_the_source_exists(page):
     for path, name in INCLUDED.findall(page.read_text(encoding="utf-8")):
         source = (page.parent / path).read_text(encoding="utf-8")
         assert re.search(rf"^ *(def|class) {name.rpartition('.')[2]}\b", source, re.MULTILINE), (path, name)
+
+
+def test_every_figure_is_drawn_by_the_program_and_shown():
+    program = (DOCS / "book" / "figures.py").read_text(encoding="utf-8")
+    drawn = re.findall(r'^    "([\w-]+)": \w+,$', program, re.MULTILINE)
+    shown = [
+        name
+        for page in (DOCS / "book").glob("*.md")
+        for name in re.findall(r"\(pictures/([\w-]+)\.svg\)", page.read_text(encoding="utf-8"))
+    ]
+    assert sorted(drawn) == sorted(shown)
+    assert sorted(drawn) == sorted(path.stem for path in (DOCS / "book" / "pictures").iterdir())
 
 
 def public_names():

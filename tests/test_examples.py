@@ -79,6 +79,61 @@ def test_mnist(name, parameters, tmp_path, run):
     assert_is_png(tmp_path / "curves.png")
 
 
+def test_the_best(tmp_path, run):
+    """Two networks that vote; the second call finds them trained, and says the same."""
+    arguments = (
+        "--samples",
+        "600",
+        "--epochs",
+        "1",
+        "--batch-size",
+        "50",
+        "--ensemble",
+        "2",
+        "--folder",
+        tmp_path / "best",
+    )
+    output = run("mnist_best", *arguments)
+    error = number_after("Test error:", output)
+    assert error < CHANCE
+    assert f"{error:5.2f}  → these 2 networks, 1 epochs" in output
+    listed = [float(line.split()[0]) for line in output.partition("test error in %:")[2].strip().splitlines()]
+    assert listed == sorted(listed)
+    assert number_after("labels are in doubt:", output) <= error
+    again = run("mnist_best", *arguments)
+    assert again.count("trained before") == 2
+    assert number_after("Test error:", again) == error
+    assert [path.suffix for path in (tmp_path / "best").iterdir()] == [".safetensors"] * 2
+
+
+def test_the_best_of_other_data(tmp_path, run):
+    """Files as Fashion-MNIST is distributed: three classes of images of another size."""
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 90), ("t10k", 30)):
+        for kind, values in (
+            ("images-idx3", rng.integers(0, 256, (count, 20, 22))),
+            ("labels-idx1", np.arange(count) % 3),
+        ):
+            head = bytes([0, 0, 8, values.ndim]) + np.array(values.shape, ">u4").tobytes()
+            (tmp_path / f"{split}-{kind}-ubyte").write_bytes(head + values.astype(np.uint8).tobytes())
+    output = run("mnist_best", "--data", tmp_path, "--epochs", "1", "--folder", tmp_path / "kept")
+    assert re.search(r"Test error: [\d.]+% \(\d+ of 30 images\)", output)
+    assert "Beside others" not in output
+
+
+@pytest.mark.parametrize("name", ["mnist_sprint", "mnist_small"])
+def test_recipes(name, run):
+    output = run(name, *QUICK)
+    assert number_after("Test error:", output) < 0.75 * CHANCE
+    if name == "mnist_small":
+        assert "8,858 parameters." in output
+
+
+def test_show_augmentation(tmp_path, run):
+    assert f"Wrote {tmp_path / 'a.png'}" in run("show_augmentation", "--digits", "3", "--plot", tmp_path / "a.png")
+    assert_is_png(tmp_path / "a.png")
+
+
 def test_a_process_of_its_own():
     """As it is typed: nothing on the error output, not even a warning."""
     done = as_a_reader("mnist_mlp", "--samples", "200", "--epochs", "1", "--seed", "7")

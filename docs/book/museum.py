@@ -7,9 +7,11 @@ python docs/book/museum.py --train    the accuracies as well, in about a minute
 import argparse
 import ast
 import inspect
+import io
 import re
 import sys
 import textwrap
+import tokenize
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -50,19 +52,20 @@ SECTIONS = (
 
 def code_of(part: type) -> str:
     """A class of the museum without decorators, docstrings, comments, and a name that would say what is wrong."""
-    tree = ast.parse(textwrap.dedent(inspect.getsource(part)))
-    (found,) = (node for node in tree.body if isinstance(node, ast.ClassDef))
-    found.decorator_list = []
-    found.name = "Faulty"
-    found.body = [node for node in found.body if not is_docstring(node)]
-    for node in found.body:
-        if isinstance(node, ast.FunctionDef):
-            node.body = [inner for inner in node.body if not is_docstring(inner)] or node.body
-    return ast.unparse(found)
-
-
-def is_docstring(node: ast.stmt) -> bool:
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+    code = textwrap.dedent(inspect.getsource(part))
+    lines: list[str | None] = list(code[code.index("class ") :].splitlines())
+    text = "\n".join(map(str, lines))
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node):
+            first, last = node.body[0].lineno, node.body[0].end_lineno or 0
+            lines[first - 1 : last] = [None] * (last - first + 1)
+            if isinstance(node, ast.ClassDef):
+                lines[last] = None  # the empty line behind it
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type == tokenize.COMMENT:
+            lines[token.start[0] - 1] = token.line[: token.start[1]].rstrip() or None
+    kept = "\n".join(line for line in lines if line is not None)
+    return kept.replace(f"class {part.__name__}", "class Faulty", 1)
 
 
 def right_of(part: type) -> list[str]:

@@ -93,6 +93,8 @@ class Engine:
         assert self.parameters is not None
         assert model.optimizer is not None
         if self._slots is None or not self._slots.hold(model.optimizer):
+            if model.optimizer.use_ema:  # averages begin as the parameters
+                model.optimizer.build(self.parameters.layout.views(self.parameters.vector))
             self._slots = Slots(model.optimizer, self.parameters.layout, model.dtype)
         return self._slots
 

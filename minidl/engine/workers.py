@@ -15,6 +15,7 @@ import numpy as np
 
 from ..checks import is_integer
 from ..utils.forks import fork_safe
+from ..utils.processors import available
 from .blas import limit_this_thread
 from .interrupts import Uninterrupted
 
@@ -31,13 +32,13 @@ def get_num_threads() -> int:
     """The number of threads that a model may use.
 
     As set by set_num_threads; else by the environment variable MINIDL_NUM_THREADS; else the number of cores that this process
-    may use. Raises ValueError where the variable is not a positive integer.
+    may use, by its affinity and by a container's quota. Raises ValueError where the variable is not a positive integer.
     """
     if _num_threads is not None:
         return _num_threads
     text = os.environ.get("MINIDL_NUM_THREADS")
     if not text:
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return available()
     if not text.isascii() or not text.isdigit() or int(text) < 1:
         raise ValueError(f"the environment variable MINIDL_NUM_THREADS must be a positive integer, received {text!r}.")
     return int(text)

@@ -1,5 +1,6 @@
 """The threads: every item once and in order, no deadlock, errors that reach the caller, and BLAS as it was afterwards."""
 
+import math
 import os
 import queue
 import subprocess
@@ -19,8 +20,9 @@ from minidl.engine import blas as limit
 from minidl.engine import workers
 from minidl.engine.blas import SingleThreadedBlas
 from minidl.engine.workers import run
-from minidl.layers import Dense
+from minidl.layers import Dense, Input, LayerNormalization
 from minidl.models import load_model
+from minidl.utils import processors
 
 WAIT = 60  # seconds after which something that would hang counts as a failure
 
@@ -250,6 +252,7 @@ def test_the_environment_sets_the_number(monkeypatch):
 @pytest.mark.parametrize("text", [None, ""])
 def test_the_default_is_the_cores_of_this_process(monkeypatch, text):
     monkeypatch.delenv("MINIDL_NUM_THREADS", raising=False)
+    monkeypatch.setattr(processors, "quota", lambda proc, cgroups: math.inf)
     if text is not None:
         monkeypatch.setenv("MINIDL_NUM_THREADS", text)
     if hasattr(os, "sched_getaffinity"):
@@ -482,6 +485,25 @@ def test_a_block_works_in_any_thread(blas):
         assert blas_threads() == blas
         assert inside() == [1] * len(blas)
         assert blas_threads() == blas
+
+
+@pytest.mark.parametrize(
+    ("layers", "samples", "limited"),
+    [
+        ([Dense(3, activation="relu"), Dense(2, activation="softmax")], 1, False),
+        ([Dense(3, activation="relu"), Dense(2, activation="softmax")], 2, False),
+        ([Dense(3, activation="relu"), Dense(2, activation="softmax")], 3, True),
+        ([Dense(3), LayerNormalization()], 1, True),  # of other layers, nothing is known
+    ],
+)
+def test_predicting_limits_blas_where_it_is_called(blas, layers, samples, limited):
+    seen = []
+    watch = LambdaCallback(on_predict_batch_begin=lambda batch, logs: seen.append(blas_threads()))
+    model = Sequential([Input((4,)), *layers], seed=0)
+    found = model.predict(np.ones((samples, 4)), verbose=0, callbacks=[watch])
+    assert seen == [[1] * len(blas) if limited else blas]
+    assert blas_threads() == blas
+    np.testing.assert_allclose(found, model.predict(np.ones((9, 4)), verbose=0)[:samples], rtol=1e-5)
 
 
 def test_training_limits_blas_only_while_it_runs(blas):

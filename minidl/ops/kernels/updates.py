@@ -44,6 +44,18 @@ def _adam(param, grad, mean, mean_square, learning_rate, beta_1, beta_2, epsilon
         param[i] -= rate * mean[i] / (np.sqrt(mean_square[i]) + least)
 
 
+@jit
+def _average(average, param, momentum, rest):
+    for i in range(param.size):
+        average[i] = momentum * average[i] + rest * param[i]
+
+
+def average_update(average: Array, param: Array, momentum: float) -> None:
+    """average ← μ · average + (1 − μ) · param."""
+    cast = average.dtype.type
+    _average(_flat(average), param.reshape(-1), cast(momentum), cast(1 - momentum))
+
+
 def sgd_update(param: Array, grad: Array, learning_rate: float) -> None:
     """param ← param − η · grad."""
     _sgd(_flat(param), grad.reshape(-1), float(learning_rate))
