@@ -15,7 +15,7 @@ from minidl import lab
 PICTURES = Path(__file__).parents[2] / "docs" / "pictures"
 DESKTOP = {"viewport": {"width": 1280, "height": 900}}
 TALL = {"viewport": {"width": 1280, "height": 1260}}
-PHONE = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2}
+PHONE = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 1}
 # picture → (page, what is looked at, window, colours)
 SHOTS = {
     "microscope": ("training", "at=conv2d/kernel&i=2,2,0,0&step=3", TALL, "light"),
