@@ -10,6 +10,7 @@ from .contracts import Pair, Shape
 from .layers import (
     Activation,
     AveragePooling2D,
+    BatchNormalization,
     Conv2D,
     Conv2DTranspose,
     Dense,
@@ -22,16 +23,25 @@ from .layers import (
     LayerNormalization,
     LeakyReLU,
     MaxPooling2D,
+    RandomAffine,
+    RandomElasticTransform,
+    RandomErasing,
+    RandomRotation,
+    RandomShear,
+    RandomTranslation,
+    RandomZoom,
     ReLU,
     Rescaling,
     Reshape,
     Residual,
     Softmax,
+    SpatialDropout2D,
     Stack,
     UpSampling2D,
     ZeroPadding2D,
 )
 from .layers.activation import ACTIVATIONS
+from .layers.augmentation import FILL_MODES, INTERPOLATIONS
 
 Case: TypeAlias = tuple[Callable[[], Layer], Shape]  # makes a new layer; the shape of a sample
 
@@ -131,13 +141,35 @@ def _layer_normalization(rng: np.random.Generator) -> Case:
     )
 
 
+def _batch_normalization(rng: np.random.Generator) -> Case:
+    epsilon, center, scale = float(rng.choice([1e-3, 0.5])), bool(rng.integers(2)), bool(rng.integers(2))
+    return lambda: BatchNormalization(epsilon=epsilon, center=center, scale=scale), _shape(rng)
+
+
 def _padded(rows: Pair, columns: Pair) -> Callable[[], ZeroPadding2D]:
     return lambda: ZeroPadding2D((rows, columns))
+
+
+def _warp(make: Callable[..., Layer], rng: np.random.Generator, factors: tuple[str, ...] = ()) -> Case:
+    """A layer that reads images at other places; each of these factors is drawn."""
+    settings: dict[str, float | str] = {name: float(rng.uniform(0.05, 0.6)) for name in factors}
+    settings |= {"fill_mode": str(rng.choice(FILL_MODES)), "interpolation": str(rng.choice(INTERPOLATIONS))}
+    return lambda: make(**settings, fill_value=0.5), (*_pair(rng, 6), int(rng.integers(1, 4)))
+
+
+def _erasing(rng: np.random.Generator) -> Case:
+    fill = None if rng.integers(2) else 0.5
+    return lambda: RandomErasing((0.5, 1), (0.1, 0.6), fill, (-1, 1)), (*_pair(rng), int(rng.integers(1, 4)))
 
 
 def _dropout(rng: np.random.Generator) -> Case:
     rate = float(rng.choice([0.0, 0.2, 0.5]))
     return lambda: Dropout(rate), _shape(rng)
+
+
+def _spatial_dropout(rng: np.random.Generator) -> Case:
+    rate = float(rng.choice([0.0, 0.2, 0.5]))
+    return lambda: SpatialDropout2D(rate), (*_pair(rng), int(rng.integers(1, 5)))
 
 
 def _rescaling(rng: np.random.Generator) -> Case:
@@ -234,9 +266,61 @@ LAYERS: dict[str, LayerCases] = {
     "Dropout": LayerCases(
         [(lambda: Dropout(0.2), (8,)), (lambda: Dropout(0.7), (3, 4, 2)), (lambda: Dropout(0), (5,))], _dropout
     ),
+    "SpatialDropout2D": LayerCases(
+        [(lambda: SpatialDropout2D(0.4), (3, 2, 6)), (lambda: SpatialDropout2D(0), (2, 2, 1))], _spatial_dropout
+    ),
     "GaussianNoise": LayerCases(
         [(lambda: GaussianNoise(0.2), (8,)), (lambda: GaussianNoise(3), (3, 4, 2)), (lambda: GaussianNoise(0), (5,))],
         _noise,
+    ),
+    "RandomTranslation": LayerCases(
+        [
+            (lambda: RandomTranslation(0.3, 0.2), (5, 4, 2)),
+            (lambda: RandomTranslation((-0.1, 0.9), 0, "constant", "nearest", fill_value=0.5), (3, 1, 1)),
+        ],
+        partial(_warp, RandomTranslation, factors=("height_factor", "width_factor")),
+    ),
+    "RandomRotation": LayerCases(
+        [
+            (lambda: RandomRotation(0.1), (5, 4, 1)),
+            (lambda: RandomRotation((0.2, 0.4), "wrap"), (2, 3, 3)),
+        ],
+        partial(_warp, RandomRotation, factors=("factor",)),
+    ),
+    "RandomZoom": LayerCases(
+        [
+            (lambda: RandomZoom(0.4), (4, 5, 2)),
+            (lambda: RandomZoom((0.3, 1), -0.5, "nearest"), (3, 2, 1)),
+        ],
+        partial(_warp, RandomZoom, factors=("height_factor", "width_factor")),
+    ),
+    "RandomShear": LayerCases(
+        [
+            (lambda: RandomShear(0.3, 0.2), (5, 4, 1)),
+            (lambda: RandomShear(y_factor=(0.1, 1), fill_mode="constant"), (3, 4, 2)),
+        ],
+        partial(_warp, RandomShear, factors=("x_factor", "y_factor")),
+    ),
+    "RandomAffine": LayerCases(
+        [
+            (lambda: RandomAffine(0.1, 0.2, 0.3, 0.4, "constant", fill_value=-1), (5, 4, 2)),
+            (lambda: RandomAffine(zoom=(0.1, 0.2)), (1, 3, 1)),
+        ],
+        partial(_warp, RandomAffine, factors=("rotation", "translation", "zoom", "shear")),
+    ),
+    "RandomElasticTransform": LayerCases(
+        [
+            (lambda: RandomElasticTransform((1, 1), (1, 1)), (8, 9, 1)),
+            (lambda: RandomElasticTransform(scale=(0.2, 0.9), fill_mode="constant"), (3, 4, 2)),
+        ],
+        partial(_warp, RandomElasticTransform, factors=("factor", "scale")),
+    ),
+    "RandomErasing": LayerCases(
+        [
+            (lambda: RandomErasing((1, 1), (0.3, 0.5), value_range=(-2, 1)), (5, 4, 2)),
+            (lambda: RandomErasing(0.9, fill_value=0.25, value_range=(0, 1)), (3, 6, 1)),
+        ],
+        _erasing,
     ),
     "LayerNormalization": LayerCases(
         [
@@ -245,6 +329,14 @@ LAYERS: dict[str, LayerCases] = {
             (lambda: LayerNormalization(center=False), (2, 6)),
         ],
         _layer_normalization,
+    ),
+    "BatchNormalization": LayerCases(
+        [
+            (lambda: BatchNormalization(), (5,)),
+            (lambda: BatchNormalization(epsilon=0.1, scale=False), (3, 2, 4)),
+            (lambda: BatchNormalization(center=False, moving_mean_initializer="ones"), (2, 3)),
+        ],
+        _batch_normalization,
     ),
     "Reshape": LayerCases([(lambda: Reshape((4, 2)), (8,)), (lambda: Reshape((-1,)), (3, 4, 2))], _reshape),
     "Flatten": LayerCases(

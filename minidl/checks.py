@@ -1,7 +1,9 @@
 """Checks of arguments: each returns the value in the form that the library uses, or raises ValueError."""
 
+import errno
 import math
 import os
+import stat
 from typing import TypeGuard
 
 import numpy as np
@@ -29,6 +31,22 @@ def check_number(value: object, what: str, low: float = -math.inf, below: float 
         allowed = "a finite number" if low == -math.inf else bounds
         raise ValueError(f"{what} must be {allowed}{note and ', ' + note}, received {value!r}.")
     return float(value)
+
+
+def check_range(value: object, what: str, low: float, high: float, from_zero: bool = False) -> tuple[float, float]:
+    """(lower, upper), where random numbers are drawn from; both within [low, high]. One number f stands for (−|f|, |f|).
+
+    from_zero: f stands for (0, |f|) instead.
+    """
+    pair = tuple(value) if isinstance(value, tuple | list) else (value,)
+    if len(pair) not in (1, 2) or not all(is_number(end) and low <= end <= high for end in pair):
+        raise ValueError(
+            f"{what} must be a number in [{low:g}, {high:g}], or a pair of them, (lower, upper), received {value!r}."
+        )
+    if len(pair) == 1:
+        return 0.0 if from_zero else -abs(float(pair[0])), abs(float(pair[0]))
+    lower, upper = sorted(map(float, pair))
+    return lower, upper
 
 
 def check_positive(value: object, what: str) -> int:
@@ -60,6 +78,16 @@ def check_path(value: object, what: str) -> str:
     if not path:
         raise ValueError(f"{what} must be the path of a file or folder, received an empty one.")
     return path
+
+
+def check_file(path: object, what: str) -> None:
+    """Raise TypeError where it is no path, such as the number of an open file, and OSError where what is there is no file: one
+    would wait forever for a pipe to be written to, or for a device to end."""
+    if not isinstance(path, str | bytes | os.PathLike):
+        raise TypeError(f"{what} must be a path, a string or a pathlib.Path, received {path!r:.200}.")
+    mode = os.stat(path).st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # opening a folder has an error of its own
+        raise OSError(errno.EINVAL, "it is a device, a pipe or a socket, and no file", os.fsdecode(path))
 
 
 def check_name(name: object) -> str:

@@ -102,6 +102,8 @@ def make(entry: object, table: Classes, custom_objects: CustomObjects, what: str
         raise ValueError(f"the settings of {what} are nested too deep.") from None
     try:
         thing = cls(**config)
+    except MemoryError:
+        raise
     except Exception as error:  # a class may raise anything for settings that it does not accept
         raise ValueError(f"{what}, {cls.__name__}, cannot be made: {error}") from error
     if not trainable:

@@ -20,6 +20,7 @@ from threadpoolctl import threadpool_info
 from . import __version__
 from .contracts import Array
 from .ops.kernels.jit import jit
+from .utils.processors import available
 
 STREAM = 16 * 2**20  # floats in an array of the bandwidth test: 64 MiB, far more than a cache
 CPUS = "/sys/devices/system/cpu"
@@ -82,7 +83,7 @@ def _read(path: str) -> str:
 
 def thread_counts() -> list[int]:
     """1, 2, 4, … and all processors that this process may use."""
-    most = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    most = available()
     return sorted({2**power for power in range(most.bit_length())} | {most})
 
 

@@ -15,12 +15,15 @@ def load_model(filepath: Path, custom_objects: CustomObjects | None = None, comp
     imported because a file says so. compile: False leaves the model uncompiled, to predict with.
 
     Raises OSError where the file cannot be read, and ValueError where it is of another kind, of a newer version or damaged, or
-    where custom_objects is missing something. It needs no more memory than a few times the file's size.
+    where custom_objects is missing something. It needs no more memory than a few times the file's size, and raises MemoryError
+    where there is not as much.
     """
     check_custom_objects(custom_objects)
     content, arrays = saving.read(filepath, "model")
     try:
         return model_files.restored(Sequential, content, arrays, custom_objects or {}, compile)
+    except MemoryError:  # which is not the fault of the file
+        raise
     except Exception as error:  # any error from here on is the fault of the file
         raise saving.refusal(filepath, f"cannot be loaded: {error}") from error
 

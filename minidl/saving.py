@@ -6,23 +6,31 @@ has to check the content.
 
 import contextlib
 import errno
+import json
 import os
 import re
 import secrets
 import shutil
 from collections.abc import Mapping
+from io import BufferedReader
+from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from .checks import is_integer
+from .checks import check_file, is_integer
 from .configs import parse, to_json
 from .contracts import JSON, Array, Path
+from .utils.terminal import printable_lines
 
 VERSION = 1  # of the file format; a reader refuses newer ones
 KEY = "minidl"  # the only entry of the metadata, so that the same content is always the same bytes
-DTYPES = ("F16", "F32", "F64", "I8", "I16", "I32", "I64", "U8", "U16", "U32", "U64")
+DTYPES = {
+    name: np.dtype(f"<{name[0].lower()}{int(name[1:]) // 8}")
+    for name in ("F16", "F32", "F64", "I8", "I16", "I32", "I64", "U8", "U16", "U32", "U64")
+}
+MOST_HEADER = 2**23  # bytes: names, shapes and settings; as objects of Python's they need up to 25 times as much
 LONGEST = 2000  # characters of a message
 # The first bytes of the files that are most often mistaken for ours.
 OTHERS = {
@@ -47,6 +55,12 @@ def write(path: Path, kind: str, content: Mapping[str, object], arrays: Mapping[
             raise ValueError(f"a file holds arrays of floats and integers, received {name!r}, {value.dtype}.")
     text = to_json({"kind": kind, "version": VERSION, **content}, separators=(",", ":"))
     data = save({name: np.require(value, requirements="C") for name, value in arrays.items()}, {KEY: text})
+    length = int.from_bytes(data[:8], "little")
+    if length > MOST_HEADER:
+        raise ValueError(
+            f"a file may hold {MOST_HEADER} bytes of settings, names and shapes, and these need {length}: keep what is large in "
+            "arrays."
+        )
     replace(path, data)
 
 
@@ -62,10 +76,11 @@ def check_suffix(path: Path, owner: str) -> None:
 
 def replace(path: Path, data: bytes) -> None:
     """Write a file completely or not at all; see ``write``."""
-    target = os.path.realpath(os.fsdecode(path))  # a link stays a link
-    folder = os.path.dirname(target)
-    temporary = os.path.join(folder, f".minidl-{secrets.token_hex(8)}.tmp")
+    target = os.fsdecode(path)
     try:
+        target = os.path.realpath(target)  # a link stays a link; and the folder that we are in may be gone
+        folder = os.path.dirname(target)
+        temporary = os.path.join(folder, f".minidl-{secrets.token_hex(8)}.tmp")
         if os.path.exists(target) and not os.path.isfile(target) and not os.path.isdir(target):
             raise OSError(errno.EINVAL, "it is a device, a pipe or a socket, which a file would replace")
         try:
@@ -103,31 +118,51 @@ def remove_temporaries(folder: Path) -> None:
 def read(path: Path, *kinds: str) -> tuple[dict[str, JSON], dict[str, Array]]:
     """(content, arrays) of a file written by ``write``; content["kind"] is one of kinds.
 
-    The arrays are new and writable, and together no larger than the file.
+    The arrays are new and writable, and together no larger than the file; what else is needed is bounded by MOST_HEADER.
 
-    Raises FileNotFoundError or another OSError where it cannot be read, and ValueError where it is of another kind, of a newer
-    version, or damaged.
+    Raises FileNotFoundError or another OSError where it cannot be read, ValueError where it is of another kind, of a newer
+    version, or damaged, and MemoryError where the memory is not enough.
     """
+    check_file(path, "filepath")
     with open(path, "rb") as file:
         start = file.read(8)
-    for magic, what in OTHERS.items():
-        if start.startswith(magic):
-            raise refusal(path, f"is {what}: expected a safetensors file, written by minidl.")
+        for magic, what in OTHERS.items():
+            if start.startswith(magic):
+                raise refusal(path, f"is {what}: expected a safetensors file, written by minidl.")
+        length = int.from_bytes(start, "little")
+        if MOST_HEADER < length < os.fstat(file.fileno()).st_size:  # what is longer than the file is damaged
+            raise refusal(path, f"has a header of {length} bytes, and {MOST_HEADER} are the most that are read.")
+        content = _checked(path, kinds)
+        header = json.loads(file.read(length))
+        header.pop("__metadata__", None)
+        return content, {name: _array(file, 8 + length, entry, name, path) for name, entry in header.items()}
+
+
+def _checked(path: Path, kinds: tuple[str, ...]) -> dict[str, JSON]:
+    """The content of a file whose header is sound: every array has a known type, and the bytes for its shape."""
     try:
         with safe_open(os.fsdecode(path), framework="numpy") as opened:
-            content = _content((opened.metadata() or {}).get(KEY), kinds, path)
-            arrays = {}
-            for key in opened.keys():  # noqa: SIM118 (it is not a dictionary)
-                dtype = opened.get_slice(key).get_dtype()
-                if dtype not in DTYPES:
-                    raise refusal(path, f"is not minidl's: the array {key!r} is of type {dtype}.")
-                try:
-                    arrays[key] = opened.get_tensor(key)
-                except ValueError as error:  # an empty array whose rank or shape NumPy cannot hold
-                    raise refusal(path, f"is damaged: the array {key!r} cannot be read ({error}).") from error
+            return _content((opened.metadata() or {}).get(KEY), kinds, path)
     except SafetensorError as error:
         raise refusal(path, f"is damaged, or no safetensors file: {error}. Get a whole copy of the file.") from error
-    return content, arrays
+
+
+def _array(file: BufferedReader, start: int, entry: dict[str, Any], name: str, path: Path) -> Array:
+    """One array of a file whose header is sound. start: where the arrays begin.
+
+    safetensors could read it, too, but ends in a panic, which no ``except Exception`` catches, where the memory is not enough.
+    """
+    kind, (first, last) = entry["dtype"], entry["data_offsets"]
+    if kind not in DTYPES:
+        raise refusal(path, f"is not minidl's: the array {name!r} is of type {kind}.")
+    try:
+        array: Array = np.empty(entry["shape"], DTYPES[kind])
+    except ValueError as error:  # an empty array whose rank or shape NumPy cannot hold
+        raise refusal(path, f"is damaged: the array {name!r} cannot be read ({error}).") from error
+    file.seek(start + first)
+    if array.nbytes != last - first or file.readinto(array.reshape(-1).view(np.uint8).data) != array.nbytes:
+        raise refusal(path, f"is damaged: the array {name!r} is not all there. Get a whole copy of the file.")
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
 def _content(text: str | None, kinds: tuple[str, ...], path: Path) -> dict[str, JSON]:
@@ -154,4 +189,5 @@ def _content(text: str | None, kinds: tuple[str, ...], path: Path) -> dict[str, 
 
 def refusal(path: Path, reason: str) -> ValueError:
     """The error that says why a file is refused; shortened, because the reason may quote the file at any length."""
-    return ValueError(f"'{os.fsdecode(path)}' {reason if len(reason) <= LONGEST else reason[:LONGEST] + ' …'}")
+    reason = printable_lines(reason if len(reason) <= LONGEST else reason[:LONGEST] + " …")
+    return ValueError(f"'{os.fsdecode(path)}' {reason}")

@@ -42,7 +42,7 @@ def set_state(model: ModelLike, counters: object, arrays: Mapping[str, Array]) -
     for name in (*COUNTERS, *(() if optimizer is None else ("iterations",))):
         if not is_count(counters.get(name)):
             raise ValueError(f"{name} must be an integer from 0 to 2⁶³ − 1, found {counters.get(name)!r}.")
-    slot_names = () if optimizer is None else optimizer.slot_names
+    slot_names = () if optimizer is None else optimizer.every_slot
     slots = {
         param: {slot: np.empty_like(value) for slot in slot_names}
         for param, value in model.params.items()

@@ -10,6 +10,7 @@ import numpy as np
 from .contracts import Array, Cache, Gradients, LayerLike, LossLike, Path
 from .ops.random import RandomKey
 from .utils import html
+from .utils.terminal import printable
 
 if TYPE_CHECKING:
     from .lab.explain import Explanation
@@ -33,7 +34,7 @@ class Record:
 
     name: its address, "stack/layer" inside a stack. kind: its class. x, y (N, …): what went in and came out. cache: what
     forward kept for backward. dy, dx: ∂loss/∂y and ∂loss/∂x. gradients: ∂loss/∂parameter, by the parameter's name. layer: the
-    layer itself. params: copies of its parameters as they were.
+    layer itself. params, state: copies of its parameters and its state as they were.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Record:
     gradients: Gradients
     layer: LayerLike
     params: dict[str, Array]
+    state: dict[str, Array]
 
 
 @dataclass
@@ -111,7 +113,7 @@ class Trace:
         for title in head:
             table.add_column(title, justify="left" if title in ("layer", "array") else "right", no_wrap=True)
         for row, following in zip(rows, [*rows[1:], [""]], strict=True):
-            table.add_row(*row, end_section=bool(following[0]))
+            table.add_row(*map(printable, row), end_section=bool(following[0]))
         console = Console(width=100, highlight=False, no_color=True, markup=False, emoji=False)
         with console.capture() as capture:
             console.print(table)
@@ -137,7 +139,8 @@ def _described(array: Array) -> tuple[str, str, str, str]:
         return str(array.shape), "", "", ""
     values = array.astype(np.float64, copy=False)
     shape = "×".join(map(str, array.shape))
-    return shape, f"{values.mean():.3g}", f"{np.linalg.norm(values):.3g}", f"{np.mean(array == 0):.0%}"
+    with np.errstate(all="ignore"):
+        return shape, f"{values.mean():.3g}", f"{np.linalg.norm(values):.3g}", f"{np.mean(array == 0):.0%}"
 
 
 class Recorder:
@@ -171,7 +174,10 @@ class Recorder:
     def forward(self, x: Array, **how: Any) -> tuple[Array, Cache]:
         y, cache = self._layer.forward(x, **how)
         self._x, self._y, self._cache = x, y, cache
-        self._params = {} if self._inner else {name: value.copy() for name, value in self._layer.params.items()}
+        self._params, self._state = (
+            {} if self._inner else {name: value.copy() for name, value in (arrays or {}).items()}
+            for arrays in (self._layer.params, getattr(self._layer, "state", None))
+        )
         return y, cache
 
     def backward(self, dy: Array, cache: Cache) -> tuple[Array, Gradients]:
@@ -200,6 +206,7 @@ class Recorder:
                 self._gradients,
                 self._original,
                 self._params,
+                self._state,
             )
         for recorder in self._inner:
             yield from recorder.records()

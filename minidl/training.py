@@ -8,7 +8,8 @@ import numpy as np
 
 from . import resuming
 from .callbacks import Callback, CallbackList, History, Progress, one_by_one
-from .callbacks.base import TrainingCallback
+from .callbacks.averages import trained
+from .callbacks.base import TrainingCallback, follows_batches
 from .contracts import Logs, Path, TrainedModel
 from .engine import memory
 from .engine.batches import Batches
@@ -17,10 +18,11 @@ from .engine.data import Data, Where, sample_count
 from .engine.engine import Engine
 from .engine.interrupts import Uninterrupted
 from .engine.runner import NotFinite, Sums
+from .engine.stages import Measured
 from .engine.update import update
 from .engine.vector import Gradient
 from .ops.random import FORWARD, SHUFFLE, derive_key, generator
-from .passes import evaluate, means
+from .passes import evaluate, means, measure
 
 
 class Stepper:
@@ -33,29 +35,48 @@ class Stepper:
         self.model, self.engine = model, engine
         self.parameters = engine.train(model)
         self.runner = engine.runner(model)
-        frozen = model.frozen()
-        self.ranges = self.parameters.layout.ranges(frozen)
-        self.lowest = self.runner.plan.lowest_trained(frozen)
+        self.frozen = model.frozen()
+        self.ranges = self.parameters.layout.ranges(self.frozen)
+        self.lowest = self.runner.plan.lowest_trained(self.frozen)
 
-    def gradients(self, data: Data, where: Where) -> tuple[Sums, list[Gradient]]:
-        """The sums of one batch in training, and the gradient of its loss, for ``step``."""
-        self._hold()  # a callback may have replaced parameters
+    def gradients(self, data: Data, where: Where) -> tuple[Sums, list[Gradient], Measured]:
+        """The sums of one batch in training, and for ``step`` the gradient of its loss and what layers measured of it."""
+        self.hold()  # a callback may have replaced parameters
         # deriving a key takes as long as a small matrix product
         key = derive_key(self.model.seed, FORWARD, self.model.steps_trained) if self.runner.plan.draws else 0
         return self.runner.gradients(data, where, key, self.lowest, self.ranges)
 
-    def step(self, gradients: list[Gradient]) -> None:
-        """Make the optimizer's step and count it in the model's life: both, or neither."""
+    def step(self, gradients: list[Gradient], measured: Measured) -> None:
+        """Make the optimizer's step, let layers learn what they measured, and count the step in the model's life.
+
+        The caller lets nothing interrupt: all of it, or nothing.
+        """
         model = self.model
         assert model.optimizer is not None
-        self._hold()  # a layer's forward may have, too
-        with Uninterrupted():
-            slots = self.engine.slots(model)
-            update(self.parameters, gradients, self.ranges, model.optimizer, slots, model.ops)
-            model.steps_trained += 1
+        self.hold()  # a layer's forward may have, too
+        slots = self.engine.slots(model)
+        update(self.parameters, gradients, self.ranges, model.optimizer, slots, model.ops)
+        for layer, total in measured:
+            if id(layer) not in self.frozen:
+                layer.learn(total)
+        model.steps_trained += 1
         self.runner.release(gradients)
 
-    def _hold(self) -> None:
+    def measure(self, batches: Batches) -> None:
+        """Replace what layers have learned of their data by what they measure of these samples, in one pass, in random order."""
+        model, order = self.model, None
+        if batches.count is not None:
+            order = generator(model.seed, SHUFFLE, model.epochs_trained).permutation(batches.count)
+        with SingleThreadedBlas():
+            measured = measure(
+                self.runner, batches, order, lambda i: derive_key(model.seed, FORWARD, model.steps_trained + i)
+            )
+        with Uninterrupted():
+            for layer, total in measured:
+                if id(layer) not in self.frozen:
+                    layer.learn(total, momentum=0)
+
+    def hold(self) -> None:
         """Adopt parameters that layers have replaced. Raises RuntimeError where these are no longer the model's parameters."""
         if self.engine.parameters is not self.parameters or not self.parameters.hold():
             raise RuntimeError(
@@ -115,6 +136,10 @@ class Training:
     def run(self) -> None:
         """Train to the end. A KeyboardInterrupt gets a note of where it stopped the training."""
         self.model.stop_training = False
+        optimizer = self.model.optimizer
+        assert optimizer is not None
+        if optimizer.swapped:  # an evaluation that was interrupted has left the averages in the parameters' place
+            optimizer.swap_averages(trained(self.model))
         for callback in self.backups:
             callback.training = self
         try:
@@ -124,6 +149,9 @@ class Training:
                     self._epoch()
                     if self.model.stop_training:
                         break
+                if optimizer.use_ema and self.epochs > self.initial_epoch:
+                    with Uninterrupted():
+                        optimizer.keep_averages(trained(self.model))
                 self.hooks.on_train_end(self.logs)
         except BaseException as error:
             resuming.undo_rate(self)
@@ -145,18 +173,22 @@ class Training:
         order = None if self.batches.count is None else np.arange(self.batches.count)
         if self.shuffle and order is not None:
             order = generator(model.seed, SHUFFLE, model.epochs_trained).permutation(len(order))
+        followed = any(map(follows_batches, self.hooks.callbacks))  # otherwise nobody is told of batches
         with contextlib.closing(self.batches.one_pass(order, self.batch)) as batches:
             for data, where in batches:
                 batch = self.batch
-                self.hooks.on_train_batch_begin(batch)
+                if followed:
+                    self.hooks.on_train_batch_begin(batch)
                 self._batch(data, where)
-                self.hooks.on_train_batch_end(batch, means(model.metrics, self.sums))
+                if followed:
+                    self.hooks.on_train_batch_end(batch, means(model.metrics, self.sums))
                 if model.stop_training:
                     break
             else:  # the user's batches may be fewer than those of an epoch
                 model.stop_training = model.stop_training or self.batch < (self.steps or 0)
         if self.sums is None:
             return  # an epoch without a batch did not take place
+        self.stepper.hold()  # a callback may have compiled the model, with other metrics
         self.logs = means(model.metrics, self.sums)
         if self.validation is not None:
             held_out = evaluate(self.stepper.runner, self.validation, model.metrics, self.hooks)
@@ -171,7 +203,7 @@ class Training:
         model = self.model
         gradients: list[Gradient] | None = None
         try:
-            sums, gradients = self.stepper.gradients(data, where)
+            sums, gradients, measured = self.stepper.gradients(data, where)
         except NotFinite as error:
             if not any(callback.accepts_nan for callback in self.hooks.callbacks):
                 raise NotFinite(f"in epoch {self.epoch + 1}, batch {self.batch + 1}: {error}") from None
@@ -180,7 +212,7 @@ class Training:
             )
         with Uninterrupted():
             if gradients is not None:
-                self.stepper.step(gradients)
+                self.stepper.step(gradients, measured)
             self.sums = sums if self.sums is None else self.sums.plus(sums)
             self.batch += 1
 

@@ -3,6 +3,7 @@
 What could hang, or end the process, runs in a process of its own, which ends itself in time.
 """
 
+import copy
 import multiprocessing
 import os
 import subprocess
@@ -116,6 +117,45 @@ def test_the_first_thread_builds_the_model_and_the_others_wait():
         go_on.set()
         np.testing.assert_array_equal(first.result(WAIT), second.result(WAIT))
     assert len(builds) == 1
+
+
+@pytest.mark.parametrize("call", ["fit", "train_on_batch"])
+def test_a_second_thread_cannot_train_the_model_as_well(call):
+    """The steps of both would be mixed up in the same arrays; the first goes on as if alone."""
+    x, y = samples(120)
+    model, alone = cnn(), cnn()
+    errors, copies = [], []
+
+    def train_too():
+        try:
+            getattr(model, call)(x, y, **{"verbose": 0} if call == "fit" else {})
+        except RuntimeError as error:
+            errors.append(str(error))
+        model.predict(x, verbose=0)  # which changes nothing
+        copied = copy.deepcopy(model)
+        copied.fit(x, y, verbose=0)
+        copies.append(copied.steps_trained)
+
+    def meanwhile(batch, logs):
+        thread = threading.Thread(target=train_too)
+        thread.start()
+        thread.join(WAIT)
+
+    settings = {"batch_size": 50, "epochs": 2, "verbose": 0}
+    model.fit(x, y, callbacks=[LambdaCallback(on_train_batch_end=meanwhile)], **settings)
+    alone.fit(x, y, **settings)
+    said = (
+        "another thread is training model 'sequential': wait until it has done, or train a copy, copy.deepcopy(model)."
+    )
+    assert errors == [said] * 6
+    assert copies == [steps + 4 for steps in range(1, 7)]
+    assert bits(model) == bits(alone)
+    with ThreadPoolExecutor(1) as pool:  # any thread may, one after the other, after an error too
+        with pytest.raises(ValueError, match="x is empty"):
+            model.fit(x[:0], y[:0], verbose=0)
+        with pytest.raises(ZeroDivisionError):
+            model.fit(x, y, verbose=0, callbacks=[LambdaCallback(on_train_batch_end=lambda batch, logs: 1 / 0)])
+        pool.submit(getattr(model, call), x, y).result(WAIT)
 
 
 # ------------------------------------------------------------------------------------------ calls from inside a training
@@ -411,3 +451,176 @@ def test_processes_of_every_kind(tmp_path, method):
     if method not in multiprocessing.get_all_start_methods():
         pytest.skip(f"this system has no {method}")
     assert output(script, tmp_path) == ["True"] * 5
+
+
+# ------------------------------------------------------------------------------------- where else a model trains and predicts
+
+
+def test_in_asyncio(tmp_path):
+    """Trainings and predictions in threads that a loop waits for; and Ctrl-C, which asyncio handles itself."""
+    script = """
+        import asyncio
+
+        expected = trained()
+        model = make()
+        model.fit(x, y, verbose=0)
+        predicted = model.predict(x, verbose=0)
+
+        async def many():
+            jobs = [asyncio.to_thread(trained) for _ in range(3)]
+            jobs += [asyncio.to_thread(model.predict, x, verbose=0) for _ in range(5)]
+            *models, a, b, c, d, e = await asyncio.gather(*jobs)
+            return all(each == expected for each in models) and all((each == predicted).all() for each in (a, b, c, d, e))
+
+        print(asyncio.run(many()))
+
+        async def interrupted():
+            begin.set()
+            model.fit(x, y, epochs=10**6, verbose=0)
+
+        def press_twice():  # asyncio takes the first as a wish to be granted when the coroutine next waits for something
+            begin.wait()
+            for _ in range(2):
+                time.sleep(0.3)
+                os.kill(os.getpid(), signal.SIGINT)
+
+        begin = threading.Event()
+        press = threading.Thread(target=press_twice)
+        press.start()
+        try:
+            asyncio.run(interrupted())
+        except KeyboardInterrupt:
+            print("interrupted")
+        press.join()
+        before = model.steps_trained
+        model.fit(x, y, verbose=0)
+        print(model.steps_trained - before)
+    """
+    expected = ["True", "interrupted", "5"]
+    if os.name == "posix":
+        assert output(script, tmp_path) == expected
+
+
+@pytest.mark.parametrize("backend", ["loky", "threading", "multiprocessing"])
+def test_in_joblib(tmp_path, backend):
+    """Its workers are threads, or processes, also of a kind of its own; a grid search of scikit-learn's runs in them."""
+    pytest.importorskip("joblib")
+    script = f"""
+        from joblib import Parallel, delayed
+
+        def own():
+            runner.WORTH_A_THREAD = 1  # loky's processes have not run this script
+            return trained()
+
+        def shared(model, part):
+            return model.predict(part, verbose=0)
+
+        if __name__ == "__main__":
+            expected = trained()
+            with Parallel(n_jobs=2, backend={backend!r}) as parallel:
+                print(*(each == expected for each in parallel(delayed(own)() for _ in range(3))))
+                model = make()
+                model.fit(x, y, verbose=0)
+                found = parallel(delayed(shared)(model, part) for part in (x[:65], x[65:]))  # the model is pickled
+                print(np.allclose(np.concatenate(found), model.predict(x, verbose=0), rtol=1e-5, atol=1e-6))
+    """
+    assert output(script, tmp_path) == ["True"] * 4
+
+
+def test_in_a_web_server(tmp_path):
+    """Each request is a thread; a training in another one goes on meanwhile, and the server ends while it does."""
+    script = """
+        import http.server, io, urllib.request
+        from concurrent.futures import ThreadPoolExecutor
+
+        model, other = make(), make()
+        model.fit(x, y, verbose=0)
+        predicted = model.predict(x, verbose=0)
+        stop = threading.Event()
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_POST(self):
+                rows = np.load(io.BytesIO(self.rfile.read(int(self.headers["Content-Length"]))))
+                answer = model.predict(rows, verbose=0).tobytes()
+                self.send_response(200)
+                self.end_headers()
+                self.wfile.write(answer)
+
+            def log_message(self, *_):
+                pass
+
+        def train():
+            while not stop.is_set():
+                other.fit(x, y, batch_size=20, verbose=0)
+
+        def ask(_):
+            body = io.BytesIO()
+            np.save(body, x)
+            request = urllib.request.Request(f"http://127.0.0.1:{server.server_port}", body.getvalue())
+            opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+            return opener.open(request, timeout=50).read() == predicted.tobytes()
+
+        with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+            threads = [threading.Thread(target=each) for each in (server.serve_forever, train)]
+            for thread in threads:
+                thread.start()
+            with ThreadPoolExecutor(4) as clients:
+                print(all(clients.map(ask, range(12))))
+            server.shutdown()
+            stop.set()
+            for thread in threads:
+                thread.join()
+        print(other.steps_trained > 0)
+    """
+    assert output(script, tmp_path) == ["True", "True"]
+
+
+def test_in_a_notebook(tmp_path):
+    """Cells are run in one process and thread; a cell that is interrupted, or fails, leaves a model to go on with."""
+    pytest.importorskip("IPython")
+    script = """
+        from IPython.core.interactiveshell import InteractiveShell
+
+        shell = InteractiveShell.instance(user_ns=globals())
+        shell.run_cell("model = make(); model.fit(x, y, verbose=0)")
+        timer = threading.Timer(0.2, lambda: os.kill(os.getpid(), signal.SIGINT))
+        timer.start()
+        found = shell.run_cell("model.fit(x, y, epochs=10**6, verbose=0)", silent=True)
+        print("KeyboardInterrupt" if isinstance(found.error_in_exec, KeyboardInterrupt) else repr(found.error_in_exec))
+        shell.run_cell("steps = model.steps_trained; model.fit(x, y, verbose=0); print(model.steps_trained - steps)")
+    """
+    assert "KeyboardInterrupt" in output(script, tmp_path)[-2:]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals between processes")
+@pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
+def test_a_worker_that_is_told_to_end_ends(tmp_path, method):
+    """In the middle of a training: at once by a SIGTERM, after a whole step by a Ctrl-C; and its parent goes on."""
+    script = f"""
+        import multiprocessing
+
+        def work(pipe):
+            model = make()
+            from minidl.callbacks import LambdaCallback
+            begun = LambdaCallback(on_epoch_begin=lambda epoch, logs: pipe.send("begun") if epoch == 1 else None)
+            try:
+                model.fit(x, y, epochs=10**6, verbose=0, callbacks=[begun])
+            except KeyboardInterrupt:
+                pipe.send(sum(int(value) for value in [model.steps_trained == model.optimizer.iterations]))
+
+        if __name__ == "__main__":
+            context = multiprocessing.get_context({method!r})
+            expected = trained()
+            for number in (signal.SIGTERM, signal.SIGINT):
+                ours, theirs = context.Pipe()
+                process = context.Process(target=work, args=(theirs,))
+                process.start()
+                assert ours.recv() == "begun"
+                os.kill(process.pid, number)
+                process.join({WAIT})
+                print(process.exitcode, *([ours.recv()] if number == signal.SIGINT else []))
+            print(trained() == expected)
+    """
+    if method not in multiprocessing.get_all_start_methods():
+        pytest.skip(f"this system has no {method}")
+    assert output(script, tmp_path) == ["-15", "0", "1", "True"]

@@ -9,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import numba
+import numpy as np
 import pytest
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -76,6 +77,61 @@ def test_mnist(name, parameters, tmp_path, run):
     assert error < CHANCE / 2
     assert error == pytest.approx(100 * (1 - number_after("val_accuracy:", output)), abs=0.0051)
     assert_is_png(tmp_path / "curves.png")
+
+
+def test_the_best(tmp_path, run):
+    """Two networks that vote; the second call finds them trained, and says the same."""
+    arguments = (
+        "--samples",
+        "600",
+        "--epochs",
+        "1",
+        "--batch-size",
+        "50",
+        "--ensemble",
+        "2",
+        "--folder",
+        tmp_path / "best",
+    )
+    output = run("mnist_best", *arguments)
+    error = number_after("Test error:", output)
+    assert error < CHANCE
+    assert f"{error:5.2f}  → these 2 networks, 1 epochs" in output
+    listed = [float(line.split()[0]) for line in output.partition("test error in %:")[2].strip().splitlines()]
+    assert listed == sorted(listed)
+    assert number_after("labels are in doubt:", output) <= error
+    again = run("mnist_best", *arguments)
+    assert again.count("trained before") == 2
+    assert number_after("Test error:", again) == error
+    assert [path.suffix for path in (tmp_path / "best").iterdir()] == [".safetensors"] * 2
+
+
+def test_the_best_of_other_data(tmp_path, run):
+    """Files as Fashion-MNIST is distributed: three classes of images of another size."""
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 90), ("t10k", 30)):
+        for kind, values in (
+            ("images-idx3", rng.integers(0, 256, (count, 20, 22))),
+            ("labels-idx1", np.arange(count) % 3),
+        ):
+            head = bytes([0, 0, 8, values.ndim]) + np.array(values.shape, ">u4").tobytes()
+            (tmp_path / f"{split}-{kind}-ubyte").write_bytes(head + values.astype(np.uint8).tobytes())
+    output = run("mnist_best", "--data", tmp_path, "--epochs", "1", "--folder", tmp_path / "kept")
+    assert re.search(r"Test error: [\d.]+% \(\d+ of 30 images\)", output)
+    assert "Beside others" not in output
+
+
+@pytest.mark.parametrize("name", ["mnist_sprint", "mnist_small"])
+def test_recipes(name, run):
+    output = run(name, *QUICK)
+    assert number_after("Test error:", output) < 0.75 * CHANCE
+    if name == "mnist_small":
+        assert "8,858 parameters." in output
+
+
+def test_show_augmentation(tmp_path, run):
+    assert f"Wrote {tmp_path / 'a.png'}" in run("show_augmentation", "--digits", "3", "--plot", tmp_path / "a.png")
+    assert_is_png(tmp_path / "a.png")
 
 
 def test_a_process_of_its_own():
@@ -155,7 +211,7 @@ def test_convolution_by_hand(tmp_path, run):
 
     # All matrices: the same numbers to the left and to the right, and not just zeros.
     blocks = re.findall(r"^ +by hand +library\n((?:[ \d.-]+\n)+)", output, re.MULTILINE)
-    assert [len(block.splitlines()) for block in blocks] == [4, 2, 4, 3, 3, 6]
+    assert [len(block.splitlines()) for block in blocks] == [4, 4, 2, 2, 4, 4, 3, 3, 6]
     for block in blocks:
         rows = [[float(number) for number in line.split()] for line in block.splitlines()]
         width = len(rows[0]) // 2
@@ -164,7 +220,17 @@ def test_convolution_by_hand(tmp_path, run):
         assert any(number != 0 for row in rows for number in row)
 
     # The case where ReLU stops the gradient is among them: a pool whose winner is 0.
-    assert any(float(number) == 0 for number in output.partition("after the pool\n")[2].split()[3:11])
+    maps = dict(zip(("z", "y", "pooled", "dpooled", "dy", "dz"), blocks, strict=False))
+    z, pooled, dpooled, dy, dz = (
+        np.array([line.split() for line in maps[name].splitlines()], float)[
+            :, : len(maps[name].split("\n")[0].split()) // 2
+        ]
+        for name in ("z", "pooled", "dpooled", "dy", "dz")
+    )
+    assert (pooled == 0).any()
+    assert np.sort(dy[dy != 0]).tolist() == np.sort(dpooled.ravel()).tolist()  # the pool loses nothing
+    assert np.array_equal(dz, np.where(z > 0, dy, 0))
+    assert (dz != 0).sum() < (dy != 0).sum()
 
     table = output.partition("Greatest difference")[2]
     assert number_after("pooled", table) < 1e-13
@@ -180,6 +246,25 @@ def test_convolution_by_hand(tmp_path, run):
     assert float(steps[-1][0]) < 0.5 * float(steps[0][0])
     assert number_after("weights of both in the end:", output) < 1e-13
     assert_is_png(tmp_path / "flow.png")
+
+
+def test_two_layers_by_hand(tmp_path, run):
+    output = run("two_layers_by_hand", "--epochs", 4, "--plot", tmp_path / "graph.png")
+    # Worked out on paper: a = (1, −1, 2), so h = (1, 0, 2) and y = 3 + 0 − 1 + 0.5; the target is 2.
+    assert re.findall(r"^y +(\S+) +dy +(\S+)$", output, re.MULTILINE) == [("2.50", "1.00")]
+    assert re.findall(r"^W1 .* dW1 +(\S+) +(\S+) +(\S+)$", output, re.MULTILINE) == [
+        ("3.00", "0.00", "-0.50"),
+        ("6.00", "0.00", "-1.00"),
+    ]
+    assert "= 1 · 3 · 1 · 2 = 6\n" in output
+    assert number_after("between by hand and numeric:", output) < 1e-9
+    assert number_after("between by hand and library:", output) < 1e-14
+    losses = re.findall(r"^\d+ +(\d+\.\d+) +(\d+\.\d+)$", output, re.MULTILINE)
+    assert len(losses) == 4
+    assert all(by_hand == library for by_hand, library in losses)
+    assert all(float(after) < float(before) for (before, _), (after, _) in pairwise(losses))
+    assert number_after("weights of both in the end:", output) < 1e-14
+    assert_is_png(tmp_path / "graph.png")
 
 
 def test_your_own_layer(tmp_path, run):
@@ -247,7 +332,6 @@ def test_diabetes(run):
 
 def test_least_squares_of_the_diabetes_example_is_scikit_learns(run):
     """An oracle for the yardstick: the same parts, with scikit-learn's regression."""
-    import numpy as np
     from sklearn.datasets import load_diabetes
     from sklearn.linear_model import LinearRegression
 

@@ -8,6 +8,7 @@ import functools
 import json
 import os
 import re
+import socket
 import stat
 import struct
 import subprocess
@@ -21,6 +22,7 @@ from support import assert_same, copied
 
 import minidl
 from minidl import Sequential, load_model, saving
+from minidl.datasets import read_idx
 from minidl.initializers import constant
 from minidl.layers import Conv2D, Dense, Dropout, Flatten, Layer, MaxPooling2D, Rescaling
 from minidl.losses import CategoricalCrossentropy, MeanSquaredError
@@ -1133,3 +1135,137 @@ def test_killed_while_writing(path):
     numbers, interrupted = map(int, result.stdout.split())
     assert numbers > 1
     assert interrupted > 0  # some were killed in the middle of a write
+
+
+# ------------------------------------------------------------------------------------------------- what is no file to read
+
+
+def readers():
+    """Everything that reads a file whose path it is given."""
+    return {"load_model": load_model, "load_weights": mlp().load_weights, "read_idx": read_idx}
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+@pytest.mark.parametrize("reader", ["load_model", "load_weights", "read_idx"])
+def test_nobody_waits_for_a_pipe_or_reads_a_device(reader, tmp_path):
+    pipe, link = tmp_path / "pipe", tmp_path / "link"
+    os.mkfifo(pipe)
+    link.symlink_to(pipe)
+    with socket.socket(socket.AF_UNIX) as open_socket:
+        open_socket.bind(str(tmp_path / "socket"))
+        for place in (pipe, str(link), os.fsencode(pipe), tmp_path / "socket", "/dev/zero", "/dev/tty"):
+            if not os.path.exists(place):
+                continue
+            with pytest.raises(OSError, match="it is a device, a pipe or a socket, and no file") as caught:
+                readers()[reader](place)
+            assert caught.value.filename == os.fsdecode(place)
+    with pytest.raises(IsADirectoryError):
+        readers()[reader](tmp_path)
+
+
+@pytest.mark.parametrize("reader", ["load_model", "load_weights", "read_idx"])
+def test_the_number_of_an_open_file_is_no_path_and_the_file_stays_open(reader, saved):
+    with open(saved, "rb") as file:
+        for given in (file.fileno(), np.int64(file.fileno()), file, None):
+            with pytest.raises(TypeError, match=r"^(file)?path must be a path, a string or a pathlib\.Path, received "):
+                readers()[reader](given)
+        os.fstat(file.fileno())
+        with pytest.raises(TypeError):
+            mlp().save(file.fileno())
+        os.fstat(file.fileno())
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a folder in use cannot be removed there")
+def test_a_save_in_a_folder_that_is_gone_names_the_file(tmp_path, monkeypatch):
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    folder.rmdir()
+    for call in (mlp().save, mlp().save_weights):
+        with pytest.raises(FileNotFoundError) as caught:
+            call("model.safetensors")
+        text = "[Errno 2] cannot write 'model.safetensors': No such file or directory. No file was left behind."
+        assert str(caught.value) == text
+    with pytest.raises(FileNotFoundError, match=r"model\.safetensors"):
+        load_model("model.safetensors")
+
+
+# --------------------------------------------------------------------------------------------------- memory for what is read
+
+
+@pytest.mark.parametrize("piece", ["[],", "{},", '"",', "0.5,"])
+def test_the_header_bounds_what_its_json_may_need(tmp_path, piece):
+    """Each empty list of three bytes is an object of 56, and a reference to it."""
+    path = tmp_path / "model.safetensors"
+    for size in (saving.MOST_HEADER // 16, 4 * saving.MOST_HEADER):
+        forge(path, "[" + piece * (size // len(piece)) + "0]")
+        tracemalloc.start()
+        try:
+            with pytest.raises(ValueError, match=r"expected an object|bytes, and 8388608 are the most that are read"):
+                load_model(path)
+            assert tracemalloc.get_traced_memory()[1] < 30 * min(size, saving.MOST_HEADER // 16)
+        finally:
+            tracemalloc.stop()
+
+
+def test_a_header_as_large_as_the_limit_is_read_and_nothing_larger_is_written(tmp_path):
+    path = tmp_path / "file"
+    size = saving.MOST_HEADER
+    saving.write(path, "kind", {"text": "x" * (size - 200)}, {})
+    content, _ = saving.read(path, "kind")
+    assert len(content["text"]) == size - 200
+    before = path.read_bytes()
+    with pytest.raises(
+        ValueError, match=r"a file may hold 8388608 bytes of settings, names and shapes, and these need 83\d{5}"
+    ):
+        saving.write(path, "kind", {"text": "x" * size}, {})
+    assert path.read_bytes() == before
+
+
+def test_all_kinds_of_numbers_come_back_in_the_machines_byte_order(tmp_path):
+    kinds = ["f2", "f4", "f8", *(f"{sign}{size}" for sign in "iu" for size in (1, 2, 4, 8))]
+    arrays = {kind: np.arange(6).reshape(2, 3).astype(kind) for kind in kinds}
+    arrays |= {"empty": np.zeros((0, 3), np.float32), "one": np.array(2.5), "last": np.arange(3, dtype=np.int8)}
+    saving.write(tmp_path / "file", "kind", {}, arrays)
+    _, read = saving.read(tmp_path / "file", "kind")
+    assert sorted(read) == sorted(arrays)
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(read[name], array, strict=True)
+        assert read[name].flags.writeable
+        assert read[name].dtype.isnative
+
+
+LITTLE_MEMORY = """
+import resource, sys
+import minidl
+from minidl import load_model, saving
+
+def used():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[0]) * resource.getpagesize()
+
+path, found = sys.argv[1], set()
+load_model(path)
+for extra in range(1, 130, 4):
+    resource.setrlimit(resource.RLIMIT_AS, (used() + extra * 2**20, resource.RLIM_INFINITY))
+    try:
+        load_model(path)
+        found.add("loaded")
+    except Exception as error:
+        found.add("MemoryError" if isinstance(error, MemoryError) else repr(error))
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+print(*sorted(found))
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the limit on memory is Linux's")
+def test_too_little_memory_is_a_memory_error(tmp_path):
+    """At every moment of reading, and not the file's fault; it used to end in a panic, or not at all."""
+    model = Sequential([Dense(2000, input_dim=1000)], seed=0)
+    model.compile("adam", "mse")
+    model.train_on_batch(np.ones((1, 1000)), np.ones((1, 2000)))
+    model.save(tmp_path / "model")  # 24 MB
+    command = [sys.executable, "-c", LITTLE_MEMORY, tmp_path / "model"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stderr, done.stdout) == (0, "", "MemoryError loaded\n")

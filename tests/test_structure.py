@@ -22,7 +22,7 @@ MAY_KNOW = {
     "checks": {"contracts"},
     "home": set(),
     "utils": {"checks"},
-    "datasets": set(),
+    "datasets": {"checks"},
     "ops": {"contracts", "utils"},
     "initializers": BASE,
     "regularizers": BASE,
@@ -50,7 +50,7 @@ MAY_KNOW = {
     "cases": {"contracts", "layers"},
     "lab": {"contracts", "ops", "tracing", "backprop", "layers", "losses", "saving"},
     "testing": {"contracts", "ops", "layers", "cases", "checking"},
-    "machine": {"", "contracts", "ops"},  # the root for the version
+    "machine": {"", "contracts", "utils", "ops"},  # the root for the version
 }
 FREE = {"", "certificate", "benchmark"}  # the package's root, and programs that use the library as a user would
 

@@ -282,35 +282,6 @@ def test_without_hypothesis_check_layer_works_and_a_strategy_names_the_extra():
 # -------------------------------------------------------------------------------------------------------- the document
 
 
-def test_the_document_is_true(capsys):
-    """Its blocks of code run one after the other, and print, or raise, what the block of text behind each one shows."""
-    blocks = re.findall(r"```(\w+)\n(.*?)```", DOCUMENT.read_text(encoding="utf-8"), re.DOTALL)
-    assert len([kind for kind, _ in blocks if kind == "python"]) >= 6
-    names = {"__name__": "document"}
-    shown = 0
-    for position, (kind, text) in enumerate(blocks):
-        if kind != "python":
-            continue
-        try:
-            exec(compile(text, str(DOCUMENT), "exec"), names)
-            output = capsys.readouterr().out
-        except AssertionError as error:
-            output = capsys.readouterr().out + f"{type(error).__name__}: {error}\n"
-        expected = (
-            blocks[position + 1][1] if blocks[position + 1 : position + 2] and blocks[position + 1][0] == "text" else ""
-        )
-        assert without_rounding(output) == without_rounding(expected)
-        shown += bool(expected)
-    assert shown >= 4
-
-
-def without_rounding(text):
-    """Errors of the size of rounding differ from machine to machine; so does what is right of them in a table."""
-    return [
-        re.sub(r"\d\.\d+e[-+]\d+", "…", line).replace(" ", "").rstrip() for line in text.splitlines() if line.strip()
-    ]
-
-
 def test_the_document_shows_what_there_is():
     text = DOCUMENT.read_text(encoding="utf-8")
     for name in (

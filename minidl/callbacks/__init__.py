@@ -1,6 +1,7 @@
 """Callbacks: your code, called at certain moments of a training, with Keras's names for them; and ready-made ones."""
 
 from ..contracts import Logs
+from .averages import SwapEMAWeights
 from .backup import BackupAndRestore
 from .base import HOOKS, Callback, CallbackList, LambdaCallback, State, one_by_one
 from .files import CSVLogger, ModelCheckpoint
@@ -24,6 +25,7 @@ __all__ = [
     "Progress",
     "ReduceLROnPlateau",
     "State",
+    "SwapEMAWeights",
     "TerminateOnNaN",
     "check_verbose",
     "one_by_one",

@@ -9,6 +9,7 @@ from typing import Literal
 from .. import saving
 from ..checks import check_count, check_flag, check_number, check_path, is_integer
 from ..contracts import Logs, Path
+from ..utils.terminal import printable
 from .base import Callback, State, checked_entry
 from .monitor import Monitor
 
@@ -96,7 +97,7 @@ class ModelCheckpoint(Monitor):
             path = self.filepath.format(**names)
         except KeyError as error:
             raise ValueError(
-                f"ModelCheckpoint filepath {self.filepath!r} names {error}. There are: {', '.join(names)}."
+                f"ModelCheckpoint filepath {self.filepath!r} names {error}. There are: {', '.join(map(printable, names))}."
             ) from None
         text = f"Epoch {self.epoch + 1}: "
         if self.save_best_only:
@@ -132,7 +133,8 @@ class CSVLogger(Callback):
     Arguments: filename: the file. separator: between two entries. append: True appends to an existing file, False replaces it.
     Missing values become NA; without validation the columns for it are there all the same, as in Keras.
 
-    Every line is on disk when its epoch has ended. Raises OSError where the file cannot be written.
+    Every line is on disk when its epoch has ended. Where another program empties or removes the file meanwhile, it gets a new
+    header. Raises OSError where the file cannot be written.
     """
 
     def __init__(self, filename: Path, separator: str = ",", append: bool = False) -> None:
@@ -163,32 +165,44 @@ class CSVLogger(Callback):
             self.names = sorted(logs)
             if not any(name.startswith("val_") for name in self.names):
                 self.names += [f"val_{name}" for name in self.names]
-            if self.length == 0:
-                writer.writerow(["epoch", *self.names])
+        if self._valid() == 0:
+            writer.writerow(["epoch", *self.names])
         writer.writerow([epoch, *(logs.get(name, "NA") for name in self.names)])
         self._write(text.getvalue())
 
+    def _special(self) -> bool:
+        """Whether it is no file that has a length, but /dev/null, a terminal or a pipe."""
+        return os.path.exists(self.filename) and not os.path.isfile(self.filename)
+
+    def _valid(self) -> int:
+        """How many bytes of the file are valid; fewer than there were where another program has emptied or removed it."""
+        if self._special():
+            return self.length
+        return min(self.length, os.path.getsize(self.filename) if os.path.exists(self.filename) else 0)
+
     def _write(self, text: str) -> None:
         """Write the text after the valid bytes."""
+        data = text.encode()
         try:
-            with open(self.filename, "r+b") as file:
-                file.truncate(self.length)
-                file.seek(self.length)
-                file.write(text.encode())
+            length = self._valid()
+            with open(self.filename, "ab") as file:
+                if not self._special():
+                    file.truncate(length)
+                file.write(data)
                 file.flush()
-                os.fsync(file.fileno())
-                length = file.tell()
+                if not self._special():
+                    os.fsync(file.fileno())
         except OSError as error:  # that of a full disk, for one, does not name the file
             what = f"CSVLogger cannot write: {error.strerror or error}"
             raise OSError(error.errno, what, self.filename) from error
-        self.length = length
+        self.length = length + len(data)
 
     def get_state(self) -> State:
         return {"length": self.length, "names": self.names}
 
     def set_state(self, state: State) -> None:
         length, names = checked_entry(state, "length", int), checked_entry(state, "names", list, type(None))
-        size = os.path.getsize(self.filename)
+        size = length if self._special() else os.path.getsize(self.filename)
         if not 0 <= length <= size:
             raise ValueError(
                 f"CSVLogger: '{self.filename}' holds {size} bytes, but {length} were written before the training was "

@@ -14,11 +14,13 @@ _Split = tuple[NDArray[Any], NDArray[Any]]
 _NAME = re.compile(r"(?:(.*)-)?(train|t10k|test)-(images|labels)[-.]idx\d-(?:ubyte|int)(?:\.gz)?")
 
 
-def load_idx_folder(path: str | os.PathLike[str], name: str | None = None) -> tuple[_Split, _Split]:
+def load_idx_folder(
+    path: str | os.PathLike[str], name: str | None = None, *, max_ratio: float | None = 200
+) -> tuple[_Split, _Split]:
     """Load a data set of images from the four files in this folder, which keep the names under which they are distributed.
 
     path: the folder. name: where it holds several data sets, what stands before "-train-images" in the names of their files,
-    such as "emnist-balanced".
+    such as "emnist-balanced". max_ratio: as for ``read_idx``.
 
     Returns (x_train, y_train), (x_test, y_test): images (N, H, W) and labels (N,), as the files hold them, with two exceptions.
     EMNIST's files hold each image transposed (Cohen et al. 2017, converted from MATLAB); here it is upright. QMNIST's labels are
@@ -46,7 +48,7 @@ def load_idx_folder(path: str | os.PathLike[str], name: str | None = None) -> tu
             f"'{os.fspath(path)}' has no {missing[0]} of {name or 'a data set'}: expected files named as MNIST's are, such as "
             f"'{name + '-' if name else ''}train-images-idx3-ubyte.gz'. There are: {', '.join(sorted(os.listdir(path))[:10])}."
         )
-    x_train, y_train, x_test, y_test = (read_idx(found[name][part]) for part in parts)
+    x_train, y_train, x_test, y_test = (read_idx(found[name][part], max_ratio=max_ratio) for part in parts)
     return _split(x_train, y_train, name, "train"), _split(x_test, y_test, name, "test")
 
 

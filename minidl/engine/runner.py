@@ -1,5 +1,7 @@
 """Running one batch: it is cut into shards, each a job for a thread, and their results are summed in a fixed tree.
 
+Where a layer needs sums over the whole batch, the shards stop and wait for each other: see ``stages``.
+
 The number of shards follows from the batch size and the model's work alone. So the same seed gives the same bits with one
 thread or with many.
 """
@@ -7,7 +9,7 @@ thread or with many.
 import functools
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
@@ -19,9 +21,10 @@ from ..tracing import Recorder
 from .data import Data, Where, all_finite, part, sample_count
 from .penalties import Penalties
 from .plan import Plan
-from .tree import Tree
+from .stages import Abandoned, Measured, Stages, alone, summed
+from .steps import is_measuring
 from .vector import Gradient, Layout, Range
-from .workers import run
+from .workers import get_num_threads, quietly, run
 
 SHARD = 100  # samples: with fewer, matrix products are slow; with more, threads are idle
 MOST_SHARDS = 64  # the limit for large batches, where summing would take long
@@ -50,10 +53,9 @@ class Sums(NamedTuple):
         return Sums(self.loss + other.loss, self.samples + other.samples, metrics)
 
 
-Item = TypeVar("Item")
-Value = TypeVar("Value")
 # Of one or several shards; the gradient is None where a loss is not finite.
 Result: TypeAlias = tuple[Sums, Gradient | None]
+Value = TypeVar("Value")
 
 
 def work(stack: StackLike) -> int:
@@ -77,16 +79,6 @@ def shards(n: int, sample_work: int) -> list[tuple[int, int]]:
     return list(itertools.pairwise(edges))
 
 
-def quietly(job: Callable[[Item], Value]) -> Callable[[Item], Value]:
-    """The same job without NumPy's warnings: values that are not finite are searched for and reported separately."""
-
-    def call(item: Item) -> Value:
-        with np.errstate(all="ignore"):
-            return job(item)
-
-    return call
-
-
 class Runner:
     """Runs batches through a plan.
 
@@ -94,34 +86,41 @@ class Runner:
     """
 
     def __init__(self, stack: StackLike, plan: Plan, metrics: Sequence[MetricLike], dtype: DType) -> None:
+        get_num_threads()  # an error now where it is badly set, and not from the first batch that is worth two threads
         self.stack, self.plan, self.metrics, self.dtype = stack, plan, metrics, dtype
         self.layout = Layout(stack)
         self.work = work(stack)
         self.penalties = Penalties(stack)
         self._free: list[Gradient] = []  # for reuse; append and pop are atomic
+        self._whole = any(metric.whole for metric in metrics)
+        self._cuts: dict[int, list[tuple[int, int]]] = {}
 
     def predict(self, data: Data, where: Where, out: Array) -> None:
         """Write the predictions for these samples, (n, …), to out."""
 
         def job(shard: tuple[int, int]) -> None:
             start, stop = shard
-            y, _ = self.plan.forward(data.inputs(part(where, start, stop), self.dtype), False, None)
+            (y, _), _ = alone(self.plan.forward(data.inputs(part(where, start, stop), self.dtype), False, None))
             out[start:stop] = self.plan.predictions(y)
 
-        run(quietly(job), shards(sample_count(where), self.work))
+        run(quietly(job), self._shards(where))
 
     def evaluate(self, data: Data, where: Where) -> Sums:
         """Loss and metrics of these samples."""
-        cuts = shards(sample_count(where), self.work)
-        tree: Tree[Sums] = Tree(len(cuts), Sums.plus)
+        cuts = self._shards(where)
+
+        def job(i: int) -> Stages[Sums]:
+            sums, _, _ = yield from self._forward(data, where, cuts[i], None, seen)
+            return sums
+
         seen = self._room(sample_count(where))
-        run(quietly(lambda i: tree.put(i, self._forward(data, where, cuts[i], None, seen)[0])), range(len(cuts)))
-        return self._complete(functools.reduce(Sums.plus, tree.roots), data, where, seen)
+        roots, _ = summed(job, len(cuts), Sums.plus)
+        return self._complete(functools.reduce(Sums.plus, roots), data, where, seen)
 
     def gradients(
         self, data: Data, where: Where, key: int | None, lowest: int, ranges: Sequence[Range]
-    ) -> tuple[Sums, list[Gradient]]:
-        """The sums of these samples, and the gradient of their loss: one, or two to be added.
+    ) -> tuple[Sums, list[Gradient], Measured]:
+        """The sums of these samples, the gradient of their loss, one or two to be added, and what layers measured of them.
 
         key: the batch's, from which dropout's masks follow; None turns the training mode off. lowest: the first step whose
         gradients are wanted. ranges: the parts of the vector that are wanted. Pass the gradients to ``release`` when they are no
@@ -129,7 +128,7 @@ class Runner:
 
         Raises NotFinite where the loss or a gradient is not finite, naming the first layer whose output is not, or the parameter.
         """
-        cuts = shards(sample_count(where), self.work)
+        cuts = self._shards(where)
 
         def add(left: Result, right: Result) -> Result:
             sums, gradient, other = left[0].plus(right[0]), left[1], right[1]
@@ -140,34 +139,53 @@ class Runner:
             self.release([other])
             return sums, gradient
 
-        def job(i: int) -> None:
-            sums, loss_cache, caches = self._forward(data, where, cuts[i], key, seen)
-            finite = math.isfinite(sums.loss)
-            tree.put(i, (sums, self._backward(loss_cache, caches, lowest, ranges) if finite else None))
+        def job(i: int) -> Stages[Result]:
+            sums, loss_cache, caches = yield from self._forward(data, where, cuts[i], key, seen)
+            if not math.isfinite(sums.loss):
+                return sums, None
+            try:
+                return sums, (yield from self._backward(loss_cache, caches, lowest, ranges))
+            except Abandoned:
+                return sums, None
 
         seen = self._room(sample_count(where))
-        tree: Tree[Result] = Tree(len(cuts), add)
-        run(quietly(job), range(len(cuts)))
-        sums = functools.reduce(Sums.plus, [sums for sums, _ in tree.roots])
+        roots, measured = summed(job, len(cuts), add)
+        sums = functools.reduce(Sums.plus, [sums for sums, _ in roots])
         if not math.isfinite(sums.loss):
             raise NotFinite(self._explain(sums.loss, data, where, cuts, key))
-        gradients = [gradient for _, gradient in tree.roots if gradient is not None]
+        gradients = [gradient for _, gradient in roots if gradient is not None]
         self.penalties.add_gradients(gradients[0].named, self.layout.ties)
-        return self._complete(sums, data, where, seen), gradients
+        return self._complete(sums, data, where, seen), gradients, measured
+
+    def measure(self, data: Data, where: Where, key: int) -> Measured:
+        """What layers measure of these samples in training. key: as for ``gradients``."""
+        cuts = self._shards(where)
+
+        def job(i: int) -> Stages[None]:
+            start, stop = cuts[i]
+            x = data.inputs(part(where, start, stop), self.dtype)
+            yield from self.plan.forward(x, True, RandomKey(key, start))
+
+        return summed(job, len(cuts), lambda left, right: None)[1]
 
     def release(self, gradients: Sequence[Gradient]) -> None:
         """Let their arrays be reused: fresh ones would cost a page fault per 4 kB."""
         self._free.extend(gradients)
 
+    def _shards(self, where: Where) -> list[tuple[int, int]]:
+        n = sample_count(where)
+        if n not in self._cuts:
+            self._cuts[n] = shards(n, self.work)
+        return self._cuts[n]
+
     def _room(self, n: int) -> Array | None:
         """An array for the predictions for n samples, where a metric has to see all of them at once."""
-        return (
-            np.empty((n, *(self.stack.output_shape or ())), self.dtype) if any(m.whole for m in self.metrics) else None
-        )
+        return np.empty((n, *(self.stack.output_shape or ())), self.dtype) if self._whole else None
 
     def _complete(self, sums: Sums, data: Data, where: Where, seen: Array | None) -> Sums:
         """The sums of a batch's shards, with the penalties, and with the metrics that see all of its predictions at once."""
-        sums = sums._replace(loss=sums.loss + self.penalties.value() * sums.samples)
+        if self.penalties.found:
+            sums = sums._replace(loss=sums.loss + self.penalties.value() * sums.samples)
         if seen is None:
             return sums
         y_true, of_shards = data.labels(where)[0], iter(sums.metrics)
@@ -177,7 +195,7 @@ class Runner:
 
     def _forward(
         self, data: Data, where: Where, shard: tuple[int, int], key: int | None, seen: Array | None
-    ) -> tuple[Sums, Cache, list[Cache]]:
+    ) -> Stages[tuple[Sums, Cache, list[Cache]]]:
         """One shard through the plan and the loss: its sums, and the caches of the loss and of the steps.
 
         seen: the predictions for the whole batch, where they are wanted; the shard's are written to their place.
@@ -187,7 +205,7 @@ class Runner:
         x = data.inputs(own, self.dtype)
         y_true, weights = data.labels(own)
         rng = RandomKey(key, start) if key is not None and self.plan.draws else None
-        y, caches = self.plan.forward(x, key is not None, rng)
+        y, caches = yield from self.plan.forward(x, key is not None, rng)
         assert self.plan.loss is not None
         value, cache = self.plan.loss.forward(y_true, y, sample_weight=weights, n=n)
         predicted = self.plan.predictions(y) if self.metrics else y
@@ -196,7 +214,9 @@ class Runner:
             seen[start:stop] = predicted
         return Sums(float(value) * n, stop - start, metrics), cache, caches
 
-    def _backward(self, loss_cache: Cache, caches: list[Cache], lowest: int, ranges: Sequence[Range]) -> Gradient:
+    def _backward(
+        self, loss_cache: Cache, caches: list[Cache], lowest: int, ranges: Sequence[Range]
+    ) -> Stages[Gradient]:
         """One shard's gradient. Raises NotFinite, naming the parameter, where it is not finite."""
         try:
             gradient = self._free.pop()
@@ -204,7 +224,7 @@ class Runner:
             gradient = Gradient(self.layout, self.dtype)
         assert self.plan.loss is not None
         dy = np.array(self.plan.loss.backward(loss_cache), self.dtype, order="C")  # a copy: a loss may keep its own
-        self.plan.backward(dy, caches, gradient.named, lowest)
+        yield from self.plan.backward(dy, caches, gradient.named, lowest)
         gradient.add_tied()
         if not all(all_finite(gradient.vector[start:stop]) for start, stop in ranges):
             bad = next(address for address, value in gradient.named.items() if not np.isfinite(value).all())
@@ -214,6 +234,8 @@ class Runner:
     def _explain(self, loss: float, data: Data, where: Where, cuts: list[tuple[int, int]], key: int | None) -> str:
         """The message for a loss that is not finite: run the batch again, layer by layer, up to the first output that is not."""
         found: list[tuple[int, str]] = []
+        if any(is_measuring(layer) for _, layer in self.stack.leaves()):
+            cuts = [(0, sample_count(where))]  # outside of the plan, such a layer has to be given the whole batch
         for start, stop in cuts:
             layers = [Recorder(layer, backprop.name_of(layer, i)) for i, layer in enumerate(self.stack.layers)]
             rng = None if key is None else RandomKey(key, start)

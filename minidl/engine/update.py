@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from ..contracts import Array, Operations
 from ..optimizers import Optimizer
 from .vector import Gradient, Parameters, Range, Slots
-from .workers import get_num_threads, run
+from .workers import get_num_threads, quietly, run
 
 PIECE = 64 * 1024  # entries: where there are more, several threads share them
 
@@ -41,17 +41,17 @@ def update(
     parts = pieces(ranges)
     if not optimizer.clips_norms:
         rate = optimizer.prepare({})
-        run(add_and_step, parts)
+        run(quietly(add_and_step), parts)
     else:  # a gradient's norm is known only when all of it is summed
-        run(add, parts)
-        rate = optimizer.prepare(_trained(gradients[0], parameters, ranges))
-        run(step, parts)
+        run(quietly(add), parts)
+        rate = quietly(optimizer.prepare)(_trained(gradients[0], parameters, ranges))
+        run(quietly(step), parts)
 
 
 def pieces(ranges: Sequence[Range]) -> list[slice]:
     """The ranges, cut into pieces of at most a thread's share of the entries, or of PIECE entries if that is more."""
     total = sum(stop - start for start, stop in ranges)
-    size = max(-(-total // get_num_threads()), PIECE)
+    size = PIECE if total <= PIECE else max(-(-total // get_num_threads()), PIECE)
     return [slice(i, min(i + size, stop)) for start, stop in ranges for i in range(start, stop, size)]
 
 

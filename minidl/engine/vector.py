@@ -149,7 +149,7 @@ class Slots:
     """
 
     def __init__(self, optimizer: Optimizer, layout: Layout, dtype: DType) -> None:
-        self.vectors = {slot: np.full(layout.size, optimizer.initial(slot), dtype) for slot in optimizer.slot_names}
+        self.vectors = {slot: np.full(layout.size, optimizer.initial(slot), dtype) for slot in optimizer.every_slot}
         by_slot = {slot: layout.views(vector) for slot, vector in self.vectors.items()}
         self.views = {address: {slot: by_slot[slot][address] for slot in by_slot} for address in layout.places}
         for address, own in self.views.items():
@@ -161,4 +161,4 @@ class Slots:
 
     def hold(self, optimizer: Optimizer) -> bool:
         """Whether the optimizer still uses this state."""
-        return optimizer.slots is self.views and optimizer.slot_names == tuple(self.vectors)
+        return optimizer.slots is self.views and optimizer.every_slot == tuple(self.vectors)

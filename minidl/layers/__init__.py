@@ -1,11 +1,20 @@
 """The layers that a model is made of."""
 
 from .activation import Activation, LeakyReLU, ReLU, Softmax
+from .augmentation import (
+    RandomAffine,
+    RandomElasticTransform,
+    RandomErasing,
+    RandomRotation,
+    RandomShear,
+    RandomTranslation,
+    RandomZoom,
+)
 from .base import Layer
 from .convolutional import Conv2D, Conv2DTranspose, UpSampling2D, ZeroPadding2D
 from .core import Dense, Flatten, Input, Rescaling, Reshape
-from .dropout import Dropout, GaussianNoise
-from .normalization import LayerNormalization
+from .dropout import Dropout, GaussianNoise, SpatialDropout2D
+from .normalization import BatchNormalization, LayerNormalization
 from .pooling import AveragePooling2D, GlobalAveragePooling2D, GlobalMaxPooling2D, MaxPooling2D
 from .residual import Residual
 from .stack import Stack
@@ -19,6 +28,7 @@ __all__ = [
     "Activation",
     "AveragePooling2D",
     "AvgPool2D",
+    "BatchNormalization",
     "Conv2D",
     "Conv2DTranspose",
     "Convolution2D",
@@ -37,11 +47,19 @@ __all__ = [
     "LeakyReLU",
     "MaxPool2D",
     "MaxPooling2D",
+    "RandomAffine",
+    "RandomElasticTransform",
+    "RandomErasing",
+    "RandomRotation",
+    "RandomShear",
+    "RandomTranslation",
+    "RandomZoom",
     "ReLU",
     "Rescaling",
     "Reshape",
     "Residual",
     "Softmax",
+    "SpatialDropout2D",
     "Stack",
     "UpSampling2D",
     "ZeroPadding2D",

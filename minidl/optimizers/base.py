@@ -1,4 +1,4 @@
-"""What all optimizers share: the learning rate, weight decay, clipping, and the state.
+"""What all optimizers share: the learning rate, weight decay, clipping, averages of the parameters, and the state.
 
 An optimizer knows parameters by name, as arrays; it knows nothing of layers or models. ``step`` does everything and can be
 used alone; ``prepare`` and ``update`` are its two halves, so that an engine can update pieces of the arrays in parallel.
@@ -11,7 +11,7 @@ from typing import TypedDict
 
 import numpy as np
 
-from ..checks import check_number
+from ..checks import check_flag, check_number, check_positive
 from ..contracts import Array, Config, Operations
 from ..home import Home
 from ..ops import reference
@@ -21,15 +21,21 @@ from ..utils.settings import settings
 LearningRate = float | Callable[[int], float]
 
 
-class Clipping(TypedDict, total=False):
-    """The keyword arguments that keep gradients small; one of them may be chosen."""
+AVERAGE = "average"  # the part of the state that use_ema adds
+
+
+class SettingsWithoutDecay(TypedDict, total=False):
+    """The keyword arguments that keep gradients small, of which one may be chosen, and those of the averages."""
 
     clipnorm: float | None
     clipvalue: float | None
     global_clipnorm: float | None
+    use_ema: bool
+    ema_momentum: float
+    ema_overwrite_frequency: int | None
 
 
-class OptimizerSettings(Clipping, total=False):
+class OptimizerSettings(SettingsWithoutDecay, total=False):
     """The keyword arguments that every optimizer accepts."""
 
     weight_decay: float | None
@@ -44,7 +50,13 @@ class Optimizer(Strict):
     at most this Euclidean norm. global_clipnorm: all gradients are scaled down together, so that the norm of them all is at most
     this. clipvalue: each entry is cut off at ± this.
 
-    Attributes: iterations: the number of steps made. slots: parameter name → {slot name → array}, the state.
+    use_ema: whether to keep an average of each parameter over the steps (Polyak and Juditsky 1992), which often predicts better
+    than the last step's values: average ← ema_momentum · average + (1 − ema_momentum) · param after each step, from the first
+    step's param on. ``fit`` ends by giving the parameters their averages. ema_overwrite_frequency: do so after every so many
+    steps as well. The averages are of parameters alone, not of a layer's state.
+
+    Attributes: iterations: the number of steps made. slots: parameter name → {slot name → array}, the state. swapped: whether
+    the averages stand in the parameters' place, and these in theirs, as SwapEMAWeights has it for a while.
     """
 
     slot_names: tuple[str, ...] = ()
@@ -59,6 +71,9 @@ class Optimizer(Strict):
         clipnorm: float | None = None,
         clipvalue: float | None = None,
         global_clipnorm: float | None = None,
+        use_ema: bool = False,
+        ema_momentum: float = 0.99,
+        ema_overwrite_frequency: int | None = None,
     ) -> None:
         self.learning_rate = learning_rate
         self.weight_decay = None if weight_decay is None else check_number(weight_decay, "weight_decay", 0)
@@ -70,6 +85,14 @@ class Optimizer(Strict):
         chosen = [name for name, value in clips.items() if value is not None]
         if len(chosen) > 1:
             raise ValueError(f"{' and '.join(chosen)} cannot be combined: choose one.")
+        self.use_ema = check_flag(use_ema, "use_ema")
+        self.ema_momentum = check_number(ema_momentum, "ema_momentum", 0, 1)
+        self.ema_overwrite_frequency = (
+            None
+            if ema_overwrite_frequency is None
+            else check_positive(ema_overwrite_frequency, "ema_overwrite_frequency")
+        )
+        self.swapped = False
         self.iterations = 0
         self.home: Home[object] | None = None  # the model whose parameters the state belongs to
         self.slots: dict[str, dict[str, Array]] = {}
@@ -95,16 +118,21 @@ class Optimizer(Strict):
         self.learning_rate = value
 
     def get_config(self) -> Config:
-        """The arguments that recreate this optimizer, by name, without its state."""
-        return settings(self)
+        """The arguments that recreate this optimizer, by name, without its state; of the averages' only where there are any."""
+        return settings(self, without=() if self.use_ema else ("use_ema", "ema_momentum", "ema_overwrite_frequency"))
 
     @property
     def clips_norms(self) -> bool:
         """Whether ``prepare`` has to be given all gradients."""
         return self.clipnorm is not None or self.global_clipnorm is not None
 
+    @property
+    def every_slot(self) -> tuple[str, ...]:
+        """The names of the parts of the state: the rule's own ones, and the averages."""
+        return (*self.slot_names, AVERAGE) if self.use_ema else self.slot_names
+
     def initial(self, slot: str) -> float:
-        """What all entries of this part of the state are at the beginning."""
+        """What all entries of this part of the rule's state are at the beginning."""
         return 0.0
 
     def current_learning_rate(self) -> float:
@@ -116,9 +144,10 @@ class Optimizer(Strict):
         """Create the state for these parameters; existing state stays."""
         for name, param in params.items():
             kept = self.slots.get(name)
-            if kept is None or any(kept[slot].shape != param.shape for slot in self.slot_names):
+            if kept is None or any(kept[slot].shape != param.shape for slot in self.every_slot):
                 self.slots[name] = {
-                    slot: np.full(param.shape, self.initial(slot), param.dtype) for slot in self.slot_names
+                    slot: param.copy() if slot == AVERAGE else np.full(param.shape, self.initial(slot), param.dtype)
+                    for slot in self.every_slot
                 }
 
     def step(self, params: dict[str, Array], grads: dict[str, Array]) -> None:
@@ -154,6 +183,27 @@ class Optimizer(Strict):
         if self.weight_decay:
             param *= 1 - learning_rate * self.weight_decay
         self.apply_gradient(param, grad, slots, learning_rate, ops)
+        if self.use_ema:
+            ops.average_update(slots[AVERAGE], param, 0.0 if self.iterations == 1 else self.ema_momentum)
+            if self.ema_overwrite_frequency and self.iterations % self.ema_overwrite_frequency == 0:
+                param[...] = slots[AVERAGE]
+
+    def swap_averages(self, params: dict[str, Array]) -> None:
+        """Exchange these parameters and their averages, as far as there are any."""
+        for name in params.keys() & self.slots.keys():
+            average = self.slots[name][AVERAGE]
+            params[name][...], average[...] = average.copy(), params[name].copy()
+        self.swapped = not self.swapped
+
+    def keep_averages(self, params: dict[str, Array]) -> None:
+        """Give these parameters their averages, for good."""
+        for name in params.keys() & self.slots.keys():
+            average = self.slots[name][AVERAGE]
+            if self.swapped:
+                average[...] = params[name]
+            else:
+                params[name][...] = average
+        self.swapped = False
 
     def apply_gradient(
         self, param: Array, grad: Array, slots: dict[str, Array], learning_rate: float, ops: Operations

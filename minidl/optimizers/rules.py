@@ -7,7 +7,7 @@ import numpy as np
 
 from ..checks import check_number
 from ..contracts import Array, Operations
-from .base import Clipping, LearningRate, Optimizer, OptimizerSettings
+from .base import LearningRate, Optimizer, OptimizerSettings, SettingsWithoutDecay
 
 
 class SGD(Optimizer):
@@ -112,9 +112,9 @@ class AdamW(Adam):
         beta_1: float = 0.9,
         beta_2: float = 0.999,
         epsilon: float = 1e-7,
-        **clipping: Unpack[Clipping],
+        **common: Unpack[SettingsWithoutDecay],
     ) -> None:
-        super().__init__(learning_rate, beta_1, beta_2, epsilon, weight_decay=weight_decay, **clipping)
+        super().__init__(learning_rate, beta_1, beta_2, epsilon, weight_decay=weight_decay, **common)
 
 
 class Adagrad(Optimizer):

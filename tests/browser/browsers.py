@@ -37,9 +37,11 @@ def opened(browser, file: Path, hash: str = "", **how) -> Iterator:
     page.on("pageerror", lambda error: said.append(str(error)))
     page.on("dialog", lambda dialog: said.append(f"dialog: {dialog.message}") or dialog.dismiss())
     page.on("request", lambda request: asked.append(request.url))
-    page.goto(file.as_uri() + hash)
-    page.wait_for_selector(".panel h2")
-    yield page
+    try:
+        page.goto(file.as_uri() + hash)
+        page.wait_for_selector(".panel h2")
+        yield page
+    finally:
+        context.close()
     assert said == []
     assert [url for url in asked if url.split("#")[0] != file.as_uri()] == []
-    context.close()

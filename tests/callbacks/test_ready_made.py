@@ -379,6 +379,47 @@ def test_csv_logger_says_at_once_that_it_cannot_write(tmp_path):
     assert model.steps_trained == 0
 
 
+@pytest.mark.parametrize("how", ["emptied", "removed", "renamed"])
+@pytest.mark.parametrize("moment", ["on_epoch_begin", "on_epoch_end", "on_train_batch_end"])
+def test_csv_logger_begins_a_file_anew_that_another_program_has_taken(tmp_path, how, moment):
+    """As `> log.csv` in a shell does, or logrotate: what follows is a whole file again, and no gap of NUL bytes."""
+    path = tmp_path / "log.csv"
+    model, x, y = small()
+
+    def take(epoch, logs):
+        if model.epochs_trained == 2:
+            path.write_bytes(b"") if how == "emptied" else path.unlink() if how == "removed" else path.rename(
+                f"{path}.1"
+            )
+
+    taker = LambdaCallback(**{moment: take})
+    history = model.fit(x, y, epochs=4, callbacks=[taker, CSVLogger(path)], verbose=0).history
+    first = 1 if moment == "on_epoch_end" else 2  # of which epoch the line comes after that
+    rows = [f"{i},{history['accuracy'][i]!r},{history['loss'][i]!r},NA,NA\r\n" for i in range(first, 4)]
+    assert path.read_bytes().decode() == "epoch,accuracy,loss,val_accuracy,val_loss\r\n" + "".join(rows)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/null"), reason="this system has no such device")
+def test_csv_logger_writes_to_what_cannot_be_cut():
+    model, x, y = small()
+    model.fit(x, y, epochs=2, callbacks=CSVLogger("/dev/null"), verbose=0)
+    assert model.epochs_trained == 2
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes with names")
+def test_csv_logger_writes_a_header_and_every_line_to_a_pipe(tmp_path):
+    model, x, y = small()
+    os.mkfifo(tmp_path / "log")
+    reader = os.open(tmp_path / "log", os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        history = model.fit(x, y, epochs=2, callbacks=CSVLogger(tmp_path / "log"), verbose=0).history
+        text = os.read(reader, 2**16).decode()
+    finally:
+        os.close(reader)
+    rows = [f"{i},{history['accuracy'][i]!r},{history['loss'][i]!r},NA,NA\r\n" for i in range(2)]
+    assert text == "epoch,accuracy,loss,val_accuracy,val_loss\r\n" + "".join(rows)
+
+
 def test_csv_logger_on_a_full_disk_names_its_file(tmp_path, monkeypatch):
     model, x, y = small()
     path, calls = tmp_path / "log.csv", []

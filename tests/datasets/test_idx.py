@@ -38,12 +38,12 @@ def encode(array):
     return header(array.dtype.name, array.shape) + struct.pack(f">{len(values)}{TYPES[array.dtype.name][1]}", *values)
 
 
-def read_bytes(content):
+def read_bytes(content, **options):
     """Read `content` as a file. Hypothesis calls it many times in one test, so it makes its own directory."""
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "x.idx"
         path.write_bytes(content)
-        return read_idx(path)
+        return read_idx(path, **options)
 
 
 def assert_refused(tmp_path, content, text):
@@ -54,12 +54,12 @@ def assert_refused(tmp_path, content, text):
         read_idx(path)
 
 
-def peak_of_refusal(path, match):
+def peak_of_refusal(path, match, **options):
     """The most memory in use while `path` is refused, in bytes."""
     tracemalloc.start()
     try:
         with pytest.raises(ValueError, match=match):
-            read_idx(path)
+            read_idx(path, **options)
         return tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -280,12 +280,46 @@ class TestMemory:
         noise = np.random.default_rng(0).bytes(1_000_000)
         path = tmp_path / "x.idx"
         path.write_bytes(gzip.compress(header("uint8", (1000, 1_000_000)) + noise))
-        assert peak_of_refusal(path, r"found 1000012[.]") < 4_000_000
+        assert peak_of_refusal(path, r"found 1000012[.]", max_ratio=None) < 4_000_000
 
     def test_gzip_bomb(self, tmp_path):
         path = tmp_path / "x.idx"
         path.write_bytes(gzip.compress(header("uint8", (2, 3)) + bytes(50_000_000)))
         assert peak_of_refusal(path, r"expected 18 bytes for uint8 values of shape .*, found more") < 1_000_000
+
+    @pytest.mark.parametrize("compressed", [False, True])
+    @pytest.mark.parametrize("dtype", ["uint8", "float64"])
+    def test_a_good_file_needs_its_array_and_no_second_copy(self, tmp_path, compressed, dtype):
+        array = np.arange(4_000_000 // np.dtype(dtype).itemsize).astype(dtype)
+        content = header(dtype, array.shape) + array.astype(array.dtype.newbyteorder(">")).tobytes()
+        path = tmp_path / "x.idx"
+        path.write_bytes(gzip.compress(content, 1) if compressed else content)
+        tracemalloc.start()
+        try:
+            np.testing.assert_array_equal(read_idx(path), array, strict=True)
+            tracemalloc.reset_peak()
+            before = tracemalloc.get_traced_memory()[0]
+            kept = read_idx(path)
+            peak = tracemalloc.get_traced_memory()[1] - before
+        finally:
+            tracemalloc.stop()
+        assert kept.nbytes == 4_000_000
+        assert peak < 5_000_000
+
+    def test_a_file_that_inflates_to_very_much_is_read_only_where_that_is_asked_for(self, tmp_path):
+        n = 2**26 + 1000
+        path = tmp_path / "x.idx"
+        path.write_bytes(gzip.compress(header("uint8", (n,)) + bytes(n), 9))
+        ratio = round((n + 8) / path.stat().st_size)
+        assert ratio > 1000
+        text = (
+            f"'{path}' (gzip) would inflate to {n + 8} bytes, {ratio} times its size, and max_ratio is 200. If you trust the "
+            "file, use max_ratio=None."
+        )
+        assert peak_of_refusal(path, "^" + re.escape(text) + "$") < 1_000_000
+        assert peak_of_refusal(path, "max_ratio is 500", max_ratio=500) < 1_000_000
+        assert read_idx(path, max_ratio=None).shape == (n,)
+        assert read_idx(path, max_ratio=1032).shape == (n,)
 
     def test_a_large_file_declares_six_bytes(self, tmp_path):
         path = tmp_path / "x.idx"

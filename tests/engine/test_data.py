@@ -25,14 +25,11 @@ FLOAT32 = np.dtype(np.float32)
 
 
 class OnDisk:
-    """Something like an array that is read piece by piece: shape, dtype and indexing, and nothing more."""
+    """Something like an array that is read piece by piece: shape, dtype and indexing, and nothing more, as zarr's since 3.0."""
 
     def __init__(self, array):
         self._array, self.reads = array, []
         self.shape, self.dtype = array.shape, array.dtype
-
-    def __len__(self):
-        return len(self._array)
 
     def __getitem__(self, where):
         part = self._array[where]

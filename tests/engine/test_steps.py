@@ -6,9 +6,11 @@ from support import TOLERANCE, assert_same, copied
 
 from minidl import Sequential, backprop
 from minidl.engine import steps
+from minidl.engine.stages import alone
 from minidl.engine.steps import NOT_NEEDED, steps_of
 from minidl.layers import (
     Activation,
+    BatchNormalization,
     Conv2D,
     Dense,
     Dropout,
@@ -71,6 +73,44 @@ CASES = {
         (7, 6, 2),
         steps.ConvPoolStep,
     ),
+    "normalization": (lambda: [BatchNormalization()], (5,), steps.NormStep),
+    "normalization of images, relu": (lambda: [BatchNormalization(), ReLU()], (3, 4, 6), steps.NormStep),
+    "normalization without parameters, relu": (
+        lambda: [BatchNormalization(center=False, scale=False, epsilon=0.1), Activation("relu")],
+        (6,),
+        steps.NormStep,
+    ),
+    "normalization, frozen": (lambda: [BatchNormalization(trainable=False), ReLU()], (6,), steps.NormStep),
+    "convolution, normalization": (
+        lambda: [Conv2D(3, (2, 3)), BatchNormalization(scale=False)],
+        (5, 6, 2),
+        steps.ConvNormStep,
+    ),
+    "convolution without bias, normalization, relu": (
+        lambda: [Conv2D(5, 3, 2, "same", use_bias=False), BatchNormalization(center=False), ReLU()],
+        (5, 6, 3),
+        steps.ConvNormStep,
+    ),
+    "convolution, frozen normalization, relu": (
+        lambda: [Conv2D(5, 3, padding="same"), BatchNormalization(trainable=False), Activation("relu")],
+        (5, 6, 1),
+        steps.ConvNormStep,
+    ),
+    "convolution, normalization, relu and pool": (
+        lambda: [Conv2D(5, 3), BatchNormalization(), ReLU(), MaxPooling2D()],
+        (8, 9, 2),
+        steps.ConvNormStep,
+    ),
+    "convolution, normalization and pool": (
+        lambda: [Conv2D(4, 3, use_bias=False), BatchNormalization(), MaxPooling2D()],
+        (8, 9, 1),
+        steps.ConvNormStep,
+    ),
+    "residual with normalization": (
+        lambda: [Residual([Conv2D(3, 3, padding="same"), BatchNormalization(), ReLU()])],
+        (5, 4, 3),
+        steps.FusedResidualStep,
+    ),
     "residual": (
         lambda: [Residual([Dense(6, activation="relu"), Dropout(0.5), Dense(5)])],
         (5,),
@@ -96,8 +136,12 @@ def problem(case, fuse=True):
     stack = Stack(make(), name="stack")
     stack.build(shape, np.random.default_rng(0))
     for _, layer in stack.leaves():
-        if "bias" in layer.params:
-            layer.params["bias"][:] = np.random.default_rng(1).normal(size=len(layer.params["bias"]))
+        random = np.random.default_rng(1)
+        for name, value in layer.params.items():
+            if name != "kernel":
+                value[...] = random.normal(size=value.shape)
+        for value in layer.state.values():
+            value[...] = random.uniform(0.5, 2, value.shape)
     (step,) = steps_of(stack.layers, fuse)
     assert type(step) is kind
     rng = np.random.default_rng(2)
@@ -136,6 +180,29 @@ def test_a_step_gives_what_its_layers_give(case, training):
 
 
 @every_case
+@pytest.mark.parametrize("samples", [1, 2, 3])
+def test_few_samples_are_as_many(case, samples):
+    """One or two have kernels of their own: each of four samples has the numbers that it has among the others."""
+    layers, step, x, dy = problem(case)
+    params = params_of(layers)
+    ys, dxs, total = [], [], dict.fromkeys(params, 0)
+    for first in range(0, 4, samples):
+        own, grads = slice(first, first + samples), room(params)
+        y, cache = step.forward(x[own], True, step.key(RandomKey(KEY.key, KEY.first_sample + first)))
+        ys.append(y)
+        dxs.append(step.backward(dy[own].copy(), cache, grads, True).copy())
+        total = {address: total[address] + gradient for address, gradient in grads.items()}
+    expected = room(params)
+    y, cache = step.forward(x, True, step.key(KEY))
+    dx = step.backward(dy.copy(), cache, expected, True)
+    tolerance = TOLERANCE[np.dtype(np.float32)]
+    np.testing.assert_allclose(np.concatenate(ys), y, **tolerance)
+    np.testing.assert_allclose(np.concatenate(dxs), dx, **tolerance)
+    for address, gradient in total.items():
+        np.testing.assert_allclose(gradient, expected[address], **tolerance, err_msg=address)
+
+
+@every_case
 def test_backward_may_be_called_twice_and_forward_changes_nothing(case):
     layers, step, x, dy = problem(case)
     params = params_of(layers)
@@ -164,7 +231,7 @@ def test_without_dx_the_gradients_are_the_same(case):
         found.append(grads)
     for address, gradient in found[1].items():
         np.testing.assert_allclose(gradient, found[0][address], **TOLERANCE[np.dtype(np.float32)], err_msg=address)
-    if isinstance(step, (steps.DenseStep, steps.ConvStep, steps.ConvPoolStep, steps.ResidualStep)):
+    if isinstance(step, (steps.DenseStep, steps.ConvStep, steps.ConvPoolStep, steps.StagedStep)):
         assert dx is NOT_NEEDED
 
 
@@ -189,7 +256,7 @@ def test_dropout_in_a_stack_in_a_stack_has_the_mask_of_the_layer():
     x = np.ones((4, 64), np.float32)
     expected, _ = stack.forward(x, training=True, rng=KEY)
     for fuse in (True, False):
-        y, _ = steps.forward(steps_of(stack.layers, fuse), x, True, KEY)
+        (y, _), _ = alone(steps.forward(steps_of(stack.layers, fuse), x, True, KEY))
         np.testing.assert_array_equal(y, expected)
 
 

@@ -218,6 +218,129 @@ def normalization_oracle(params, x, epsilon):
     return np.array(rows).reshape(x.shape)
 
 
+def drawn_numbers(rng, sample, count):
+    return [(dropout_bits(rng.key, rng.first_sample + sample, d) + 0.5) / 2**32 for d in range(count)]
+
+
+def between(number, ends):
+    return ends[0] + (ends[1] - ends[0]) * number
+
+
+def places_oracle(layer, size, rng, sample):
+    """{(i, j): (row, column)}: where each pixel is read."""
+    height, width = size
+    centre = complex((width - 1) / 2, (height - 1) / 2)  # x + iy: a turn is a multiplication
+    name = type(layer).__name__
+    if name == "RandomElasticTransform":
+        return elastic_oracle(layer, size, drawn_numbers(rng, sample, 3 + 2 * height * width))
+    u = drawn_numbers(rng, sample, 6)
+
+    def place(i, j):
+        if name == "RandomTranslation":
+            return i - between(u[0], layer.height_factor) * height, j - between(u[1], layer.width_factor) * width
+        if name == "RandomZoom":
+            by_width = between(u[0], layer.height_factor) if layer.width_factor is None else None
+            by_width = between(u[1], layer.width_factor) if by_width is None else by_width
+            rows = (1 + between(u[0], layer.height_factor)) * (i - centre.imag) + centre.imag
+            return rows, (1 + by_width) * (j - centre.real) + centre.real
+        if name == "RandomShear":
+            sign = -1 if u[0] > 0.5 else 1
+            return i + sign * between(u[1], layer.y_factor) * j, j + sign * between(u[2], layer.x_factor) * i
+        turn = layer.factor if name == "RandomRotation" else layer.rotation
+        angle = 2 * math.pi * between(u[0], turn)
+        z = (complex(j, i) - centre) * complex(math.cos(angle), math.sin(angle))
+        if name == "RandomRotation":
+            return (z + centre).imag, (z + centre).real
+        z += between(u[1], layer.shear) * z.imag
+        row, column = z.imag * (1 + between(u[2], layer.zoom)), z.real * (1 + between(u[3], layer.zoom))
+        row, column = row + centre.imag, column + centre.real
+        return row - between(u[4], layer.translation) * height, column - between(u[5], layer.translation) * width
+
+    return {at: place(*at) for at in np.ndindex(size)}
+
+
+def elastic_oracle(layer, size, u):
+    """The sum over a Gaussian's window of the noise around each pixel, without shortcuts."""
+    strength = between(u[1], layer.scale) if u[2] < between(u[0], layer.factor) else 0.0
+    sigma, alpha = 0.05 * min(size) * strength, 0.1 * max(size) * strength
+    half = int(6 * sigma) // 2
+    window = {d: math.exp(-0.5 * (d / sigma) ** 2) if d else 1.0 for d in range(-half, half + 1)}
+    total, noise = sum(window.values()), np.array(u[3:]).reshape(2, *size)
+    places = {}
+    for i, j in np.ndindex(size):
+        moved = [0.0, 0.0]
+        for (a, of_a), (b, of_b) in itertools.product(window.items(), window.items()):
+            if 0 <= i + a < size[0] and 0 <= j + b < size[1]:
+                for k in (0, 1):
+                    moved[k] += (noise[k, i + a, j + b] - 0.5) * math.sqrt(12) * of_a * of_b / total**2
+        places[i, j] = i + alpha * sigma * moved[0], j + alpha * sigma * moved[1]
+    return places
+
+
+def pixel_oracle(image, row, column, layer):
+    """The pixel of any row and column, outside the image too."""
+
+    def inside(index, length):
+        line = list(range(length))
+        if layer.fill_mode == "reflect":
+            return (line + line[::-1])[index % (2 * length)]
+        if layer.fill_mode == "wrap":
+            return line[index % length]
+        return line[max(0, min(index, length - 1))] if layer.fill_mode == "nearest" or index in line else None
+
+    row, column = inside(row, image.shape[0]), inside(column, image.shape[1])
+    return np.full(image.shape[2], layer.fill_value) if row is None or column is None else image[row, column]
+
+
+def warp_oracle(layer, x, rng):
+    if rng is None:
+        return x
+    y = np.zeros(x.shape)
+    for n, image in enumerate(x):
+        for at, (row, column) in places_oracle(layer, image.shape[:2], rng, n).items():
+            if layer.interpolation == "nearest":
+                y[(n, *at)] = pixel_oracle(image, math.floor(row + 0.5), math.floor(column + 0.5), layer)
+                continue
+            for r, c in itertools.product(
+                (math.floor(row), math.floor(row) + 1), (math.floor(column) + d for d in (0, 1))
+            ):
+                y[(n, *at)] += (1 - abs(row - r)) * (1 - abs(column - c)) * pixel_oracle(image, r, c, layer)
+    return y
+
+
+def erasing_oracle(layer, x, rng):
+    if rng is None:
+        return x
+    fill = np.full(x.shape, layer.fill_value or 0.0)
+    if layer.fill_value is None:
+        fill = noise_oracle(np.zeros(x.shape), layer.value_range[1], rng.layer(1))
+    y = x.copy()
+    for n, i, j, c in np.ndindex(x.shape):
+        u = drawn_numbers(rng, n, 6)
+        within = u[5] < between(u[4], layer.factor)
+        for k, place in enumerate((i, j)):
+            length = math.sqrt(between(u[k], layer.scale)) * x.shape[k + 1]
+            start = u[2 + k] * (x.shape[k + 1] - length)
+            within = within and start <= place < start + length
+        if within:
+            y[n, i, j, c] = min(max(fill[n, i, j, c], layer.value_range[0]), layer.value_range[1])
+    return y
+
+
+def batch_normalization_oracle(layer, x, training):
+    """Each channel's numbers over the whole batch, or its moving averages outside of training."""
+    y = np.zeros(x.shape)
+    for c in range(x.shape[-1]):
+        values = x[..., c].ravel().tolist()
+        mean, variance = (float(layer.state[name][c]) for name in ("moving_mean", "moving_variance"))
+        if training:
+            mean = math.fsum(values) / len(values)
+            variance = math.fsum((v - mean) ** 2 for v in values) / len(values)
+        gamma, beta = (layer.params[name][c] if name in layer.params else i for i, name in ((1, "gamma"), (0, "beta")))
+        y[..., c].flat = [(v - mean) / math.sqrt(variance + layer.epsilon) * gamma + beta for v in values]
+    return y
+
+
 def dropout_bits(key, sample, feature):
     """The 32 random bits of an entry, in unbounded integers: SplitMix64 of the key, of the sample, then a 32-bit mixer."""
     state = 0
@@ -241,6 +364,15 @@ def dropout_oracle(x, rate, rng):
             kept = dropout_bits(rng.key, rng.first_sample + n, d) / 2**32 >= rate
             y[n, d] = y[n, d] / (1 - rate) if kept else 0.0
     return y.reshape(x.shape), math.inf
+
+
+def spatial_dropout_oracle(x, rate, rng):
+    """Every pixel of a channel meets the fate that dropout of the channels alone would give them."""
+    y = x.copy()
+    for n, i, j in np.ndindex(x.shape[:3]) if rng is not None else ():
+        own = RandomKey(rng.key, rng.first_sample + n)
+        y[n, i, j] = dropout_oracle(x[n, i, j][None], rate, own)[0][0]
+    return y
 
 
 def flatten_oracle(x):
@@ -380,7 +512,15 @@ ORACLES = {
     "GlobalMaxPooling2D": lambda layer, x, rng: (global_oracle(layer, x, max), math.inf),
     "UpSampling2D": lambda layer, x, rng: (up_sampling_oracle(x, layer.size), math.inf),
     "GaussianNoise": lambda layer, x, rng: (noise_oracle(x, layer.stddev, rng), math.inf),
+    **{
+        name: lambda layer, x, rng: (warp_oracle(layer, x, rng), math.inf)
+        for name in LAYERS
+        if name.startswith("Random") and name != "RandomErasing"
+    },
+    "RandomErasing": lambda layer, x, rng: (erasing_oracle(layer, x, rng), math.inf),
     "LayerNormalization": lambda layer, x, rng: (normalization_oracle(layer.params, x, layer.epsilon), math.inf),
+    "BatchNormalization": lambda layer, x, rng: (batch_normalization_oracle(layer, x, rng is not None), math.inf),
+    "SpatialDropout2D": lambda layer, x, rng: (spatial_dropout_oracle(x, layer.rate, rng), math.inf),
     "Reshape": lambda layer, x, rng: (flatten_oracle(x).reshape(len(x), *layer.target_shape), math.inf),
     "Softmax": lambda layer, x, rng: activation_oracle("softmax", x),
     "LeakyReLU": lambda layer, x, rng: (
@@ -491,6 +631,8 @@ def trial(data, case, ops):
     random = np.random.default_rng(seed)
     rng = RandomKey(int(random.integers(2**63)) * 2 + 1, int(random.integers(1000)))
     shape = (samples, *subject.input_shape)
+    for value in layer.state.values() if hasattr(layer, "state") else ():
+        value[...] = exact(random.uniform(0.5, 2, value.shape))  # a variance is positive
     for _ in range(100):
         x = exact(well_separated(random, shape, gap=4 / np.prod(shape)))
         for value in layer.params.values():
@@ -571,11 +713,22 @@ def test_a_batch_equals_its_samples_one_by_one(case, ops, data):
     y, cache = t.forward()
     dx, grads = t.layer.backward(t.dy, cache)
     sums = {name: np.zeros(value.shape) for name, value in t.layer.params.items()}
-    for n in range(len(t.x)):
+    singly = [slice(n, n + 1) for n in range(len(t.x))]
+    forward, backward = {}, {}
+    if hasattr(t.layer, "measure"):  # what the engine does where a layer needs sums over the whole batch
+        forward["sums"] = sum(t.layer.measure(t.x[one]) for one in singly)
+    caches = []
+    for n, one in enumerate(singly):
         own = RandomKey(t.rng.key, t.rng.first_sample + n)
-        y_n, cache_n = t.layer.forward(t.x[n : n + 1], training=True, rng=own)
-        dx_n, grads_n = t.layer.backward(t.dy[n : n + 1], cache_n)
+        y_n, cache_n = t.layer.forward(t.x[one], training=True, rng=own, **forward)
         assert_close(y_n[0], y[n])
+        caches.append(cache_n)
+    if forward:
+        backward["sums"] = sum(
+            t.layer.measure_backward(t.dy[one], each) for one, each in zip(singly, caches, strict=True)
+        )
+    for n, one in enumerate(singly):
+        dx_n, grads_n = t.layer.backward(t.dy[one], caches[n], **backward)
         assert_close(dx_n[0], dx[n])
         for name, value in grads_n.items():
             sums[name] += value

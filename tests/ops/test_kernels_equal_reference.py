@@ -52,6 +52,7 @@ def test_signatures_are_equal(name):
 def test_every_operation_is_compared_below():
     compared = {"dense_forward", "dense_backward", "conv2d_forward", "conv2d_backward", "dropout"}
     compared |= {"conv2d_transpose_forward", "conv2d_transpose_backward", "gelu_forward", "gelu_backward"}
+    compared |= {"resample_forward", "resample_backward", "average_update"}
     compared |= {"max_pool2d_forward", "max_pool2d_backward", *UPDATES}
     compared |= {f"{name}_{way}" for name in ELEMENTWISE for way in ("forward", "backward")}
     the_same = {name for name in kernels.__all__ if getattr(kernels, name) is getattr(reference, name)}
@@ -423,6 +424,39 @@ UPDATES = {
     "rmsprop_update": (1, [(1e-3, 0.9, 1e-7), (0.1, 0.5, 0.25)]),
     "adam_update": (2, [(1e-3, 0.9, 0.999, 1e-7), (0.1, 0.5, 0.75, 1.0)]),
 }  # name: (how many arrays of state, settings)
+
+
+@both_dtypes
+@given(
+    size=st.tuples(st.integers(1, 7), st.integers(1, 7), st.integers(1, 3)),
+    n=st.integers(0, 3),
+    interpolation=st.sampled_from(["bilinear", "nearest"]),
+    fill_mode=st.sampled_from(["reflect", "wrap", "nearest", "constant"]),
+    seed=seeds,
+    layout=layouts,
+)
+def test_resampling(dtype, size, n, interpolation, fill_mode, seed, layout):
+    """At places as far outside as three images, on pixels and halfway between them too."""
+    x, dy = (in_layout(normal([seed, i], n, *size).astype(dtype), layout) for i in (0, 1))
+    places = np.random.default_rng(seed).integers(-24, 48, (n, 2, *size[:2])) / 2 + normal([seed, 2], n, 2, 1, 1).round(
+        1
+    )
+    compare("resample_forward", x, in_layout(places, layout), interpolation, fill_mode, 0.5)
+    compare("resample_backward", dy, in_layout(places, layout), interpolation, fill_mode)
+
+
+@both_dtypes
+@given(
+    shape=st.lists(st.integers(1, 12), min_size=1, max_size=3), momentum=st.sampled_from([0.0, 0.75, 0.999]), seed=seeds
+)
+def test_average_update(dtype, shape, momentum, seed):
+    sets = []
+    for ops in (kernels, reference):
+        average, param = (normal([seed, i], *shape).astype(dtype) for i in (0, 1))
+        assert ops.average_update(average, param, momentum) is None
+        np.testing.assert_array_equal(param, normal([seed, 1], *shape))
+        sets.append(average)
+    assert_close(*sets)
 
 
 @both_dtypes

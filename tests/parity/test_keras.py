@@ -10,11 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from parity.twins import BATCH, MODELS, STEPS, agree, changes, digits, give_biases
+from parity.twins import BATCH, MODELS, STEPS, agree, changes, digits, give_biases, normalized
 
 import minidl
 from minidl.layers.activation import ACTIVATIONS, ALIASES
 from minidl.ops import OPERATIONS
+from minidl.ops.random import RandomKey
 from minidl.utils import to_categorical
 
 keras = pytest.importorskip("keras", reason="the twins need Keras 3 on TensorFlow: pip install 'minidl[parity]'")
@@ -132,6 +133,13 @@ OPTIMIZERS = {
     "nadam": lambda library: library.optimizers.Nadam(0.002, beta_1=0.75, beta_2=0.96875),
     "sgd, all clipped": lambda library: library.optimizers.SGD(0.02, global_clipnorm=0.125),
     "adam, entries clipped": lambda library: library.optimizers.Adam(beta_1=0.875, beta_2=0.96875, clipvalue=2**-10),
+    "momentum, averaged": lambda library: library.optimizers.SGD(0.02, momentum=0.875, use_ema=True, ema_momentum=0.75),
+    "momentum, overwritten": lambda library: library.optimizers.SGD(
+        0.02, momentum=0.875, use_ema=True, ema_momentum=0.75, ema_overwrite_frequency=3
+    ),
+    "adam, averaged": lambda library: library.optimizers.Adam(
+        beta_1=0.75, beta_2=0.96875, use_ema=True, ema_momentum=0.9375, weight_decay=0.125
+    ),
     "rmsprop, large ε": lambda library: library.optimizers.RMSprop(0.01, rho=0.75, epsilon=0.01),
 }
 CASES = [
@@ -174,6 +182,27 @@ def test_twenty_steps(name, optimizer, dtype):
             agree(f"{label}: {key}", ours[key][0], theirs[key][0], dtype, "losses")
 
 
+@pytest.mark.parametrize("swap_on_epoch", [False, True])
+def test_averages_are_validated_and_kept(swap_on_epoch, dtype):
+    """Two epochs, of which the history holds the averages' loss on held-out digits."""
+    x, y = digits("cnn")
+    x = x.astype(dtype)
+    went, logs = [], []
+    for model, library in zip(make("cnn", dtype, rate=0), (minidl, keras), strict=True):
+        before = model.get_weights()
+        optimizer = library.optimizers.SGD(0.02, momentum=0.875, use_ema=True, ema_momentum=0.9375)
+        model.compile(loss="sparse_categorical_crossentropy", optimizer=optimizer)
+        swap = library.callbacks.SwapEMAWeights(swap_on_epoch)
+        held_out = (x[:50], y[:50])
+        history = model.fit(
+            x[50:], y[50:], BATCH, 2, verbose=0, shuffle=False, validation_data=held_out, callbacks=[swap]
+        )
+        went.append(changes(model.get_weights(), before))
+        logs.append([history.history["loss"], history.history["val_loss"]])
+    agree("cnn, averages: weights", *went, dtype, "steps")
+    agree("cnn, averages: losses", *map(np.array, logs), dtype, "losses")
+
+
 @both_dtypes
 def test_evaluate_with_weights(dtype):
     model, twin = make("cnn", dtype)
@@ -184,6 +213,39 @@ def test_evaluate_with_weights(dtype):
         each.compile(loss="sparse_categorical_crossentropy", optimizer="sgd", metrics=["accuracy"])
         results.append(each.evaluate(x.astype(dtype), y, batch_size=90, sample_weight=weights, verbose=0))
     agree("cnn: evaluate with weights", results[0], results[1], dtype, "losses")
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+@pytest.mark.parametrize("way", [{}, {"fuse": False}, {"ops": "reference"}], ids=["fused", "not fused", "reference"])
+@both_dtypes
+def test_twenty_steps_with_batch_normalization(way, dtype, frozen):
+    """Training and evaluation, the last batch a short one; the weights with their moving averages, in the same order.
+
+    Frozen: the first normalization stays in inference mode.
+    """
+    x, y = digits("cnn")
+    x, y = x[:-3].astype(dtype), y[:-3]
+    model = minidl.Sequential(normalized(minidl.layers), seed=1, dtype=dtype, **way)
+    twin = keras.Sequential(normalized(keras.layers))
+    random = np.random.default_rng(1)
+    model.set_weights([w if w.ndim > 1 else random.uniform(0.5, 1, w.shape) for w in model.get_weights()])
+    twin.set_weights(model.get_weights())
+    went, logs, outputs = [], [], []
+    for each, library in ((model, minidl), (twin, keras)):
+        each.layers[1].trainable = not frozen
+        before = each.get_weights()
+        outputs.append(each.predict(x[:33], verbose=0))
+        each.compile(loss="sparse_categorical_crossentropy", optimizer=library.optimizers.SGD(0.02, momentum=0.875))
+        history = each.fit(x, y, batch_size=BATCH, epochs=1, verbose=0, shuffle=False, validation_data=(x[:50], y[:50]))
+        went.append(changes(each.get_weights(), before))
+        logs.append(history.history)
+    agree("normalized: predictions", *outputs, dtype, "values")
+    # a bias before a normalization has the gradient 0, of which there is but rounding
+    without = [[w for place, w in enumerate(every) if place != 6] for every in went]
+    agree(f"normalized: after {STEPS} steps", *without, dtype, "steps")
+    for key, expected in logs[1].items():
+        agree(f"normalized: {key}", logs[0][key][0], expected[0], dtype, "losses")
+    assert [not w.any() for w in without[0]].count(True) == (4 if frozen else 0)
 
 
 # ----------------------------------------------------------------------------------------------- layer by layer, float64
@@ -287,6 +349,8 @@ def test_average_pooling2d(pool, strides, padding, ops, dtype):
         lambda layers: layers.Reshape((5, -1)),
         lambda layers: layers.LayerNormalization(epsilon=2**-10),
         lambda layers: layers.LayerNormalization(epsilon=0.5, scale=False),
+        lambda layers: layers.BatchNormalization(epsilon=2**-10),
+        lambda layers: layers.BatchNormalization(epsilon=0.5, center=False, moving_variance_initializer="zeros"),
         lambda layers: layers.LeakyReLU(0.25),
         lambda layers: layers.ReLU(),
         lambda layers: layers.ReLU(max_value=1.5, negative_slope=0.25, threshold=0.5),
@@ -299,10 +363,95 @@ def test_the_other_layers(make, ops, dtype):
 
 
 @both_sets
+@pytest.mark.parametrize("shape", [(6, 5), (3, 4, 5, 2), (1, 4)])
+def test_batch_normalization_in_training(shape, ops, dtype):
+    """Outputs, dx, gradients and the moving averages; a batch of one, too."""
+    random, settings = np.random.default_rng(0), {"momentum": 0.75, "epsilon": 2**-10}
+    layer, twin = (library.layers.BatchNormalization(**settings) for library in (minidl, keras))
+    layer.ops = OPERATIONS[ops]
+    x = random.normal(size=shape) * 3 + 5
+    layer.build(shape[1:], random, np.dtype(np.float64))
+    layer.set_weights([random.uniform(0.5, 2, w.shape) for w in layer.get_weights()])
+    twin.build((None, *shape[1:]))
+    twin.set_weights(layer.get_weights())
+    dy, leaf = random.normal(size=shape), keras.Variable(x)
+    y, cache = layer.forward(x, training=True)
+    dx, gradients = layer.backward(dy, cache)
+    layer.learn(layer.measure(x))
+    agree("outputs", y, to_numpy(twin(keras.ops.convert_to_tensor(x), training=True)), "float64", "values")
+    agree("weights", layer.get_weights(), twin.get_weights(), "float64", "values")
+    leaves = [leaf, *twin.trainable_variables]
+    _, expected = slopes(lambda: keras.ops.sum(twin(leaf.value, training=True) * dy), leaves)
+    np.testing.assert_allclose(dx, expected[0], rtol=1e-10, atol=1e-13)  # of a batch of one it is 0
+    for gradient, other in zip(gradients.values(), expected[1:], strict=True):
+        np.testing.assert_allclose(gradient, other, rtol=1e-10, atol=1e-13)
+
+
+@both_sets
 def test_rescaling_and_flatten(ops, dtype):
     x = np.random.default_rng(0).normal(size=(3, 4, 5, 2))
     layer_parity(*(library.layers.Rescaling(1 / 256, -0.5) for library in (minidl, keras)), ops, x)
     layer_parity(*(library.layers.Flatten() for library in (minidl, keras)), ops, x)
+
+
+FIXED = {  # where nothing is left to chance
+    "translation": lambda layers, **how: layers.RandomTranslation((0.15, 0.15), (-0.22, -0.22), **how),
+    "rotation": lambda layers, **how: layers.RandomRotation((0.07, 0.07), **how),
+    "zoom out": lambda layers, **how: layers.RandomZoom((0.3, 0.3), **how),
+    "zoom": lambda layers, **how: layers.RandomZoom((-0.3, -0.3), (0.23, 0.23), **how),
+}
+
+
+@both_sets
+@pytest.mark.parametrize("fill_mode", ["reflect", "constant", "nearest"])
+@pytest.mark.parametrize("interpolation", ["bilinear", "nearest"])
+@pytest.mark.parametrize("name", FIXED)
+def test_warps(name, interpolation, fill_mode, ops):
+    """In float32, in which Keras keeps the places. Its "wrap" does not interpolate across the seam; no place is
+    halfway between two pixels, where rounding decides."""
+    x = np.random.default_rng(0).normal(size=(3, 9, 8, 2)).astype(np.float32)
+    how = {"interpolation": interpolation, "fill_mode": fill_mode, "fill_value": 0.25}
+    layer, twin = (FIXED[name](library.layers, **how) for library in (minidl, keras))
+    layer.ops = OPERATIONS[ops]
+    y, _ = layer.forward(x, training=True, rng=RandomKey(3, 0))
+    np.testing.assert_allclose(y, to_numpy(twin(x, training=True)), rtol=0, atol=2e-5)
+
+
+@both_sets
+def test_shear(ops):
+    """Chance chooses between two images, in both libraries."""
+    x = np.random.default_rng(0).normal(size=(16, 9, 8, 1)).astype(np.float32)[:1].repeat(16, axis=0)
+    layer, twin = (library.layers.RandomShear((0.3, 0.3), (0.1, 0.1)) for library in (minidl, keras))
+    layer.ops = OPERATIONS[ops]
+    ours = layer.forward(x, training=True, rng=RandomKey(3, 0))[0]
+    theirs = to_numpy(twin(x, training=True))
+    found = [[np.abs(one - other).max() < 2e-5 for other in theirs] for one in ours]
+    assert np.all(np.any(found, axis=1))
+    assert np.all(np.any(found, axis=0))
+
+
+def test_erasing_and_bending_are_as_frequent_and_as_strong():
+    """Means over many images: of the erased share, and of how far a slope of brightness was moved."""
+    x = np.full((4000, 12, 10, 1), 0.25, np.float32)
+    shares = []
+    for library in (minidl, keras):
+        layer = library.layers.RandomErasing(0.8, (0.1, 0.4), fill_value=1.0, value_range=(0, 1))
+        erased = augmented(layer, x) == 1
+        shares.append([erased.any(axis=(1, 2, 3)).mean(), erased.mean(), erased.mean(axis=(0, 2, 3)).std()])
+    np.testing.assert_allclose(*shares, rtol=0, atol=0.03)
+    slope = np.broadcast_to(np.arange(28, dtype=np.float32)[None, :, None, None], (400, 28, 28, 1))
+    moves = []
+    for library in (minidl, keras):
+        layer = library.layers.RandomElasticTransform((1, 1), (0.9, 0.9), fill_mode="nearest")
+        moves.append((augmented(layer, np.ascontiguousarray(slope)) - slope)[:, 8:20, 8:20].std())
+    np.testing.assert_allclose(*moves, rtol=0.05)
+
+
+def augmented(layer, x):
+    if isinstance(layer, minidl.layers.Layer):
+        return layer.forward(x, training=True, rng=RandomKey(3, 0))[0]
+    keras.utils.set_random_seed(0)
+    return to_numpy(layer(x, training=True))
 
 
 # ------------------------------------------------------------------------------------------------------ losses, float64

@@ -57,7 +57,7 @@ export class Microscope {
     this.redraw();
   }
 
-  // Where to look first: the largest gradient of the last layer that has a kernel, or else the loss.
+  // Where to look first: the largest number that the last layer gives, or else the loss.
   beginning() {
     const addresses = this.network.layers.map((layer) => `${layer.name}:y`).filter((address) => this.sheet.has(address));
     const address = addresses.at(-1) ?? "loss";
@@ -68,7 +68,7 @@ export class Microscope {
   choose(address, index) {
     if (!address || !this.sheet.has(address)) return false;
     const shape = this.sheet.shape(address);
-    if (index.length !== shape.length || index.some((place, axis) => !(place >= 0 && place < shape[axis]))) return false;
+    if (index.length !== shape.length || index.some((place, axis) => !(Number.isInteger(place) && place >= 0 && place < shape[axis]))) return false;
     this.state.address = address;
     this.state.index = index;
     this.flat = flatOf(shape, index);
@@ -76,7 +76,7 @@ export class Microscope {
     return true;
   }
 
-  // Go to a number, and remember where one came from. step: whether it is the neighbour, which the history does not keep.
+  // Go to a number, and remember where one came from. neighbour: then the history does not keep it.
   go(address, flat, { neighbour = false } = {}) {
     const before = { address: this.state.address, index: this.state.index };
     const sample = this.state.sample;
@@ -103,14 +103,16 @@ export class Microscope {
     this.redraw();
   }
 
-  // On to the number that the largest term is made of: on the way back to the loss for a gradient, to the input for an activation.
+  // On to the number that the largest term is made of, of those that are made of others: on the way back to the loss for a gradient, to
+  // the input for an activation.
   follow() {
     const { terms, arguments: given } = this.explanation;
-    const factors = terms.length > 0 ? terms[0].factors : given;
-    const made = factors.filter((factor) => this.sheet.rule(factor.address) !== null && !isGate(factor.address));
     const backward = isGradient(this.state.address);
-    const next = made.find((factor) => isGradient(factor.address) === backward) ?? made[0];
-    if (next) this.go(next.address, next.flat);
+    for (const { factors } of [...terms, { factors: given }]) {
+      const made = factors.filter((factor) => this.sheet.rule(factor.address) !== null && !isGate(factor.address));
+      const next = made.find((factor) => isGradient(factor.address) === backward) ?? made[0];
+      if (next) return this.go(next.address, next.flat);
+    }
   }
 
   // Why a number of the trace that is shown is what it is; see rules.js.
@@ -159,6 +161,9 @@ export class Microscope {
 
   build() {
     this.root.classList.add("microscope");
+    this.root.addEventListener("keydown", (event) => {
+      if (event.key === "Backspace" && !event.target.matches("input, select")) this.back();
+    });
     this.title = make("h1");
     this.verdict = make("p", { class: "verdict" });
     this.controls = make("div", { class: "controls", role: "group", "aria-label": "Settings" });
@@ -385,7 +390,6 @@ export class Microscope {
   stripKey(event) {
     const moves = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 };
     const here = this.pictures.findIndex((each) => each.button === document.activeElement);
-    if (event.key === "Backspace") return this.back();
     if (!(event.key in moves) || here < 0) return;
     event.preventDefault();
     const next = this.pictures[(here + moves[event.key] + this.pictures.length) % this.pictures.length];
@@ -397,7 +401,7 @@ export class Microscope {
   drawLegend() {
     const bar = make("canvas", { class: "bar", role: "img", "aria-label": "Colours: blue is negative, orange is positive" });
     [bar.width, bar.height] = [201, 12];
-    const pen = bar.getContext("2d");
+    const pen = bar.getContext("2d", { willReadFrequently: true });
     for (let i = 0; i <= 200; i++) {
       pen.fillStyle = `rgb(${colour(i / 100 - 1, this.dark)})`;
       pen.fillRect(i, 0, 1, 12);
@@ -533,7 +537,6 @@ export class Microscope {
       PageDown: [1, 0, 0],
     };
     if (event.key === "Enter") this.follow();
-    else if (event.key === "Backspace") this.back();
     else if (event.key in moves) {
       const [tiles, rows, cols] = moves[event.key];
       const inside = tile + tiles >= 0 && tile + tiles < layout.tiles;
@@ -816,7 +819,7 @@ function written(index) {
   return index.length ? `[${index.join(", ")}]` : "";
 }
 
-// "conv2d/kernel" and "conv2d:dkernel" → "∂kernel"; "conv2d:dy" → "∂y"; "conv2d:y" → "y".
+// "conv2d/kernel" and "conv2d:dkernel" → "dkernel"; "conv2d:y" → "y".
 function nameOf(address) {
   const colon = address.lastIndexOf(":");
   const slash = address.lastIndexOf("/");

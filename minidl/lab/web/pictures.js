@@ -1,6 +1,6 @@
 // Arrays as pictures: signed colours, maps side by side, short vectors as bars, and arrays too large for either in blocks.
 
-import { closedGate, flatOf, indexOf, size } from "./rules.js";
+import { closedGate, flatOf, gateFor, indexOf, size } from "./rules.js";
 
 // Blue, nothing, orange: told apart by everybody who can see blue, and 0 is the colour of the page.
 const LIGHT = [[8, 48, 107], [33, 113, 181], [158, 202, 225], [255, 255, 255], [253, 190, 120], [217, 95, 14], [127, 39, 4]];
@@ -16,9 +16,21 @@ export function colour(value, dark) {
   return stops[low].map((from, i) => from + (stops[low + 1][i] - from) * (place - low));
 }
 
+const STEPS = 512; // of the colours on each side of 0
 const TABLES = Object.fromEntries(
-  [false, true].map((dark) => [dark, Array.from({ length: 1025 }, (_, i) => colour(i / 512 - 1, dark).map(Math.round))]),
+  [false, true].map((dark) => [dark, Uint32Array.from({ length: 2 * STEPS + 1 }, (_, i) => packed(colour(i / STEPS - 1, dark)))]),
 );
+
+// A colour as ImageData has it: a byte each for red, green, blue and opacity.
+function packed(rgb) {
+  return new Uint32Array(new Uint8ClampedArray([...rgb, 255]).buffer)[0];
+}
+
+// The same as ``colour``, packed, and from a table.
+function shade(value, dark) {
+  if (Number.isNaN(value)) return packed(colour(NaN, dark));
+  return TABLES[dark][Math.round((Math.max(-1, Math.min(1, value)) + 1) * STEPS)];
+}
 
 // How an array is cut into tiles, each a picture of rows × cols cells: images into their channels, kernels into their filters, the
 // weights of a dense layer into its units. A tile of a vector is wrapped; its last cells may not exist.
@@ -72,12 +84,21 @@ function wrap(count) {
   return root;
 }
 
+const ON_CPU = { willReadFrequently: true }; // dozens of small canvases are drawn faster without the graphics card
+
+// Draw an image of which each pixel is a number, tile below tile, so that each tile stands at its corner, with cells of this size.
+function place(pen, image, rows, corners, cell) {
+  const small = new OffscreenCanvas(image.width, image.height);
+  small.getContext("2d", ON_CPU).putImageData(image, 0, 0);
+  corners.forEach(([x, y], t) => pen.drawImage(small, 0, t * rows, image.width, rows, x, y, image.width * cell, rows * cell));
+}
+
 const gates = new WeakMap(); // sheet → address → what closedGate says of its entries, as far as asked
 
 // What holds a number at 0 on its way: "slope", "wins", "mask", or null.
 export function gateOf(sheet, address, flat) {
   if (!gates.has(sheet)) gates.set(sheet, {});
-  const found = (gates.get(sheet)[sheet.origin(address)] ??= []);
+  const found = (gates.get(sheet)[address] ??= []);
   if (found[flat] === undefined) found[flat] = closedGate(sheet, address, flat);
   return found[flat];
 }
@@ -97,15 +118,14 @@ class Picture {
     canvas.height = Math.max(1, Math.round(this.height * scale));
     canvas.style.width = `${this.width}px`;
     canvas.style.height = `${this.height}px`;
-    const pen = canvas.getContext("2d");
+    const pen = canvas.getContext("2d", ON_CPU);
     pen.scale(scale, scale);
     pen.imageSmoothingEnabled = false;
     return pen;
   }
 
   tint(flat, dark) {
-    const value = this.numbers[flat];
-    return TABLES[dark][Math.round((Math.max(-1, Math.min(1, value / this.most)) + 1) * 512)] ?? [200, 0, 200];
+    return shade(this.numbers[flat] / this.most, dark);
   }
 }
 
@@ -125,30 +145,26 @@ export class Tiles extends Picture {
     const pen = this.prepare(canvas);
     const { rows, cols } = this.layout;
     if (rows * cols * this.tiles.length === 0) return;
-    const small = new OffscreenCanvas(cols, rows * this.tiles.length);
-    const pixels = new ImageData(cols, rows * this.tiles.length);
+    const image = new ImageData(cols, rows * this.tiles.length);
+    const pixels = new Uint32Array(image.data.buffer);
+    const gated = gateFor(this.sheet, this.address) !== null;
+    const grey = packed(SHUT[dark ? "dark" : "light"]);
     const shut = [];
     this.tiles.forEach((tile, t) => {
       for (let row = 0; row < rows; row++) {
         for (let col = 0; col < cols; col++) {
           const flat = this.layout.flat(this.sample, tile, row, col);
           if (flat < 0) continue;
-          let tint = this.tint(flat, dark);
-          if (gateOf(this.sheet, this.address, flat) !== null) {
-            shut.push(flat);
-            const zero = this.numbers[flat] === 0;
-            if (this.cell < 5 && zero && (row + col) % 2) tint = SHUT[dark ? "dark" : "light"];
-          }
-          pixels.data.set([...tint, 255], ((t * rows + row) * cols + col) * 4);
+          const at = (t * rows + row) * cols + col;
+          pixels[at] = this.tint(flat, dark);
+          if (!gated || gateOf(this.sheet, this.address, flat) === null) continue;
+          if (this.cell >= 5) shut.push(flat);
+          else if (this.numbers[flat] === 0 && (row + col) % 2) pixels[at] = grey; // hatched, as far as there is room
         }
       }
     });
-    small.getContext("2d").putImageData(pixels, 0, 0);
-    this.tiles.forEach((_, t) => {
-      const [x, y] = this.corner(t);
-      pen.drawImage(small, 0, t * rows, cols, rows, x, y, cols * this.cell, rows * this.cell);
-    });
-    if (this.cell >= 5) shut.forEach((flat) => hatch(pen, this.rect(flat), dark));
+    place(pen, image, rows, this.tiles.map((_, t) => this.corner(t)), this.cell);
+    hatch(pen, shut.map((flat) => this.rect(flat)), dark);
     if (this.cell >= 44) this.write(pen, dark);
   }
 
@@ -164,7 +180,7 @@ export class Tiles extends Picture {
     for (const tile of this.tiles) {
       for (let cell = 0; cell < this.layout.count; cell++) {
         const flat = this.layout.flat(this.sample, tile, Math.floor(cell / this.layout.cols), cell % this.layout.cols);
-        const [red, green, blue] = this.tint(flat, dark);
+        const [red, green, blue] = colour(this.numbers[flat] / this.most, dark);
         const [x, y, width, height] = this.rect(flat);
         pen.fillStyle = 0.3 * red + 0.59 * green + 0.11 * blue > 130 ? "#000" : "#fff";
         pen.fillText(short(this.numbers[flat]), x + width / 2, y + height / 2, width - 2);
@@ -217,7 +233,7 @@ export class Bars extends Picture {
       pen.fillRect(middle - 0.5, y, 1, this.line);
       pen.fillStyle = `rgb(${colour(value < 0 ? -0.6 : 0.6, dark)})`;
       pen.fillRect(Math.min(middle, middle + length), y + 1.5, Math.abs(length), this.line - 3);
-      if (gateOf(this.sheet, this.address, flat) !== null) hatch(pen, [left, y, this.width - left - right, this.line], dark);
+      if (gateOf(this.sheet, this.address, flat) !== null) hatch(pen, [[left, y, this.width - left - right, this.line]], dark);
       pen.fillStyle = dark ? "#e6e9ee" : "#1b2430";
       pen.fillText(short(value), this.width - 2, y + this.line / 2, right);
     }
@@ -261,11 +277,10 @@ export class Blocks extends Picture {
 
   draw(canvas, dark) {
     const pen = this.prepare(canvas);
-    const pixels = new ImageData(this.across, this.down);
-    this.best.forEach((flat, block) => pixels.data.set([...this.tint(flat, dark), 255], block * 4));
-    const small = new OffscreenCanvas(this.across, this.down);
-    small.getContext("2d").putImageData(pixels, 0, 0);
-    pen.drawImage(small, 0, 0, this.width, this.height);
+    const image = new ImageData(this.across, this.down);
+    const pixels = new Uint32Array(image.data.buffer);
+    this.best.forEach((flat, block) => (pixels[block] = this.tint(flat, dark)));
+    place(pen, image, this.down, [[0, 0]], 1);
   }
 
   locate(x, y) {
@@ -297,37 +312,41 @@ export class Sum {
     this.gap = tiles > 1 ? 1 : 0;
     const fit = Math.min((room - this.gap * this.columns) / (this.columns * cols), (room - this.gap * lines) / (lines * rows));
     this.cell = Math.max(1, Math.min(20, Math.floor(fit)));
-    this.width = this.columns * (cols * this.cell + this.gap);
-    this.height = lines * (rows * this.cell + this.gap);
+    this.stepX = cols * this.cell + this.gap;
+    this.stepY = rows * this.cell + this.gap;
+    this.width = this.columns * this.stepX;
+    this.height = lines * this.stepY;
     this.largest = terms.reduce((most, term) => (term ? Math.max(most, Math.abs(valueOf(term))) : most), 0);
     this.most = this.largest || 1;
   }
 
   draw(canvas, dark) {
     const pen = Picture.prototype.prepare.call(this, canvas);
+    const tiles = size(this.rest);
+    const image = new ImageData(this.cols, this.rows * tiles);
+    const pixels = new Uint32Array(image.data.buffer);
+    const grey = packed(SHUT[dark ? "dark" : "light"]);
     this.terms.forEach((term, number) => {
-      const [x, y] = this.corner(number);
-      const shown = term ? colour(this.valueOf(term) / this.most, dark) : SHUT[dark ? "dark" : "light"];
-      pen.fillStyle = `rgb(${shown.map(Math.round)})`;
-      pen.fillRect(x, y, this.cell, this.cell);
+      const [row, col, tile] = this.position(number);
+      pixels[(tile * this.rows + row) * this.cols + col] = term ? shade(this.valueOf(term) / this.most, dark) : grey;
     });
+    const corners = Array.from({ length: tiles }, (_, tile) => [(tile % this.columns) * this.stepX, Math.floor(tile / this.columns) * this.stepY]);
+    place(pen, image, this.rows, corners, this.cell);
   }
 
-  corner(number) {
-    const place = indexOf(this.lengths, number);
-    const sorted = this.line ? [Math.floor(number / this.cols), number % this.cols] : this.order.map((axis) => place[axis]);
-    const [row, col, ...rest] = sorted;
-    const tile = flatOf(this.rest, rest);
-    const x = (tile % this.columns) * (this.cols * this.cell + this.gap) + col * this.cell;
-    return [x, Math.floor(tile / this.columns) * (this.rows * this.cell + this.gap) + row * this.cell];
+  // The row, the column and the tile of a term.
+  position(number) {
+    if (this.line) return [Math.floor(number / this.cols), number % this.cols, 0];
+    const index = indexOf(this.lengths, number);
+    const [row, col, ...rest] = this.order.map((axis) => index[axis]);
+    return [row, col, flatOf(this.rest, rest)];
   }
 
   // The term at a place of the picture, or undefined.
   locate(x, y) {
-    return this.terms.find((term, number) => {
-      const [left, top] = this.corner(number);
-      return x >= left && x < left + this.cell && y >= top && y < top + this.cell;
-    });
+    const tile = Math.floor(y / this.stepY) * this.columns + Math.floor(x / this.stepX);
+    const [row, col] = [Math.floor((y % this.stepY) / this.cell), Math.floor((x % this.stepX) / this.cell)];
+    return this.terms.find((_, number) => String(this.position(number)) === String([row, col, tile]));
   }
 }
 
@@ -354,17 +373,18 @@ export function enlarged(sheet, address, sample, tile, room) {
   return new Tiles(sheet, address, sample, { tiles: [tile], columns: 1, cell, gap: 0 });
 }
 
-// Diagonal lines over a number that something holds at 0.
-function hatch(pen, [x, y, width, height], dark) {
+// Diagonal lines over numbers that something holds at 0.
+function hatch(pen, boxes, dark) {
+  if (boxes.length === 0) return;
+  const [step, width] = [Math.max(3, Math.min(7, boxes[0][3] / 2)), pen.canvas.width];
   pen.save();
   pen.beginPath();
-  pen.rect(x, y, width, height);
+  for (const box of boxes) pen.rect(...box);
   pen.clip();
   pen.beginPath();
-  const step = Math.max(3, Math.min(7, height / 2));
-  for (let at = x - height; at < x + width; at += step) {
-    pen.moveTo(at, y + height);
-    pen.lineTo(at + height, y);
+  for (let at = 0; at < width + pen.canvas.height; at += step) {
+    pen.moveTo(at, 0);
+    pen.lineTo(0, at);
   }
   pen.strokeStyle = `rgb(${SHUT[dark ? "dark" : "light"]})`;
   pen.lineWidth = 1;

@@ -130,8 +130,16 @@ export class Sheet {
   numbers(address) {
     const own = this.origin(address);
     if (this.arrays[own] !== undefined) return this.arrays[own];
+    const rule = this.rule(own);
     const count = size(this.shape(own));
-    for (let flat = 0; flat < count; flat++) this.number(own, flat);
+    const factors = Object.values(rule.arguments);
+    if (rule.function && factors.every((factor) => factor.index === null)) {
+      const given = factors.map((factor) => this.numbers(factor.address));
+      const code = this.compile(Object.keys(rule.arguments), `return ${rule.function};`);
+      this.made[own] = Float64Array.from({ length: count }, (_, flat) => code(...given.map((array) => array[flat])));
+    } else {
+      for (let flat = 0; flat < count; flat++) this.number(own, flat);
+    }
     return this.made[own] ?? new Float64Array(0);
   }
 
@@ -322,7 +330,7 @@ export const GATES = {
 // Which of them holds an entry at 0, or null. A gate with the shape of the array stands at the same place; the one of a pool's winners
 // has to be 0 in all windows that hold the entry.
 export function closedGate(sheet, address, flat) {
-  const gate = gateFor(sheet, sheet.origin(address));
+  const gate = gateFor(sheet, address);
   if (gate === null) return null;
   const { name, rule, factor, over } = gate;
   if (factor.index === null) return sheet.number(factor.address, flat) === 0 ? name : null;
@@ -339,9 +347,10 @@ export function closedGate(sheet, address, flat) {
   return windows > 0 && !won ? name : null;
 }
 
-function gateFor(sheet, own) {
-  if (!sheet.gates.has(own)) sheet.gates.set(own, findGate(sheet, own));
-  return sheet.gates.get(own);
+// The gate of an array, or null if nothing can hold its numbers at 0.
+export function gateFor(sheet, address) {
+  if (!sheet.gates.has(address)) sheet.gates.set(address, findGate(sheet, sheet.origin(address)));
+  return sheet.gates.get(address);
 }
 
 function findGate(sheet, own) {

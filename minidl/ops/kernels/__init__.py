@@ -8,12 +8,14 @@ from ..reference import (
     adadelta_update,
     adagrad_update,
     adamax_update,
+    affine_places,
     avg_pool2d_backward,
     avg_pool2d_forward,
     clipped_relu_backward,
     clipped_relu_forward,
     dense_backward,
     dense_forward,
+    elastic_places,
     elu_backward,
     elu_forward,
     gaussian_noise,
@@ -43,24 +45,34 @@ from ..reference import (
     softplus_forward,
     tanh_backward,
     tanh_forward,
+    uniform,
     up_sample2d_backward,
     up_sample2d_forward,
     zero_pad2d_backward,
     zero_pad2d_forward,
 )
 from .convolution import conv2d_backward, conv2d_forward
-from .elementwise import dropout, gelu_backward, gelu_forward, relu_backward
+from .elementwise import gelu_backward, gelu_forward, relu_backward
+from .noise import dropout
+from .normalization import batch_norm_backward, batch_norm_backward_sums, batch_norm_forward, batch_norm_sums
 from .pooling import max_pool2d_backward, max_pool2d_forward
+from .resampling import resample_backward, resample_forward
 from .transposed import conv2d_transpose_backward, conv2d_transpose_forward
-from .updates import adam_update, momentum_update, rmsprop_update, sgd_update
+from .updates import adam_update, average_update, momentum_update, rmsprop_update, sgd_update
 
 __all__ = [
     "adadelta_update",
     "adagrad_update",
     "adam_update",
     "adamax_update",
+    "affine_places",
+    "average_update",
     "avg_pool2d_backward",
     "avg_pool2d_forward",
+    "batch_norm_backward",
+    "batch_norm_backward_sums",
+    "batch_norm_forward",
+    "batch_norm_sums",
     "clipped_relu_backward",
     "clipped_relu_forward",
     "conv2d_backward",
@@ -70,6 +82,7 @@ __all__ = [
     "dense_backward",
     "dense_forward",
     "dropout",
+    "elastic_places",
     "elu_backward",
     "elu_forward",
     "gaussian_noise",
@@ -93,6 +106,8 @@ __all__ = [
     "relu6_forward",
     "relu_backward",
     "relu_forward",
+    "resample_backward",
+    "resample_forward",
     "rmsprop_update",
     "selu_backward",
     "selu_forward",
@@ -107,6 +122,7 @@ __all__ = [
     "softplus_forward",
     "tanh_backward",
     "tanh_forward",
+    "uniform",
     "up_sample2d_backward",
     "up_sample2d_forward",
     "zero_pad2d_backward",

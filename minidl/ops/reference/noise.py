@@ -1,4 +1,4 @@
-"""Dropout and noise: random numbers that are a hash of (key, sample, entry), so that backward can compute them once more."""
+"""Whatever is drawn: random numbers that are a hash of (key, sample, entry), so that backward can compute them once more."""
 
 import math
 
@@ -33,9 +33,15 @@ def gaussian_noise(x: Array, stddev: float, rng: RandomKey) -> Array:
 
     Two hashes as in dropout, numbers u and v between 0 and 1, give the normal number √(−2 ln u) · cos 2πv (Box and Muller 1958).
     """
-    bits = _bits(rng, len(x), 2 * math.prod(x.shape[1:])).reshape(*x.shape, 2)
-    u, v = np.moveaxis((bits + 0.5) / 2**32, -1, 0)
+    numbers = uniform(rng, len(x), 2 * math.prod(x.shape[1:]))
+    u, v = np.moveaxis(numbers.reshape(*x.shape, 2), -1, 0)
     return x + (stddev * np.sqrt(-2 * np.log(u)) * np.cos(2 * np.pi * v)).astype(x.dtype)
+
+
+def uniform(rng: RandomKey, samples: int, count: int) -> Array:
+    """Random numbers between 0 and 1, ``count`` for each sample, hashes as in dropout.  (samples, count) float64."""
+    numbers: Array = (_bits(rng, samples, count) + 0.5) / 2**32
+    return numbers
 
 
 def _bits(rng: RandomKey, samples: int, count: int) -> Array:

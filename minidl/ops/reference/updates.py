@@ -51,6 +51,12 @@ def adam_update(
     param -= learning_rate * mean / (np.sqrt(mean_square) + epsilon)
 
 
+def average_update(average: Array, param: Array, momentum: float) -> None:
+    """average ← μ · average + (1 − μ) · param."""
+    average *= momentum
+    average += (1 - momentum) * param
+
+
 def adagrad_update(param: Array, grad: Array, accumulator: Array, learning_rate: float, epsilon: float) -> None:
     """a ← a + grad²; param ← param − η · grad / √(a + ε)."""
     accumulator += grad * grad

@@ -1,0 +1,241 @@
+"""What the examples' recipes reach on the test digits: each run is one file in docs/accuracy, and the page is made of them.
+
+    python -m benchmarks.recipes best --seed 3     runs one recipe with one seed, and writes docs/accuracy/best-3.json
+    python -m benchmarks.recipes sprint --all      runs it with all seeds of the protocol that are missing
+    python -m benchmarks.recipes --list            which runs there are, and which are missing
+    python -m benchmarks.recipes --write           writes docs/accuracy.md with its pictures
+
+A run that was stopped goes on where it was, if the recipe does. A seed that is there is not run again: seeds are never picked.
+"""
+
+import argparse
+import json
+import math
+import runpy
+import statistics
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from minidl.machine import describe, thread_counts
+
+from .results import write_json
+from .tables import Table, markdown, number
+
+ROOT = Path(__file__).parent.parent
+FOLDER = ROOT / "docs" / "accuracy"
+PAGE = ROOT / "docs" / "accuracy.md"
+KEPT = Path("recipes")  # trained networks and backups, until the run is done
+
+
+class Recipe(NamedTuple):
+    """example: its name. arguments: beside --seed and --threads. seeds: how many the protocol asks for, from 0 on. resumes:
+    whether the example has a --folder that it resumes from. goal: in words."""
+
+    example: str
+    arguments: tuple[str, ...]
+    seeds: int
+    title: str
+    resumes: bool = False
+    goal: str = "–"
+
+
+RECIPES = {
+    "best": Recipe("mnist_best", (), 5, "one network", True, "≤ 0.30 %"),
+    "best-short": Recipe("mnist_best", ("--epochs", "3"), 1, "one network, a tenth of the time", True),
+    "best-long": Recipe("mnist_best", ("--epochs", "90"), 3, "one network, three times as long", True, "≤ 0.25 %"),
+    "ensemble": Recipe("mnist_best", ("--ensemble", "5"), 1, "five networks, which vote", True, "≤ 0.22 %"),
+    "sprint": Recipe("mnist_sprint", (), 10, "a sprint to 99 %", goal="≤ 1.00 %"),
+    "sprint-classic": Recipe("mnist_sprint", ("--classic",), 10, "the recipe that the sprint began as"),
+    "small": Recipe("mnist_small", (), 5, "fewer than 10,000 parameters", goal="≤ 0.50 %"),
+}
+PUBLISHED = {  # test error in %, and what it is
+    "Deotte 2018, one network, the last epoch": 0.359,
+    "Deotte 2018, 15 networks together": 0.255,
+    "ResNet-preact-20 with Cutout, 100 epochs, the last one": 0.25,
+    "An et al. 2020, three networks, epochs chosen on the test digits": 0.13,
+}
+# Whose label most people who were asked do not agree with: Northcutt et al. 2021, labelerrors.com.
+DOUBTFUL = {947, 1621, 1901, 2462, 2597, 3558, 5937, 6651, 6783, 9729, 2654, 3520, 9679, 2130, 8527}
+T_95 = (
+    12.706,
+    4.303,
+    3.182,
+    2.776,
+    2.571,
+    2.447,
+    2.365,
+    2.306,
+    2.262,
+)  # of Student's t, for 1, 2, … degrees of freedom
+
+OPENING = """# How few errors
+
+What the examples' recipes reach on the 10,000 test digits of MNIST. This page is written by a program: every number comes from a
+file in [`docs/accuracy`](accuracy), one for each run, which holds the digits that it got wrong and the machine it ran on.
+
+```sh
+python -m benchmarks.recipes best --seed 0     # one run; --all: all seeds that are missing
+python -m benchmarks.recipes --list            # which runs are missing
+python -m benchmarks.recipes --write           # this page
+```
+
+**The protocol.** All 60,000 training digits are trained on. Whatever was chosen was chosen on a part of those alone, the number
+of epochs among it. The weights are those at the end of the training. The test digits are looked at once a run. Seeds count from 0
+and none is left out. ± is the 95 % interval of the mean over the seeds (Student's t). *Undoubted* leaves out 15 test digits whose
+label most people who were asked do not agree with (Northcutt et al. 2021).
+"""
+
+
+def run(name: str, seed: int, threads: int, samples: int = 60_000, epochs: int | None = None) -> dict[str, Any]:
+    """Run an example with this seed, in this process, and say what it reached. samples, epochs: fewer, to see whether it runs."""
+    recipe = RECIPES[name]
+    arguments = [*recipe.arguments, "--seed", seed, "--threads", threads, "--samples", samples]
+    arguments += ["--folder", KEPT / name] if recipe.resumes else []
+    arguments += [] if epochs is None else ["--epochs", epochs]
+    script = str(ROOT / "examples" / f"{recipe.example}.py")
+    before, sys.argv = sys.argv, [script, *map(str, arguments)]
+    machine = describe()
+    try:
+        found = runpy.run_path(script, run_name="__main__")
+    finally:
+        sys.argv = before
+    models = found.get("models") or [found["model"]]
+    seen = found["args"].epochs * samples * len(models)
+    return {
+        "recipe": name,
+        "seed": seed,
+        "epochs": found["args"].epochs,
+        "samples": samples,
+        "threads": threads,
+        "seconds": round(found["seconds"], 2),
+        "cpu_seconds": round(found["cpu_seconds"], 2),
+        "parameters": sum(model.count_params() for model in models),
+        "tflop": round(seen * training_flops(models[0]) / 1e12, 3),
+        "wrong": {int(i): int(found["predictions"][i]) for i in found["wrong"]},
+        "machine": machine,
+    }
+
+
+def training_flops(model: Any) -> int:
+    """Of one sample, forward and backward: two for each weight of a convolution or dense layer and each place that it is used at,
+    and as many for each of the two gradients; the first layer's input needs none."""
+    forward = []
+    for _, layer in model.leaves():
+        if "kernel" in layer.params:
+            forward.append(2 * layer.params["kernel"].size * math.prod(layer.output_shape[:-1]))
+    return 3 * sum(forward) - forward[0]
+
+
+def results() -> dict[str, list[dict[str, Any]]]:
+    """The runs that there are, by recipe, in the order of their seeds."""
+    found = [json.loads(path.read_text()) for path in FOLDER.glob("*.json")]
+    found.sort(key=lambda result: result["seed"])
+    return {name: [each for each in found if each["recipe"] == name] for name in RECIPES}
+
+
+def error(result: dict[str, Any], undoubted: bool = False) -> float:
+    """In percent."""
+    left_out = DOUBTFUL if undoubted else set()
+    return 100 * len({int(i) for i in result["wrong"]} - left_out) / (10_000 - len(left_out))
+
+
+def mean_with_interval(values: Sequence[float]) -> str:
+    """The mean, and ± its 95 % interval where there are several values."""
+    text = f"{statistics.mean(values):.3f}"
+    if len(values) < 2:
+        return text
+    t = T_95[min(len(values) - 1, len(T_95)) - 1]
+    return f"{text} ± {t * statistics.stdev(values) / math.sqrt(len(values)):.3f}"
+
+
+def tables(found: dict[str, list[dict[str, Any]]]) -> list[Table]:
+    """The recipes, and every run."""
+    rows, every = [], []
+    for name, runs in found.items():
+        recipe = RECIPES[name]
+        if not runs:
+            rows.append((recipe.title, "not run yet", *["–"] * 6, recipe.goal, f"0 of {recipe.seeds}"))
+            continue
+        seconds, cpu = (statistics.median(r[key] for r in runs) for key in ("seconds", "cpu_seconds"))
+        rows.append(
+            (
+                f"{recipe.title} (`{recipe.example}.py {' '.join(recipe.arguments)}`)".replace(" `)", "`)"),
+                mean_with_interval([error(r) for r in runs]),
+                mean_with_interval([error(r, undoubted=True) for r in runs]),
+                number(seconds / 60),
+                number(cpu / 60),
+                number(statistics.mean(r["tflop"] for r in runs)),
+                f"{runs[0]['parameters']:,}",
+                str(runs[0]["epochs"]),
+                recipe.goal,
+                f"{len(runs)} of {recipe.seeds}",
+            )
+        )
+        for r in runs:
+            machine = f"{r['machine']['processor']}, {r['threads']} threads, load {r['machine']['load average before']}"
+            every.append(
+                (name, str(r["seed"]), f"{error(r):.2f}", f"{error(r, True):.2f}", number(r["seconds"]), machine)
+            )
+    header = (
+        "",
+        "error, %",
+        "undoubted, %",
+        "minutes",
+        "CPU minutes",
+        "TFLOP",
+        "parameters",
+        "epochs",
+        "goal",
+        "seeds",
+    )
+    single = ("recipe", "seed", "error, %", "undoubted, %", "seconds", "machine, and how busy it was before")
+    note = "Minutes are medians over the seeds; they depend on the machine and on what else it had to do, which is said below."
+    published = [(what, f"{value:.3f}") for what, value in PUBLISHED.items()]
+    return [
+        Table("The recipes", header, rows, (note,)),
+        Table("Published, or run again by others", ("", "error, %"), published),
+        Table("Every run", single, every),
+    ]
+
+
+def write_page() -> None:
+    """docs/accuracy.md, and its pictures."""
+    from .recipe_charts import draw  # matplotlib takes a second to load
+
+    found = results()
+    texts = [OPENING, *(markdown(table) for table in tables(found))]
+    pictures = draw(found, FOLDER)
+    texts[2:2] = [f"![{alt}](accuracy/{file})\n" for file, alt in pictures.items()]
+    PAGE.write_text("\n".join(texts), encoding="utf-8")
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("recipe", nargs="?", choices=RECIPES)
+    options.add_argument("--seed", type=int, default=0)
+    options.add_argument("--all", action="store_true", help="all seeds that are missing, instead of one")
+    options.add_argument("--threads", type=int, default=thread_counts()[-1], help="(default: one per core)")
+    options.add_argument("--list", action="store_true", help="which runs there are")
+    options.add_argument("--write", action="store_true", help="write the page")
+    chosen = options.parse_args()
+    if chosen.recipe:
+        FOLDER.mkdir(exist_ok=True)
+        for seed in range(RECIPES[chosen.recipe].seeds) if chosen.all else [chosen.seed]:
+            path = FOLDER / f"{chosen.recipe}-{seed}.json"
+            if path.exists() and not chosen.all:
+                options.error(f"{path} is there already: a seed is run once.")
+            if not path.exists():
+                write_json(path, run(chosen.recipe, seed, chosen.threads))
+                print(f"Wrote {path}.")
+    if chosen.list:
+        for name, runs in results().items():
+            print(f"{name}: seeds {[r['seed'] for r in runs]} of {RECIPES[name].seeds}")
+    if chosen.write:
+        write_page()
+        print(f"Wrote {PAGE}.")
+
+
+if __name__ == "__main__":
+    main()

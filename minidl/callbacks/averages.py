@@ -1,0 +1,74 @@
+"""SwapEMAWeights: evaluate with the averages of the parameters, and train on with the parameters themselves."""
+
+from typing import TYPE_CHECKING
+
+from ..checks import check_flag
+from ..contracts import Array, Logs, ModelLike
+from .base import Callback, State, checked_entry
+
+if TYPE_CHECKING:
+    from ..optimizers import Optimizer
+
+
+def trained(model: ModelLike) -> dict[str, Array]:
+    """The parameters that training changes, by address: all but those of frozen layers."""
+    frozen, ties = model.frozen(), model.ties()
+    held = {f"{at}/{name}" for at, layer in model.leaves() if id(layer) in frozen for name in layer.params}
+    held |= {ties[address] for address in held if address in ties}
+    return {address: value for address, value in model.params.items() if address not in held}
+
+
+class SwapEMAWeights(Callback):
+    """During every evaluation and prediction, give the model the averages of its parameters: those of an optimizer with
+    use_ema=True.
+
+    So the validation in the history is of the averages, which the model has at the end of ``fit``.
+
+    Arguments: swap_on_epoch: whether the averages also stay from the end of each epoch to the beginning of the next one, for
+    other callbacks to use: put ModelCheckpoint after this one in the list.
+    """
+
+    def __init__(self, swap_on_epoch: bool = False) -> None:
+        self.swap_on_epoch = check_flag(swap_on_epoch, "SwapEMAWeights swap_on_epoch")
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        self._optimizer()  # raises now, not after an epoch
+
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
+        self._show_averages(False)
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        self._show_averages(self.swap_on_epoch)
+
+    def on_test_begin(self, logs: Logs | None = None) -> None:
+        self._show_averages(True)
+
+    def on_test_end(self, logs: Logs | None = None) -> None:
+        self._show_averages(False)
+
+    def on_predict_begin(self, logs: Logs | None = None) -> None:
+        self._show_averages(True)
+
+    def on_predict_end(self, logs: Logs | None = None) -> None:
+        self._show_averages(False)
+
+    def get_state(self) -> State:
+        return {"swapped": self._optimizer().swapped}
+
+    def set_state(self, state: State) -> None:
+        self._optimizer().swapped = checked_entry(state, "swapped", bool)
+
+    def _show_averages(self, shown: bool) -> None:
+        optimizer = self._optimizer()
+        if optimizer.swapped != shown:
+            optimizer.swap_averages(trained(self.model))
+
+    def _optimizer(self) -> "Optimizer":
+        optimizer = self.model.optimizer
+        if optimizer is None or not optimizer.use_ema:
+            name = "Adam" if optimizer is None else type(optimizer).__name__
+            raise ValueError(
+                "SwapEMAWeights swaps the averages that an optimizer keeps, and this one keeps none: compile with "
+                f"optimizer={name}(use_ema=True)."
+            )
+        return optimizer

@@ -1,0 +1,81 @@
+"""The page about errors: what a run records, and what the tables make of the runs."""
+
+import json
+import math
+import statistics
+
+import pytest
+
+from benchmarks import recipes
+from minidl import Sequential
+from minidl.datasets import mnist
+from minidl.layers import Conv2D, Dense, Flatten, MaxPooling2D, RandomAffine
+
+
+def result(recipe="best", seed=0, wrong=(1,), **others):
+    machine = {"processor": "one", "load average before": "0.1"}
+    made = {
+        "recipe": recipe,
+        "seed": seed,
+        "epochs": 3,
+        "samples": 60_000,
+        "threads": 2,
+        "seconds": 60.0,
+        "machine": machine,
+    }
+    made |= {"cpu_seconds": 120.0, "parameters": 1234, "tflop": 2.0, "wrong": {str(i): 3 for i in wrong}}
+    return made | others
+
+
+def test_the_count_of_arithmetic_by_hand():
+    """As tests/benchmarks/test_flops.py has it for the same network."""
+    model = Sequential([RandomAffine(0.1), Conv2D(32, 5), MaxPooling2D(), Flatten(), Dense(128), Dense(10)])
+    model.build((28, 28, 1))
+    assert recipes.training_flops(model) == 2 * 921_600 + 3 * 1_179_648 + 3 * 2_560
+
+
+def test_errors_in_percent():
+    found = result(wrong=[947, 1, 2])
+    assert recipes.error(found) == 0.03
+    assert recipes.error(found, undoubted=True) == pytest.approx(100 * 2 / 9985)
+
+
+def test_the_interval_is_students():
+    values = [0.30, 0.34, 0.35]
+    half = 4.303 * statistics.stdev(values) / math.sqrt(3)
+    assert recipes.mean_with_interval(values) == f"0.330 ± {half:.3f}"
+    assert recipes.mean_with_interval([0.3]) == "0.300"
+
+
+def test_a_run_is_recorded_and_the_page_is_made_of_it(tmp_path, monkeypatch, capsys):
+    """The sprint on few digits, as a reader would run it: the numbers are those of the digits that it got wrong."""
+    monkeypatch.setattr(recipes, "FOLDER", tmp_path / "accuracy")
+    monkeypatch.setattr(recipes, "PAGE", tmp_path / "accuracy.md")
+    recipes.FOLDER.mkdir()
+    found = json.loads(json.dumps(recipes.run("sprint", 1, 1, samples=2000)))
+    assert f"{100 - recipes.error(found):.2f}% of the test digits" in capsys.readouterr().out
+    _, (_, labels) = mnist.load_data()
+    assert all(labels[int(i)] != read for i, read in found["wrong"].items())
+    assert (found["recipe"], found["seed"], found["epochs"], found["samples"]) == ("sprint", 1, 1, 2000)
+    for seed, wrong in enumerate([[8, 9, 10], [9, 10, 11]]):
+        (recipes.FOLDER / f"best-{seed}.json").write_text(json.dumps(result(seed=seed, wrong=wrong)))
+    (recipes.FOLDER / "sprint-1.json").write_text(json.dumps(found))
+    recipes.write_page()
+    page = recipes.PAGE.read_text(encoding="utf-8")
+    assert "| 0.030 ± 0.000 |" in page
+    assert "2 of 5 |" in page
+    assert "| not run yet |" in page
+    assert "](accuracy/wrong.svg)" in page
+    assert {path.name for path in recipes.FOLDER.glob("*.svg")} == {"errors.svg", "wrong.svg"}
+
+
+def test_the_committed_page_is_that_of_the_committed_runs(tmp_path, monkeypatch):
+    found = recipes.results()
+    page = recipes.PAGE.read_text(encoding="utf-8")
+    for table in recipes.tables(found):
+        assert recipes.markdown(table) in page
+
+
+def test_each_recipes_example_is_there():
+    for recipe in recipes.RECIPES.values():
+        assert (recipes.ROOT / "examples" / f"{recipe.example}.py").exists()
