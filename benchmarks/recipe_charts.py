@@ -46,8 +46,10 @@ def errors(found: dict[str, list[dict[str, Any]]]) -> Figure | None:
         axes.axhline(value, color=OTHERS, linestyle="--", linewidth=1, zorder=0)
         axes.annotate(name, (1, value), xycoords=("axes fraction", "data"), ha="right", va="bottom", color=OTHERS)
     axes.set(xscale="log", yscale="log", xlabel="CPU minutes of training", ylabel="test error, %")
+    axes.set_xticks([0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100])
     axes.set_yticks([0.1, 0.2, 0.3, 0.5, 1])
-    axes.margins(x=0.15, y=0.12)
+    axes.margins(y=0.12)
+    axes.set_xlim(0.01, 200)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axis.set_minor_formatter(FuncFormatter(lambda value, _: ""))

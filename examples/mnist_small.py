@@ -19,7 +19,7 @@ from minidl.optimizers import Adam
 from minidl.optimizers.schedules import CosineDecay
 
 parser = argparse.ArgumentParser(description="Train a network of fewer than 10,000 parameters on MNIST.")
-parser.add_argument("--epochs", type=int, default=40, help="passes over the training digits (default: 40)")
+parser.add_argument("--epochs", type=int, default=32, help="passes over the training digits (default: 32)")
 parser.add_argument("--batch-size", type=int, default=64, help="digits per step (default: 64)")
 parser.add_argument("--seed", type=int, default=0, help="determines everything that is random (default: 0)")
 parser.add_argument("--threads", type=int, help="number of threads; no effect on results (default: one per core)")

@@ -11,7 +11,7 @@ from minidl.layers.activation import ACTIVATIONS, ALIASES
 
 PAGE = Path(__file__).parent.parent / "docs" / "keras.md"
 ONLY_HERE = {
-    "layers": {"Augmentation", "RandomAffine", "Residual", "Stack", "Warp"},
+    "layers": {"RandomAffine", "Residual", "Stack"},
     "losses": {"LossFunction"},
     "metrics": {"ChosenAccuracy", "EachSample", "Function", "SampleMean", "accuracy"},
     "optimizers.schedules": {"OneCycle"},

@@ -69,7 +69,13 @@ def test_a_run_is_recorded_and_the_page_is_made_of_it(tmp_path, monkeypatch, cap
     assert {path.name for path in recipes.FOLDER.glob("*.svg")} == {"errors.svg", "wrong.svg"}
 
 
-def test_the_committed_page_is_that_of_the_committed_runs(tmp_path, monkeypatch):
+def test_an_ensemble_comes_after_its_members(tmp_path, monkeypatch):
+    monkeypatch.setattr(recipes, "FOLDER", tmp_path)
+    with pytest.raises(SystemExit, match="ensemble puts together the networks of best: run that with --all first"):
+        recipes.run("ensemble", 0, 1)
+
+
+def test_the_committed_page_is_that_of_the_committed_runs():
     found = recipes.results()
     page = recipes.PAGE.read_text(encoding="utf-8")
     for table in recipes.tables(found):
