@@ -84,7 +84,8 @@ def trace(model: ModelLike, data: Data, key: int | None) -> Trace:
     layers, loss, activation = on_logits(model.layers, model.loss)
     assert loss is not None
     rng = None if key is None else RandomKey(key, 0)
-    found = backprop.trace(layers, loss, x, y, training=key is not None, rng=rng)
+    with np.errstate(all="ignore"):  # as in a training step
+        found = backprop.trace(layers, loss, x, y, training=key is not None, rng=rng)
     found.gradients, found.ties = model.add_tied(found.gradients), model.ties()
     penalties = Penalties(model)
     if penalties.found:
@@ -106,18 +107,22 @@ def trace(model: ModelLike, data: Data, key: int | None) -> Trace:
 
 @contextlib.contextmanager
 def watched(
-    model: TrainedModel, verbose: int | str, callbacks: Sequence[Callback] | Callback | None, steps: int | None
+    model: TrainedModel,
+    verbose: int | str,
+    callbacks: Sequence[Callback] | Callback | None,
+    steps: int | None,
+    blas: bool = True,
 ) -> Iterator[CallbackList]:
-    """The hooks of one evaluate or predict, including the progress bar; BLAS is kept single-threaded meanwhile."""
+    """The hooks of one evaluate or predict, including the progress bar. blas: whether to keep BLAS single-threaded."""
     verbose = check_verbose(verbose)
-    progress = Progress(verbose, steps)
-    shown = [progress] if verbose else []
+    shown = [Progress(verbose, steps)] if verbose else []
     hooks = CallbackList([*shown, *one_by_one(callbacks)], model, {"steps": steps, "verbose": verbose})
     try:
-        with SingleThreadedBlas():
+        with SingleThreadedBlas() if blas else contextlib.nullcontext():
             yield hooks
     finally:
-        progress.close()
+        for progress in shown:
+            progress.close()
 
 
 def means(metrics: Metrics, sums: Sums | None) -> Logs:

@@ -10,7 +10,7 @@ import functools
 import itertools
 import math
 from collections.abc import Sequence
-from typing import NamedTuple, TypeAlias, TypeVar
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -21,10 +21,10 @@ from ..tracing import Recorder
 from .data import Data, Where, all_finite, part, sample_count
 from .penalties import Penalties
 from .plan import Plan
-from .stages import Abandoned, Measured, Stages, alone, quietly, summed
+from .stages import Abandoned, Measured, Stages, alone, summed
 from .steps import is_measuring
 from .vector import Gradient, Layout, Range
-from .workers import run
+from .workers import get_num_threads, quietly, run
 
 SHARD = 100  # samples: with fewer, matrix products are slow; with more, threads are idle
 MOST_SHARDS = 64  # the limit for large batches, where summing would take long
@@ -53,8 +53,6 @@ class Sums(NamedTuple):
         return Sums(self.loss + other.loss, self.samples + other.samples, metrics)
 
 
-Item = TypeVar("Item")
-Value = TypeVar("Value")
 # Of one or several shards; the gradient is None where a loss is not finite.
 Result: TypeAlias = tuple[Sums, Gradient | None]
 
@@ -87,6 +85,7 @@ class Runner:
     """
 
     def __init__(self, stack: StackLike, plan: Plan, metrics: Sequence[MetricLike], dtype: DType) -> None:
+        get_num_threads()  # an error now where it is badly set, and not from the first batch that is worth two threads
         self.stack, self.plan, self.metrics, self.dtype = stack, plan, metrics, dtype
         self.layout = Layout(stack)
         self.work = work(stack)

@@ -36,7 +36,8 @@ from ..layers.stack import runs_in_order
 from ..ops import kernels
 from ..ops.kernels import direct, small
 from ..ops.kernels import normalization as norm
-from ..ops.kernels.elementwise import add_bias, bias_backward, dropout_mask, keep, relu_backward_into
+from ..ops.kernels.elementwise import add_bias, bias_backward, relu_backward_into
+from ..ops.kernels.noise import dropout_mask, keep
 from ..ops.random import RandomKey
 from .stages import Part, Stages, alone
 
@@ -331,14 +332,14 @@ class DropoutStep(LayerStep):
     def forward(self, x: Array, training: bool, rng: RandomKey | None) -> tuple[Array, Cache]:
         if not training or self.layer.rate == 0 or rng is None:
             return x, None
-        y, kept = x.copy(), np.empty(x.shape, np.bool_)
+        y, kept = np.empty(x.shape, x.dtype), np.empty(x.shape, np.bool_)
         dropout_mask(kept, self.layer.rate, rng)
-        keep(y, kept, self.layer.rate)
+        keep(np.ascontiguousarray(x), kept, self.layer.rate, y)
         return y, kept
 
     def backward(self, dy: Array, cache: Cache, grads: Gradients, need_dx: bool) -> Array:
         if cache is not None:
-            keep(dy, cache, self.layer.rate)
+            keep(dy, cache, self.layer.rate, dy)
         return dy
 
 
@@ -385,7 +386,7 @@ class DenseStep(LayerStep):
     def forward(self, x: Array, training: bool, rng: RandomKey | None) -> tuple[Array, Cache]:
         layer, relu = self.layer, self.relu
         kernel = layer.params["kernel"]
-        if _small(x, kernel):
+        if len(x) <= small.FEW:
             y = np.empty((len(x), layer.units), x.dtype)
             small.dense_forward(x, kernel, _bias(layer, layer.units), relu, y)
         else:
@@ -402,7 +403,7 @@ class DenseStep(LayerStep):
             dy = activate_backward(layer.ops, layer.activation, dy, kept)
         y = kept if relu else dy
         dbias = grads[self.bias] if layer.use_bias else np.empty(layer.units, dy.dtype)
-        if _small(x, kernel):
+        if len(x) <= small.FEW:
             dx = np.empty((len(x), kernel.shape[0] if need_dx else 0), dy.dtype)
             small.dense_backward(dy, x, y, kernel, relu, dkernel, dbias, dx)
             return dx if need_dx else NOT_NEEDED
@@ -410,10 +411,6 @@ class DenseStep(LayerStep):
             bias_backward(dy, y, relu, dbias)
         np.matmul(x.T, dy, out=dkernel)
         return dy @ kernel.T if need_dx else NOT_NEEDED
-
-
-def _small(x: Array, kernel: Array) -> bool:
-    return len(x) <= small.FEW or len(x) * kernel.size <= small.MOST
 
 
 def _relu_backward(dy: Array, y: Array) -> Array:
@@ -495,8 +492,8 @@ class ConvNormStep(StagedStep):
     """Conv2D in float32, its BatchNormalization, and the ReLU and 2×2 MaxPooling2D after them. Plain twin: the layers.
 
     With moving averages the normalization is one factor and one shift for each filter, so that it folds into the convolution:
-    scale · (x ∗ kernel + bias − μ) + beta = x ∗ (scale · kernel) + (scale · (bias − μ) + beta). With the moments of a batch, which
-    are known only when all of it is convolved, the steps of these layers run one after the other.
+    scale · (x ∗ kernel + bias − μ) + beta = x ∗ (scale · kernel) + (scale · (bias − μ) + beta). The moments of a batch are known
+    only when all of it is convolved: with those, the steps of these layers run one after the other.
     """
 
     layer: Conv2D  # replaces() allows no other
@@ -555,6 +552,23 @@ class ConvNormStep(StagedStep):
             if address in grads:
                 grads[address][...] = gradient
         return dx if need_dx else NOT_NEEDED
+
+
+WITHOUT_BLAS = (
+    ConvNormStep,
+    ConvPoolStep,
+    ConvStep,
+    NormStep,
+    FlattenStep,
+    DropoutStep,
+)  # and DenseStep for few samples
+
+
+def may_call_blas(steps: Sequence[LayerStep], n: int) -> bool:
+    """Whether one of them may call BLAS for n samples."""
+    return any(
+        not isinstance(step, WITHOUT_BLAS) and not (isinstance(step, DenseStep) and n <= small.FEW) for step in steps
+    )
 
 
 PLAIN: tuple[type[LayerStep], ...] = (ResidualStep, MeasuredStep, LayerStep)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from ..contracts import Array, Operations
 from ..optimizers import Optimizer
 from .vector import Gradient, Parameters, Range, Slots
-from .workers import get_num_threads, run
+from .workers import get_num_threads, quietly, run
 
 PIECE = 64 * 1024  # entries: where there are more, several threads share them
 
@@ -41,11 +41,11 @@ def update(
     parts = pieces(ranges)
     if not optimizer.clips_norms:
         rate = optimizer.prepare({})
-        run(add_and_step, parts)
+        run(quietly(add_and_step), parts)
     else:  # a gradient's norm is known only when all of it is summed
-        run(add, parts)
-        rate = optimizer.prepare(_trained(gradients[0], parameters, ranges))
-        run(step, parts)
+        run(quietly(add), parts)
+        rate = quietly(optimizer.prepare)(_trained(gradients[0], parameters, ranges))
+        run(quietly(step), parts)
 
 
 def pieces(ranges: Sequence[Range]) -> list[slice]:

@@ -1,4 +1,4 @@
-"""Layers that need sums over the whole batch: they get them however the batch is cut, and learn them with the step, or not at all."""
+"""Layers that need sums over the whole batch get them however the batch is cut, and learn them with the step or not at all."""
 
 import numpy as np
 import pytest

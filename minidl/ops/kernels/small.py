@@ -1,5 +1,4 @@
-"""Dense layers for few samples, for which BLAS is not made, or of so few numbers that calling it takes longer than the arithmetic:
-one call for all of it.
+"""Dense layers for one or two samples, for which BLAS is not made: one call for all of it.
 
 Called only by the engine's steps. The plain twins are ``dense_forward``, ``relu_forward`` and their backward operations.
 """
@@ -8,7 +7,6 @@ from ...contracts import Array
 from .jit import jit
 
 FEW = 2  # samples: BLAS rearranges the kernel first, which pays off only for more
-MOST = 4 * 1024  # multiplications; with more samples and more of these, BLAS is faster
 
 
 @jit
