@@ -35,7 +35,7 @@ def cnn():
         ("layers.core", ["Activation", "Dense", "Dropout", "Flatten", "Input"]),
         ("layers.convolutional", ["Conv2D", "MaxPooling2D", "ZeroPadding2D"]),
         ("layers.pooling", ["MaxPooling2D", "AveragePooling2D", "GlobalAveragePooling2D"]),
-        ("layers.normalization", ["LayerNormalization"]),
+        ("layers.normalization", ["BatchNormalization", "LayerNormalization"]),
         ("utils.np_utils", ["to_categorical"]),
         ("utils", ["to_categorical", "set_random_seed", "PyDataset", "Sequence"]),
         ("models", ["Sequential", "load_model", "model_from_json"]),

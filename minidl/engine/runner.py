@@ -10,7 +10,7 @@ import functools
 import itertools
 import math
 from collections.abc import Sequence
-from typing import NamedTuple, TypeAlias, TypeVar
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -55,7 +55,6 @@ class Sums(NamedTuple):
 
 # Of one or several shards; the gradient is None where a loss is not finite.
 Result: TypeAlias = tuple[Sums, Gradient | None]
-Value = TypeVar("Value")
 
 
 def work(stack: StackLike) -> int:

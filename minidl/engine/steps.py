@@ -488,22 +488,12 @@ class ConvPoolStep(LayerStep):
         return dx if need_dx else NOT_NEEDED
 
 
-WITHOUT_BLAS = (ConvPoolStep, ConvStep, FlattenStep, DropoutStep)  # and DenseStep for few samples
-
-
-def may_call_blas(steps: Sequence[LayerStep], n: int) -> bool:
-    """Whether one of them may call BLAS for n samples."""
-    return any(
-        not isinstance(step, WITHOUT_BLAS) and not (isinstance(step, DenseStep) and n <= small.FEW) for step in steps
-    )
-
-
 class ConvNormStep(StagedStep):
     """Conv2D in float32, its BatchNormalization, and the ReLU and 2×2 MaxPooling2D after them. Plain twin: the layers.
 
     With moving averages the normalization is one factor and one shift for each filter, so that it folds into the convolution:
-    scale · (x ∗ kernel + bias − μ) + beta = x ∗ (scale · kernel) + (scale · (bias − μ) + beta). With a batch's moments, which
-    are known only when all of it is convolved, the steps of these layers run one after the other.
+    scale · (x ∗ kernel + bias − μ) + beta = x ∗ (scale · kernel) + (scale · (bias − μ) + beta). The moments of a batch are known
+    only when all of it is convolved: with those, the steps of these layers run one after the other.
     """
 
     layer: Conv2D  # replaces() allows no other
@@ -562,6 +552,23 @@ class ConvNormStep(StagedStep):
             if address in grads:
                 grads[address][...] = gradient
         return dx if need_dx else NOT_NEEDED
+
+
+WITHOUT_BLAS = (
+    ConvNormStep,
+    ConvPoolStep,
+    ConvStep,
+    NormStep,
+    FlattenStep,
+    DropoutStep,
+)  # and DenseStep for few samples
+
+
+def may_call_blas(steps: Sequence[LayerStep], n: int) -> bool:
+    """Whether one of them may call BLAS for n samples."""
+    return any(
+        not isinstance(step, WITHOUT_BLAS) and not (isinstance(step, DenseStep) and n <= small.FEW) for step in steps
+    )
 
 
 PLAIN: tuple[type[LayerStep], ...] = (ResidualStep, MeasuredStep, LayerStep)

@@ -1,10 +1,11 @@
-"""Layers that need sums over the whole batch get them however it is cut, and learn them with the step, or not at all."""
+"""Layers that need sums over the whole batch get them however the batch is cut, and learn them with the step or not at all."""
 
 import numpy as np
 import pytest
 from support import assert_same
 
 from minidl import Sequential, losses, set_num_threads
+from minidl.callbacks import BackupAndRestore, Callback
 from minidl.engine import runner
 from minidl.engine.stages import Part, alone, summed
 from minidl.layers import (
@@ -21,6 +22,7 @@ from minidl.layers import (
     SpatialDropout2D,
     Stack,
 )
+from minidl.models import load_model
 
 pytestmark = pytest.mark.usefixtures("threads_as_before")
 WAYS = {"fused": {}, "not fused": {"fuse": False}, "reference": {"ops": "reference"}}
@@ -383,9 +385,28 @@ def test_statistics_are_measured_of_what_makes_batches():
 # -------------------------------------------------------------------------------------------------------- files, copies
 
 
-def test_moving_averages_are_saved_and_counted(tmp_path):
-    from minidl.models import load_model
+class DiesInTheSecondEpoch(Callback):
+    """After its second batch."""
 
+    def on_train_batch_end(self, batch, logs=None):
+        if (self.model.epochs_trained, batch) == (1, 1):
+            raise KeyboardInterrupt
+
+
+def test_a_training_that_died_goes_on_with_its_moving_averages(tmp_path):
+    x, y = samples(50)
+    died, resumed, never = network(), network(), network()
+    with pytest.raises(KeyboardInterrupt):
+        died.fit(
+            x, y, 10, epochs=3, verbose=0, callbacks=[BackupAndRestore(tmp_path, save_freq=1), DiesInTheSecondEpoch()]
+        )
+    resumed.fit(x, y, 10, epochs=3, verbose=0, callbacks=[BackupAndRestore(tmp_path, save_freq=1)])
+    never.fit(x, y, 10, epochs=3, verbose=0)
+    assert resumed.steps_trained == never.steps_trained == 15
+    assert bits(resumed.get_weights()) == bits(never.get_weights())
+
+
+def test_moving_averages_are_saved_and_counted(tmp_path):
     x, y = samples(40)
     model = Sequential(
         [Flatten(input_shape=(9, 8, 1)), BatchNormalization(beta_regularizer="l2", momentum=0.5), Dense(4, "softmax")],

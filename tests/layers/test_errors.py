@@ -9,6 +9,7 @@ import pytest
 from minidl.checks import check_shape
 from minidl.layers import (
     Activation,
+    BatchNormalization,
     Conv2D,
     Dense,
     Dropout,
@@ -23,6 +24,7 @@ from minidl.layers import (
     Rescaling,
     Reshape,
     Softmax,
+    SpatialDropout2D,
     UpSampling2D,
     ZeroPadding2D,
 )
@@ -170,6 +172,20 @@ def test_rescaling(value):
         (lambda: LeakyReLU(-0.1), "LeakyReLU negative_slope must be a number in [0, ∞), received -0.1."),
         (lambda: Softmax(axis=1), "Softmax axis must be -1, the last one, received 1."),
         (lambda: LayerNormalization(axis=1), "LayerNormalization axis must be -1, the last one, received 1."),
+        (lambda: BatchNormalization(axis=1), "BatchNormalization axis must be -1, the channels, received 1."),
+        (
+            lambda: BatchNormalization(momentum=1.5),
+            "BatchNormalization momentum must be a number in [0, 1), the share to keep, received 1.5.",
+        ),
+        (lambda: BatchNormalization(epsilon=-1), "BatchNormalization epsilon must be a number in [0, ∞), received -1."),
+        (
+            lambda: SpatialDropout2D(1),
+            "SpatialDropout2D rate must be a number in [0, 1), the share to drop, received 1.",
+        ),
+        (
+            lambda: SpatialDropout2D(0.5).build((5,), None, FLOAT64),
+            "SpatialDropout2D expects input (height, width, channels), received (5,).",
+        ),
         (lambda: GaussianNoise(-1), "GaussianNoise stddev must be a number in [0, ∞), received -1."),
         (
             lambda: UpSampling2D(interpolation="bilinear"),

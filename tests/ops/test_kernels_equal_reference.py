@@ -54,6 +54,7 @@ def test_every_operation_is_compared_below():
     compared |= {"conv2d_transpose_forward", "conv2d_transpose_backward", "gelu_forward", "gelu_backward"}
     compared |= {"resample_forward", "resample_backward", "average_update"}
     compared |= {"max_pool2d_forward", "max_pool2d_backward", *UPDATES}
+    compared |= {f"batch_norm_{what}" for what in ("sums", "forward", "backward_sums", "backward")}
     compared |= {f"{name}_{way}" for name in ELEMENTWISE for way in ("forward", "backward")}
     the_same = {name for name in kernels.__all__ if getattr(kernels, name) is getattr(reference, name)}
     assert compared | the_same == set(kernels.__all__)
@@ -117,6 +118,27 @@ def test_dense(dtype, n, d, units, bias, seed, layout):
     )
     compare("dense_forward", x, kernel, b if bias else None)
     compare("dense_backward", dy, x, kernel)
+
+
+@both_dtypes
+@given(
+    shape=st.lists(st.integers(1, 6), min_size=2, max_size=4),
+    scale=st.booleans(),
+    center=st.booleans(),
+    seed=seeds,
+    layout=layouts,
+)
+def test_batch_normalization(dtype, shape, scale, center, seed, layout):
+    x, dy = (in_layout(normal([seed, i], *shape).astype(dtype), layout) for i in (0, 1))
+    mean, gamma, beta, of_mean, of_variance = normal([seed, 2], 5, shape[-1]).astype(dtype)
+    inverse = np.abs(normal([seed, 3], shape[-1]).astype(dtype)) + dtype(0.1)
+    given = gamma if scale else None
+    compare("batch_norm_forward", x, mean, inverse, given, beta if center else None)
+    compare("batch_norm_backward", dy, x, mean, inverse, given, of_mean, of_variance)
+    for name, arguments in (("batch_norm_sums", (x,)), ("batch_norm_backward_sums", (dy, x, mean, inverse))):
+        fast, plain = (getattr(ops, name)(*arguments) for ops in (kernels, reference))
+        assert fast.dtype == plain.dtype == np.float64
+        np.testing.assert_allclose(fast, plain, **TOLERANCE[np.dtype(dtype)])
 
 
 @st.composite
