@@ -75,7 +75,7 @@ T_95 = (
 OPENING = """# How few errors
 
 What the examples' recipes reach on the 10,000 test digits of MNIST. This page is written by a program: every number comes from a
-file in [`docs/accuracy`](accuracy), one for each run, which holds the digits that it got wrong and the machine it ran on.
+file in `docs/accuracy`, one for each run, which holds the digits that it got wrong and the machine it ran on.
 
 ```sh
 python -m benchmarks.recipes best --seed 0     # one run; --all: all seeds that are missing

@@ -53,7 +53,7 @@ def as_rst(app, what, name, obj, options, lines):
     for paragraph in paragraphs:
         own = paragraph.split("\n")
         if any(line.startswith(" ") for line in own) or re.match(r"(Forward|Backward):", paragraph):
-            lines += ["", ".. code-block:: " + ("python" if own[0].startswith("    ") else "text"), ""]
+            lines += ["", ".. code-block:: " + ("default" if own[0].startswith("    ") else "text"), ""]
             lines += ["    " + line for line in inspect.cleandoc("\n" + paragraph).split("\n")]
         else:
             parts = re.split(r"(``.+?``)", re.sub("::$", ":", paragraph), flags=re.DOTALL)
