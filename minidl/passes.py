@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from . import backprop
+from . import backprop, ranks
 from .callbacks import Callback, CallbackList, Progress, check_verbose, one_by_one
 from .contracts import Array, Logs, MetricLike, ModelLike, Shape, TrainedModel
 from .engine.batches import Batches
@@ -63,6 +63,7 @@ def whole_gradient(runner: Runner, data: Data, key: int | None) -> tuple[float, 
     for other in others:
         gradient.vector += other.vector
     runner.release(others)
+    ranks.group.gather(gradient.vector, everything)
     return sums.loss / sums.samples, {address: gradient.named[address] for address in runner.layout.places}
 
 
@@ -95,15 +96,22 @@ def trace(model: ModelLike, data: Data, key: int | None) -> Trace:
 
 @contextlib.contextmanager
 def watched(
-    model: TrainedModel, verbose: int | str, callbacks: Sequence[Callback] | Callback | None, steps: int | None
+    what: str,
+    model: TrainedModel,
+    batches: Batches,
+    verbose: int | str,
+    callbacks: Sequence[Callback] | Callback | None,
 ) -> Iterator[CallbackList]:
-    """The hooks of one evaluate or predict, including the progress bar; BLAS is kept single-threaded meanwhile."""
-    verbose = check_verbose(verbose)
+    """The hooks of one evaluate or predict, including the progress bar; BLAS is kept single-threaded meanwhile.
+
+    what: the name of the call.
+    """
+    verbose, steps = check_verbose(verbose), batches.steps
     progress = Progress(verbose, steps)
     shown = [progress] if verbose else []
     hooks = CallbackList([*shown, *one_by_one(callbacks)], model, {"steps": steps, "verbose": verbose})
     try:
-        with SingleThreadedBlas():
+        with ranks.group.together(what, model, [batches]), SingleThreadedBlas():
             yield hooks
     finally:
         progress.close()

@@ -16,6 +16,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from . import ranks
 from .checks import is_integer
 from .configs import parse, to_json
 from .contracts import JSON, Array, Path
@@ -40,14 +41,17 @@ def write(path: Path, kind: str, content: Mapping[str, object], arrays: Mapping[
 
     Raises OSError where it cannot be written; an existing file is then unchanged, and the temporary one removed. (A process
     that is killed leaves its temporary file, ".minidl-….tmp".) Raises ValueError where JSON cannot hold the content, or an array
-    holds anything but floats or integers.
+    holds anything but floats or integers. Of several processes that train together, rank 0 alone writes.
     """
     for name, value in arrays.items():
         if value.dtype.kind not in "fiu":
             raise ValueError(f"a file holds arrays of floats and integers, received {name!r}, {value.dtype}.")
     text = to_json({"kind": kind, "version": VERSION, **content}, separators=(",", ":"))
-    data = save({name: np.require(value, requirements="C") for name, value in arrays.items()}, {KEY: text})
-    replace(path, data)
+
+    def put() -> None:
+        replace(path, save({name: np.require(value, requirements="C") for name, value in arrays.items()}, {KEY: text}))
+
+    ranks.group.once(put)
 
 
 def check_suffix(path: Path, owner: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from . import losses, optimizers, summary
+from . import losses, optimizers, ranks, summary
 from . import metrics as metric_functions
 from .callbacks import Callback, History, check_verbose
 from .checks import check_count, check_positive, is_integer
@@ -300,7 +300,7 @@ class Sequential(Storable):
         """
         batches, _ = self._batches(x, y, sample_weight, size=batch_size, default=EVALUATION_BATCH, steps=steps)
         runner = self._engine.runner(self)
-        with watched(self, verbose, callbacks, batches.steps) as hooks:
+        with watched("evaluate", self, batches, verbose, callbacks) as hooks:
             logs = evaluate(runner, batches, self.metrics, hooks)
         return self._result(logs, return_dict)
 
@@ -320,7 +320,7 @@ class Sequential(Storable):
         """
         batches, _ = self._batches(x, size=batch_size, default=EVALUATION_BATCH, steps=steps, labeled=False)
         runner = self._engine.runner(self)
-        with watched(self, verbose, callbacks, batches.steps) as hooks:
+        with watched("predict", self, batches, verbose, callbacks) as hooks:
             return predict(runner, batches, hooks, self.output_shape or ())
 
     def train_on_batch(
@@ -334,7 +334,7 @@ class Sequential(Storable):
         """One step on these samples as one batch. Returns what evaluate does, for this batch before the step."""
         data, _ = self._data(x, y, sample_weight, class_weight)
         stepper = Stepper(self, self._engine)
-        with SingleThreadedBlas():
+        with ranks.group.together("train_on_batch", self, [data]), SingleThreadedBlas():
             sums, gradients = stepper.gradients(data, slice(0, len(data)))
             stepper.step(gradients)
         return self._result(means(self.metrics, sums), return_dict)
@@ -349,7 +349,7 @@ class Sequential(Storable):
         """
         data, _ = self._data(x, y, sample_weight)
         key = derive_key(self.seed, FORWARD, self.steps_trained) if training else None
-        with SingleThreadedBlas():
+        with ranks.group.together("loss_and_gradients", self, [data], training=training), SingleThreadedBlas():
             return whole_gradient(self._engine.runner(self), data, key)
 
     def trace(self, x: Samples, y: Samples, *, training: bool = False) -> Trace:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from . import ranks
 from .contracts import DType
 from .layers import Stack
 from .layers.inside import memory, state_of
@@ -22,7 +23,7 @@ def show(model: Stack, print_fn: Callable[[str], object] | None = None) -> None:
     for row in rows:
         table.add_row(*row)
     lines = None if print_fn is None else io.StringIO()
-    console = Console(highlight=False, file=lines)
+    console = Console(highlight=False, file=lines, quiet=lines is None and ranks.group.rank > 0)
     console.print(table)
     for line in _totals(model):
         console.print(f" {line}")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from . import resuming
+from . import ranks, resuming
 from .callbacks import Callback, CallbackList, History, Progress, one_by_one
 from .callbacks.base import TrainingCallback
 from .contracts import Logs, Path, TrainedModel
@@ -117,8 +117,14 @@ class Training:
         self.model.stop_training = False
         for callback in self.backups:
             callback.training = self
+        data = [each for each in (self.batches, self.validation) if each is not None]
+        settings = {
+            "epochs": (self.initial_epoch, self.epochs),
+            "shuffle": self.shuffle,
+            "callbacks": self._described(),
+        }
         try:
-            with SingleThreadedBlas(), memory.kept():
+            with ranks.group.together("fit", self.model, data, **settings), SingleThreadedBlas(), memory.kept():
                 self.hooks.on_train_begin()
                 while self.epoch < self.epochs:
                     self._epoch()
@@ -183,6 +189,10 @@ class Training:
                 self.stepper.step(gradients)
             self.sums = sums if self.sums is None else self.sums.plus(sums)
             self.batch += 1
+
+    def _described(self) -> list[str]:
+        """The callbacks, but for the bar, which rank 0 alone shows."""
+        return [type(callback).__name__ for callback in self.hooks.callbacks if callback is not self.progress]
 
     def _where_it_stopped(self) -> str:
         place = "after its last epoch"

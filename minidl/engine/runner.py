@@ -8,11 +8,11 @@ import functools
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, TypeAlias, TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from .. import backprop, losses
+from .. import backprop, losses, ranks
 from ..contracts import Array, Cache, DType, MetricLike, StackLike
 from ..ops.random import RandomKey
 from ..tracing import Recorder
@@ -52,8 +52,6 @@ class Sums(NamedTuple):
 
 Item = TypeVar("Item")
 Value = TypeVar("Value")
-# Of one or several shards; the gradient is None where a loss is not finite.
-Result: TypeAlias = tuple[Sums, Gradient | None]
 
 
 def work(stack: StackLike) -> int:
@@ -108,20 +106,24 @@ class Runner:
             y, _ = self.plan.forward(data.inputs(part(where, start, stop), self.dtype), False, None)
             out[start:stop] = self.plan.predictions(y)
 
-        run(quietly(job), shards(sample_count(where), self.work))
+        cuts = shards(sample_count(where), self.work)
+        with ranks.group.shards(cuts, None, out, data) as own:
+            run(quietly(job), [cuts[i] for i in own])
 
     def evaluate(self, data: Data, where: Where) -> Sums:
         """Loss and metrics of these samples."""
         cuts = shards(sample_count(where), self.work)
         tree: Tree[Sums] = Tree(len(cuts), Sums.plus)
         seen = self._room(sample_count(where))
-        run(quietly(lambda i: tree.put(i, self._forward(data, where, cuts[i], None, seen)[0])), range(len(cuts)))
+        with ranks.group.shards(cuts, tree, seen, data) as own:
+            run(quietly(lambda i: tree.put(i, self._forward(data, where, cuts[i], None, seen)[0])), own)
         return self._complete(functools.reduce(Sums.plus, tree.roots), data, where, seen)
 
     def gradients(
         self, data: Data, where: Where, key: int | None, lowest: int, ranges: Sequence[Range]
     ) -> tuple[Sums, list[Gradient]]:
-        """The sums of these samples, and the gradient of their loss: one, or two to be added.
+        """The sums of these samples, and the gradient of their loss: one, or two to be added. Among several processes each gets
+        the part that it has to step.
 
         key: the batch's, from which dropout's masks follow; None turns the training mode off. lowest: the first step whose
         gradients are wanted. ranges: the parts of the vector that are wanted. Pass the gradients to ``release`` when they are no
@@ -131,29 +133,36 @@ class Runner:
         """
         cuts = shards(sample_count(where), self.work)
 
-        def add(left: Result, right: Result) -> Result:
-            sums, gradient, other = left[0].plus(right[0]), left[1], right[1]
-            if gradient is None or other is None:
-                return sums, None
+        def add(left: Gradient, right: Gradient) -> Gradient:
             for start, stop in ranges:
-                gradient.vector[start:stop] += other.vector[start:stop]
-            self.release([other])
-            return sums, gradient
+                left.vector[start:stop] += right.vector[start:stop]
+            self.release([right])
+            return left
 
         def job(i: int) -> None:
-            sums, loss_cache, caches = self._forward(data, where, cuts[i], key, seen)
-            finite = math.isfinite(sums.loss)
-            tree.put(i, (sums, self._backward(loss_cache, caches, lowest, ranges) if finite else None))
+            own, loss_cache, caches = self._forward(data, where, cuts[i], key, seen)
+            tree.put(i, own)
+            if math.isfinite(own.loss):  # otherwise there will be no step
+                summed.put(i, self._backward(loss_cache, caches, lowest, ranges))
 
         seen = self._room(sample_count(where))
-        tree: Tree[Result] = Tree(len(cuts), add)
-        run(quietly(job), range(len(cuts)))
-        sums = functools.reduce(Sums.plus, [sums for sums, _ in tree.roots])
+        tree: Tree[Sums] = Tree(len(cuts), Sums.plus)
+        summed: Tree[Gradient] = Tree(len(cuts), add)
+        with ranks.group.shards(cuts, tree, seen, data) as own:
+            run(quietly(job), own)
+        sums = functools.reduce(Sums.plus, tree.roots)
         if not math.isfinite(sums.loss):
             raise NotFinite(self._explain(sums.loss, data, where, cuts, key))
-        gradients = [gradient for _, gradient in tree.roots if gradient is not None]
+        gradients = ranks.group.scatter(summed, ranges, self._blank, self.release)
         self.penalties.add_gradients(gradients[0].named, self.layout.ties)
         return self._complete(sums, data, where, seen), gradients
+
+    def _blank(self) -> Gradient:
+        """A gradient of any content."""
+        try:
+            return self._free.pop()
+        except IndexError:
+            return Gradient(self.layout, self.dtype)
 
     def release(self, gradients: Sequence[Gradient]) -> None:
         """Let their arrays be reused: fresh ones would cost a page fault per 4 kB."""
@@ -198,10 +207,7 @@ class Runner:
 
     def _backward(self, loss_cache: Cache, caches: list[Cache], lowest: int, ranges: Sequence[Range]) -> Gradient:
         """One shard's gradient. Raises NotFinite, naming the parameter, where it is not finite."""
-        try:
-            gradient = self._free.pop()
-        except IndexError:
-            gradient = Gradient(self.layout, self.dtype)
+        gradient = self._blank()
         assert self.plan.loss is not None
         dy = np.array(self.plan.loss.backward(loss_cache), self.dtype, order="C")  # a copy: a loss may keep its own
         self.plan.backward(dy, caches, gradient.named, lowest)

@@ -1,0 +1,202 @@
+"""The ranks as the engine sees them: each computes its shards, sums and steps its part of the vector, and gets all the rest.
+
+The bits are those of one process, for any number of ranks. Each has contiguous leaves of the tree of sums, and sends the roots of
+the subtrees that these fill; whoever sums a part of the vector puts all roots into the same tree.
+"""
+
+import contextlib
+import math
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+
+from .. import ranks
+from ..contracts import Array, ModelLike
+from ..engine.runner import Sums
+from ..engine.tree import Node, Tree, halves
+from ..engine.vector import Gradient, Range
+from . import facts
+from .faults import Faults
+from .wire import Wire
+
+Value = TypeVar("Value")
+
+
+def leaves(n: int, size: int) -> list[Node]:
+    """The leaves (start, stop) of each rank. Where size is a power of two, each rank has one subtree, or at most one leaf."""
+    edges = [-(-n * rank // size) for rank in range(size + 1)]
+    return [(edges[rank], edges[rank + 1]) for rank in range(size)]
+
+
+def subtrees(n: int, own: Node, node: Node | None = None) -> list[Node]:
+    """The largest nodes of a tree with n leaves, the root's children or below, that lie within these leaves, in order."""
+    start, stop = node or (0, n)
+    if own[0] <= start and stop <= own[1] and (node is not None or n == 1):
+        return [(start, stop)] if start < stop else []
+    if stop <= own[0] or own[1] <= start or stop - start < 2:
+        return []
+    return [found for half in halves((start, stop)) for found in subtrees(n, own, half)]
+
+
+class Ranks(ranks.Alone):
+    """The ranks of a wire; see ranks.Alone for the methods. Only the thread that makes it may call them."""
+
+    def __init__(self, wire: Wire) -> None:
+        self.wire, self.rank, self.size = wire, wire.rank, wire.size
+        self.faults = Faults(wire)
+        self._thread = threading.get_ident()
+        self._calls: list[str] = []  # those that we are within
+        self._later: tuple[Mapping[str, Array], Sequence[Range]] | None = None
+        self._data: object = None  # of the last batch
+        self._halfway = False  # the gradients are sent, and not all parameters are back
+
+    # ------------------------------------------------------------------------------------------------- calls and faults
+
+    @contextlib.contextmanager
+    def together(self, what: str, model: ModelLike, data: Sequence[object], **settings: object) -> Iterator[None]:
+        if threading.get_ident() != self._thread:
+            raise RuntimeError(f"{what} must be called in the thread that called minidl.distribution.initialize().")
+        self._calls.append(what)
+        with self.faults.interrupts() if len(self._calls) == 1 else contextlib.nullcontext():
+            try:
+                own = {**settings, **facts.of_data(data)} | facts.of_model(model)
+                self.faults.compare(what, own)
+                yield
+                self._halfway = False
+                self.complete()
+            except BaseException as error:
+                if self._halfway:  # the others wait for parameters, and would not understand anything else
+                    self.faults.end(error)
+                self.faults.share(error)
+                self.complete()  # the program may catch the error, and save the model
+                raise
+            finally:
+                self._calls.pop()
+
+    @contextlib.contextmanager
+    def shards(
+        self, cuts: Sequence[tuple[int, int]], tree: Tree[Any] | None, out: Array | None, data: object
+    ) -> Iterator[Sequence[int]]:
+        every = leaves(len(cuts), self.size)
+        try:
+            yield range(*every[self.rank])
+        except BaseException as error:
+            self.faults.share(error)
+            raise
+        labels = None if data is self._data else facts.of_labels(data)  # of arrays they were compared at the beginning
+        self._data = data
+        own = [] if tree is None else tree.sums
+        found = self.faults.exchange(f"a batch of {cuts[-1][1]} samples in {self._calls[-1]}", (own, labels))
+        if len({labels for _, labels in found}) > 1:
+            raise RuntimeError(
+                "the ranks were given different batches: what makes them has to make the same on all ranks. Seed its shuffling."
+            )
+        for rank, (sums, _) in enumerate(found):
+            for node, value in sums:
+                if isinstance(value, Sums) and not math.isfinite(value.loss):
+                    self.faults.suspect(rank)
+                if tree is not None and rank != self.rank:
+                    tree.put_sum(node, value)
+        if out is not None:
+            rows = [sum(cuts[i][1] - cuts[i][0] for i in range(*own)) for own in every]
+            entries = math.prod(out.shape[1:])
+            self.wire.gather(out.reshape(-1), [n * entries for n in rows])
+
+    def once(self, function: Callable[[], Value]) -> Value:
+        value: Any = None
+        if not self._calls:
+            return function() if self.rank == 0 else value
+        failed: BaseException | None = None
+        if self.rank == 0:
+            try:
+                value = function()
+            except Exception as error:
+                failed = error
+        name = f"{function.__qualname__} in {self._calls[-1]}"
+        value, raised = self.faults.exchange(name, (value, failed and self.faults.portable(failed)))[0]
+        if raised is not None:
+            raise self.faults.shared(failed or raised, 0)
+        found: Value = value
+        return found
+
+    # ----------------------------------------------------------------------------------------------------------- vectors
+
+    def scatter(
+        self,
+        tree: Tree[Gradient],
+        ranges: Sequence[Range],
+        blank: Callable[[], Gradient],
+        release: Callable[[Sequence[Gradient]], object],
+    ) -> list[Gradient]:
+        self._halfway = True
+        counts = self._counts(ranges)
+        nodes = [subtrees(tree.n, own) for own in leaves(tree.n, self.size)]
+        own = tree.roots
+        spare = [*own, *(blank() for _ in range(2 - len(own)))]
+        whole: Tree[Array] = Tree(tree.n, add)
+        for i in range(max(map(len, nodes))):  # one round where each rank has a single subtree
+            sent = _packed(own[i].vector, ranges) if i < len(own) else None
+            given = self.wire.deal(sent, counts, [i < len(each) for each in nodes], spare[0].vector.dtype)
+            for each, slice_ in zip(nodes, given, strict=True):
+                if slice_ is not None:
+                    whole.put_sum(each[i], slice_)
+        parts = whole.roots
+        for gradient, values in zip(spare, parts, strict=False):
+            _unpack(values, gradient.vector, self.part(ranges))
+        release(spare[len(parts) :])
+        return spare[: len(parts)]
+
+    def part(self, ranges: Sequence[Range]) -> list[Range]:
+        counts = self._counts(ranges)
+        first = sum(counts[: self.rank])
+        found, place = [], 0  # place: of a range's start among all entries of the ranges
+        for start, stop in ranges:
+            low = max(first - place, 0)
+            high = min(first + counts[self.rank] - place, stop - start)
+            if low < high:
+                found.append((start + low, start + high))
+            place += stop - start
+        return found
+
+    def gather(self, vector: Array, ranges: Sequence[Range], later: Mapping[str, Array] | None = None) -> None:
+        packed = _packed(vector, ranges)
+        self.wire.gather(packed, self._counts(ranges))
+        if len(ranges) > 1:  # otherwise it is the vector's own memory
+            _unpack(packed, vector, ranges)
+        if later is not None:
+            self._later, self._halfway = (later, ranges) if later else None, False
+
+    def complete(self) -> None:
+        if self._later is None:
+            return
+        self.faults.exchange("saving the optimizer's state")
+        (vectors, ranges), self._later = self._later, None
+        for vector in vectors.values():
+            self.gather(vector, ranges)
+
+    def _counts(self, ranges: Sequence[Range]) -> list[int]:
+        """How many entries each rank has to sum and step."""
+        total = sum(stop - start for start, stop in ranges)
+        return [total * (rank + 1) // self.size - total * rank // self.size for rank in range(self.size)]
+
+
+def add(left: Array, right: Array) -> Array:
+    """left + right, in the memory of left."""
+    left += right
+    return left
+
+
+def _packed(vector: Array, ranges: Sequence[Range]) -> Array:
+    """The ranges of the vector one after the other: a view where there is one range, otherwise a copy."""
+    parts = [vector[start:stop] for start, stop in ranges]
+    return parts[0] if len(parts) == 1 else np.concatenate([vector[:0], *parts])
+
+
+def _unpack(packed: Array, vector: Array, ranges: Sequence[Range]) -> None:
+    """Copy to the ranges of the vector what ``_packed`` has put together."""
+    place = 0
+    for start, stop in ranges:
+        vector[start:stop] = packed[place : place + stop - start]
+        place += stop - start
