@@ -57,6 +57,11 @@ class Alone:
         """What this process has to step of these ranges of the vector."""
         return ranges
 
+    def squares(self, gradients: Mapping[str, Array], ranges: "Sequence[Range]") -> Mapping[str, float] | None:
+        """Σ gradient² of each, where only ``part(ranges)`` of them is here, in the order of sums of ``Optimizer.prepare``; None
+        where all of them are here."""
+        return None
+
     def gather(self, vector: Array, ranges: "Sequence[Range]", later: Mapping[str, Array] | None = None) -> None:
         """Bring each process's part of the vector to all others. later: vectors that ``complete`` will have to gather."""
 

@@ -19,10 +19,10 @@ LAUNCHERS = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MPI_LOCALNRANKS")  # where the
 
 
 def initialize() -> None:
-    """Join the ranks that mpiexec has started; without mpiexec, or with one rank, do nothing. Call it before the first model is made.
+    """Join the ranks that mpiexec has started. Without mpiexec, or with one rank, do nothing.
 
-    From then on each rank computes its part of every batch of ``fit``, ``evaluate`` and ``predict``, and returns the whole
-    result.
+    To be called before the first model is made. From then on each rank computes its part of every batch of ``fit``,
+    ``evaluate`` and ``predict``, and returns the whole result.
     Rank 0 alone prints and writes files. Seeds that are drawn are rank 0's. Where the number of threads was not set, the ranks
     of a machine share its cores. An error that no rank catches ends all of them.
 
@@ -44,8 +44,8 @@ def initialize() -> None:
         if launched > 1:
             other = MPI.Get_library_version().split(",")[0]
             raise RuntimeError(
-                f"mpiexec has started {launched} ranks, but mpi4py uses another MPI ({other!r:.60}), in which this rank is alone. "
-                "Use the mpiexec of that MPI; after pip install 'minidl[mpi]' it is the one beside python."
+                f"mpiexec has started {launched} ranks, but mpi4py uses another MPI ({other!r:.60}), in which this rank is "
+                "alone. Use the mpiexec of that MPI; after pip install 'minidl[mpi]' it is the one beside python."
             )
         return
     _join(MPI)

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from types import FrameType, TracebackType
 from typing import Any, NamedTuple, NoReturn
 
+from mpi4py import MPI
+
 from ..engine.runner import NotFinite
 from .facts import Facts, difference
 from .wire import Wire
@@ -161,7 +163,7 @@ class Faults:
         print(f"rank {self.wire.rank} of {self.wire.size} ends all:", file=sys.stderr)
         self._print(kind, error, trace)
         sys.stderr.flush()
-        self.wire.comm.Abort(130 if isinstance(error, KeyboardInterrupt) else 1)
+        MPI.COMM_WORLD.Abort(130 if isinstance(error, KeyboardInterrupt) else 1)
 
     def end(self, error: BaseException) -> NoReturn:
         """End all ranks at once."""

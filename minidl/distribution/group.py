@@ -5,7 +5,9 @@ the subtrees that these fill; whoever sums a part of the vector puts all roots i
 """
 
 import contextlib
+import itertools
 import math
+import operator
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
@@ -17,6 +19,7 @@ from ..contracts import Array, ModelLike
 from ..engine.runner import Sums
 from ..engine.tree import Node, Tree, halves
 from ..engine.vector import Gradient, Range
+from ..optimizers.base import BLOCK, block_of_squares
 from . import facts
 from .faults import Faults
 from .wire import Wire
@@ -48,7 +51,8 @@ class Ranks(ranks.Alone):
         self.faults = Faults(wire)
         self._thread = threading.get_ident()
         self._calls: list[str] = []  # those that we are within
-        self._later: tuple[Mapping[str, Array], Sequence[Range]] | None = None
+        self._blocks: list[int] = []  # where the vector may be divided among the ranks; empty: anywhere
+        self._later: tuple[Mapping[str, Array], Sequence[Range], list[int]] | None = None
         self._data: object = None  # of the last batch
         self._halfway = False  # the gradients are sent, and not all parameters are back
 
@@ -58,7 +62,9 @@ class Ranks(ranks.Alone):
     def together(self, what: str, model: ModelLike, data: Sequence[object], **settings: object) -> Iterator[None]:
         if threading.get_ident() != self._thread:
             raise RuntimeError(f"{what} must be called in the thread that called minidl.distribution.initialize().")
+        outer = self._blocks
         self._calls.append(what)
+        self._blocks = blocks(model.params) if model.optimizer is not None and model.optimizer.clips_norms else []
         with self.faults.interrupts() if len(self._calls) == 1 else contextlib.nullcontext():
             try:
                 own = {**settings, **facts.of_data(data)} | facts.of_model(model)
@@ -74,6 +80,7 @@ class Ranks(ranks.Alone):
                 raise
             finally:
                 self._calls.pop()
+                self._blocks = outer
 
     @contextlib.contextmanager
     def shards(
@@ -160,26 +167,64 @@ class Ranks(ranks.Alone):
             place += stop - start
         return found
 
+    def squares(self, gradients: Mapping[str, Array], ranges: Sequence[Range]) -> dict[str, float]:
+        ends = np.cumsum(self._counts(ranges))
+        owners = np.searchsorted(ends, blocks(gradients)[:-1], side="right")
+        flat = [gradient.reshape(-1) for gradient in gradients.values()]
+        pieces = [vector[start : start + BLOCK] for vector in flat for start in range(0, vector.size, BLOCK)]
+        own = [
+            block_of_squares(piece) if owner == self.rank else 0.0 for owner, piece in zip(owners, pieces, strict=True)
+        ]
+        found = np.array(own)
+        self.wire.gather(found, [int((owners == rank).sum()) for rank in range(self.size)])
+        squares, rest = {}, iter(found.tolist())
+        for name, vector in zip(gradients, flat, strict=True):
+            tree: Tree[float] = Tree(-(-vector.size // BLOCK), operator.add)
+            for i in range(tree.n):
+                tree.put(i, next(rest))
+            squares[name] = sum(tree.roots)
+        return squares
+
     def gather(self, vector: Array, ranges: Sequence[Range], later: Mapping[str, Array] | None = None) -> None:
+        counts = self._counts(ranges)
+        self._gather(vector, ranges, counts)
+        if later is not None:
+            self._later, self._halfway = (later, ranges, counts) if later else None, False
+
+    def _gather(self, vector: Array, ranges: Sequence[Range], counts: list[int]) -> None:
         packed = _packed(vector, ranges)
-        self.wire.gather(packed, self._counts(ranges))
+        self.wire.gather(packed, counts)
         if len(ranges) > 1:  # otherwise it is the vector's own memory
             _unpack(packed, vector, ranges)
-        if later is not None:
-            self._later, self._halfway = (later, ranges) if later else None, False
 
     def complete(self) -> None:
         if self._later is None:
             return
         self.faults.exchange("saving the optimizer's state")
-        (vectors, ranges), self._later = self._later, None
+        (vectors, ranges, counts), self._later = self._later, None
         for vector in vectors.values():
-            self.gather(vector, ranges)
+            self._gather(vector, ranges, counts)
 
     def _counts(self, ranges: Sequence[Range]) -> list[int]:
         """How many entries each rank has to sum and step."""
-        total = sum(stop - start for start, stop in ranges)
-        return [total * (rank + 1) // self.size - total * rank // self.size for rank in range(self.size)]
+        total, allowed = 0, []  # allowed: the edges of blocks, counted in entries of the ranges
+        for start, stop in ranges:
+            allowed += [total + edge - start for edge in self._blocks if start <= edge <= stop]
+            total += stop - start
+        edges = [total * rank // self.size for rank in range(self.size + 1)]
+        if allowed:
+            edges = [min(allowed, key=lambda place: abs(place - edge)) for edge in edges]
+        return [stop - start for start, stop in itertools.pairwise(edges)]
+
+
+def blocks(params: Mapping[str, Array]) -> list[int]:
+    """The edges of the blocks of parameters that lie one after the other, over which their squares are summed."""
+    edges: list[int] = []
+    place = 0
+    for value in params.values():
+        edges += range(place, place + value.size, BLOCK)
+        place += value.size
+    return [*edges, place]
 
 
 def add(left: Array, right: Array) -> Array:

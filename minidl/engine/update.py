@@ -45,8 +45,8 @@ def update(
         run(add_and_step, parts)
     else:  # a gradient's norm is known only when all of it is summed
         run(add, parts)
-        ranks.group.gather(gradient, ranges)
-        rate = optimizer.prepare(_trained(gradients[0], parameters, ranges))
+        trained = _trained(gradients[0], parameters, ranges)
+        rate = optimizer.prepare(trained, ranks.group.squares(trained, ranges))
         run(step, parts)
     ranks.group.gather(params, ranges, later=state)
 
