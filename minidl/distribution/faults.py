@@ -76,6 +76,8 @@ class Faults:
         own = Message("", error=self.portable(error))
         failed = [rank for rank, message in enumerate(self._meet(own, raises=False)) if message.error is not None]
         self._known, self.speaker = error, failed[0]
+        if isinstance(error, SystemExit) and len(failed) < self.wire.size:
+            self.end(error)  # this rank alone leaves
         if isinstance(error, NotFinite) and not self._suspects:
             self._suspects = failed
 
@@ -163,6 +165,7 @@ class Faults:
         print(f"rank {self.wire.rank} of {self.wire.size} ends all:", file=sys.stderr)
         self._print(kind, error, trace)
         sys.stderr.flush()
+        time.sleep(0.2)  # mpiexec passes on what was printed, and drops it when it ends the ranks
         MPI.COMM_WORLD.Abort(130 if isinstance(error, KeyboardInterrupt) else 1)
 
     def end(self, error: BaseException) -> NoReturn:
