@@ -101,20 +101,22 @@ def watched(
     batches: Batches,
     verbose: int | str,
     callbacks: Sequence[Callback] | Callback | None,
+    blas: bool = True,
 ) -> Iterator[CallbackList]:
-    """The hooks of one evaluate or predict, including the progress bar; BLAS is kept single-threaded meanwhile.
+    """The hooks of one evaluate or predict, including the progress bar; BLAS, if it is used, is kept single-threaded meanwhile.
 
     what: the name of the call.
     """
     verbose, steps = check_verbose(verbose), batches.steps
-    progress = Progress(verbose, steps)
-    shown = [progress] if verbose else []
+    shown = [Progress(verbose, steps)] if verbose else []
     hooks = CallbackList([*shown, *one_by_one(callbacks)], model, {"steps": steps, "verbose": verbose})
+    limit = SingleThreadedBlas() if blas else contextlib.nullcontext()
     try:
-        with ranks.group.together(what, model, [batches]), SingleThreadedBlas():
+        with ranks.group.together(what, model, [batches]), limit:
             yield hooks
     finally:
-        progress.close()
+        for progress in shown:
+            progress.close()
 
 
 def means(metrics: Metrics, sums: Sums | None) -> Logs:

@@ -33,6 +33,7 @@ from .engine.data import Data, Parts, collect, collect_batch, unpacked
 from .engine.engine import Engine, is_view
 from .engine.interrupts import Uninterrupted
 from .engine.plan import doubt
+from .engine.steps import may_call_blas
 from .home import Home
 from .layers.inside import build_layer, home, settle
 from .model_files import Storable
@@ -320,7 +321,9 @@ class Sequential(Storable):
         """
         batches, _ = self._batches(x, size=batch_size, default=EVALUATION_BATCH, steps=steps, labeled=False)
         runner = self._engine.runner(self)
-        with watched("predict", self, batches, verbose, callbacks) as hooks:
+        # for one image, the limit on BLAS would take as long as a layer
+        blas = not isinstance(batches, Cut) or may_call_blas(runner.plan.steps, batches.count)
+        with watched("predict", self, batches, verbose, callbacks, blas) as hooks:
             return predict(runner, batches, hooks, self.output_shape or ())
 
     def train_on_batch(
@@ -336,7 +339,8 @@ class Sequential(Storable):
         stepper = Stepper(self, self._engine)
         with ranks.group.together("train_on_batch", self, [data]), SingleThreadedBlas():
             sums, gradients = stepper.gradients(data, slice(0, len(data)))
-            stepper.step(gradients)
+            with Uninterrupted():
+                stepper.step(gradients)
         return self._result(means(self.metrics, sums), return_dict)
 
     def loss_and_gradients(

@@ -8,7 +8,7 @@ import numpy as np
 
 from . import ranks, resuming
 from .callbacks import Callback, CallbackList, History, Progress, one_by_one
-from .callbacks.base import TrainingCallback
+from .callbacks.base import TrainingCallback, follows_batches
 from .contracts import Logs, Path, TrainedModel
 from .engine import memory
 from .engine.batches import Batches
@@ -45,14 +45,13 @@ class Stepper:
         return self.runner.gradients(data, where, key, self.lowest, self.ranges)
 
     def step(self, gradients: list[Gradient]) -> None:
-        """Make the optimizer's step and count it in the model's life: both, or neither."""
+        """Make the optimizer's step and count it in the model's life: both or neither, if the caller lets nothing interrupt it."""
         model = self.model
         assert model.optimizer is not None
         self._hold()  # a layer's forward may have, too
-        with Uninterrupted():
-            slots = self.engine.slots(model)
-            update(self.parameters, gradients, self.ranges, model.optimizer, slots, model.ops)
-            model.steps_trained += 1
+        slots = self.engine.slots(model)
+        update(self.parameters, gradients, self.ranges, model.optimizer, slots, model.ops)
+        model.steps_trained += 1
         self.runner.release(gradients)
 
     def _hold(self) -> None:
@@ -151,12 +150,15 @@ class Training:
         order = None if self.batches.count is None else np.arange(self.batches.count)
         if self.shuffle and order is not None:
             order = generator(model.seed, SHUFFLE, model.epochs_trained).permutation(len(order))
+        followed = any(map(follows_batches, self.hooks.callbacks))  # otherwise nobody is told of batches
         with contextlib.closing(self.batches.one_pass(order, self.batch)) as batches:
             for data, where in batches:
                 batch = self.batch
-                self.hooks.on_train_batch_begin(batch)
+                if followed:
+                    self.hooks.on_train_batch_begin(batch)
                 self._batch(data, where)
-                self.hooks.on_train_batch_end(batch, means(model.metrics, self.sums))
+                if followed:
+                    self.hooks.on_train_batch_end(batch, means(model.metrics, self.sums))
                 if model.stop_training:
                     break
             else:  # the user's batches may be fewer than those of an epoch

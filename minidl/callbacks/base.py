@@ -156,6 +156,12 @@ def one_by_one(callbacks: Sequence[Callback] | Callback | None) -> list[Callback
     return [each for one in given for each in (one_by_one(one.callbacks) if type(one) is CallbackList else [one])]
 
 
+def follows_batches(callback: Callback) -> bool:
+    """Whether it has a hook of its own for the batches of ``fit``."""
+    hooks = ("on_train_batch_begin", "on_train_batch_end", "on_batch_begin", "on_batch_end")
+    return any(getattr(getattr(callback, hook), "__func__", None) is not getattr(Callback, hook) for hook in hooks)
+
+
 class LambdaCallback(Callback):
     """A callback from functions: LambdaCallback(on_epoch_end=lambda epoch, logs: print(epoch, logs)).
 

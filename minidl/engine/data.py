@@ -46,6 +46,8 @@ class Data:
     ) -> None:
         self.x, self.y, self.weights, self.what = x, y, weights, what
         self.start, self.stop = start, x.shape[0] if stop is None else stop
+        self._floats = np.dtype(x.dtype).kind == "f"
+        self._plain = isinstance(x, np.ndarray) and x.flags.c_contiguous and x.dtype.isnative
 
     def __len__(self) -> int:
         return int(self.stop - self.start)
@@ -62,17 +64,17 @@ class Data:
                 read = self._read(place)
         elif isinstance(place, slice):
             read = self.x[place]
-        elif self.x.flags.c_contiguous and self.x.dtype.isnative:
+        elif self._plain:
             read = np.empty((n, *self.x.shape[1:]), self.x.dtype)
             # "clip" lets NumPy write to out directly; no index is out of range
-            np.take(self.x, place, axis=0, out=read, mode="clip")
-        else:  # np.take would copy all samples first
+            self.x.take(place, axis=0, out=read, mode="clip")
+        else:  # take would copy all samples first
             read = self.x[place]
         if read.dtype != dtype:
             with np.errstate(over="ignore"):  # what overflows the model's dtype becomes infinite, and is found below
                 read = read.astype(dtype)
         x = np.ascontiguousarray(read)
-        if np.dtype(self.x.dtype).kind == "f" and not all_finite(x):
+        if self._floats and not all_finite(x):
             bad = int(np.flatnonzero(~np.isfinite(x).reshape(n, -1).all(axis=1))[0])
             sample = where.start + bad if isinstance(where, slice) else where[bad]
             raise ValueError(

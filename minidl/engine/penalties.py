@@ -28,7 +28,9 @@ class Penalties:
 
     def add_gradients(self, gradients: Gradients, ties: Mapping[str, str]) -> None:
         """Add their gradients, in place. gradients: by address. ties: the further addresses of a parameter → its first one."""
-        frozen = self.stack.frozen() if self.found else ()
+        if not self.found:
+            return
+        frozen = self.stack.frozen()
         for layer, address, name, penalty in self.found:
             if id(layer) not in frozen:
                 target: Array = gradients[ties.get(address, address)]

@@ -11,8 +11,10 @@ from .. import losses
 from ..contracts import Array, Cache, Gradients, LossLike, StackedLayer
 from ..layers import Activation, Conv2D, Conv2DTranspose, Dense, Softmax, Stack
 from ..layers.stack import runs_in_order
+from ..ops import kernels
 from ..ops.random import RandomKey
 from . import steps
+from .losses import compiled
 
 ENDS = (Activation, Conv2D, Conv2DTranspose, Dense, Softmax)  # the library's layers that have an activation
 
@@ -29,6 +31,8 @@ class Plan:
     def __init__(self, layers: Sequence[StackedLayer], loss: LossLike | None, fuse: bool) -> None:
         layers, self.loss, self._activation = on_logits(layers, loss)
         self.steps = steps.steps_of(layers, fuse)
+        if fuse and getattr(layers[-1], "ops", None) is kernels:
+            self.loss = compiled(self.loss)
         self.draws = any(step.draws for step in self.steps)
 
     def forward(self, x: Array, training: bool, rng: RandomKey | None) -> tuple[Array, list[Cache]]:

@@ -8,11 +8,11 @@ import functools
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 
-from .. import backprop, losses, ranks
+from .. import backprop, losses
 from ..contracts import Array, Cache, DType, MetricLike, StackLike
 from ..ops.random import RandomKey
 from ..tracing import Recorder
@@ -21,7 +21,7 @@ from .penalties import Penalties
 from .plan import Plan
 from .tree import Tree
 from .vector import Gradient, Layout, Range
-from .workers import run
+from .workers import get_num_threads, run
 
 SHARD = 100  # samples: with fewer, matrix products are slow; with more, threads are idle
 MOST_SHARDS = 64  # the limit for large batches, where summing would take long
@@ -52,6 +52,8 @@ class Sums(NamedTuple):
 
 Item = TypeVar("Item")
 Value = TypeVar("Value")
+# Of one or several shards; the gradient is None where a loss is not finite.
+Result: TypeAlias = tuple[Sums, Gradient | None]
 
 
 def work(stack: StackLike) -> int:
@@ -85,6 +87,15 @@ def quietly(job: Callable[[Item], Value]) -> Callable[[Item], Value]:
     return call
 
 
+def summed(job: Callable[[int], Value], n: int, add: Callable[[Value, Value], Value]) -> list[Value]:
+    """The values of job(0), …, job(n − 1), added up in a tree, except for the last addition: its two terms, or the only value."""
+    if n == 1:
+        return [quietly(job)(0)]
+    tree: Tree[Value] = Tree(n, add)
+    run(quietly(lambda i: tree.put(i, job(i))), range(n))
+    return tree.roots
+
+
 class Runner:
     """Runs batches through a plan.
 
@@ -92,11 +103,14 @@ class Runner:
     """
 
     def __init__(self, stack: StackLike, plan: Plan, metrics: Sequence[MetricLike], dtype: DType) -> None:
+        get_num_threads()  # an error now where it is badly set, and not from the first batch that is worth two threads
         self.stack, self.plan, self.metrics, self.dtype = stack, plan, metrics, dtype
         self.layout = Layout(stack)
         self.work = work(stack)
         self.penalties = Penalties(stack)
         self._free: list[Gradient] = []  # for reuse; append and pop are atomic
+        self._whole = any(metric.whole for metric in metrics)
+        self._cuts: dict[int, list[tuple[int, int]]] = {}
 
     def predict(self, data: Data, where: Where, out: Array) -> None:
         """Write the predictions for these samples, (n, …), to out."""
@@ -106,24 +120,19 @@ class Runner:
             y, _ = self.plan.forward(data.inputs(part(where, start, stop), self.dtype), False, None)
             out[start:stop] = self.plan.predictions(y)
 
-        cuts = shards(sample_count(where), self.work)
-        with ranks.group.shards(cuts, None, out, data) as own:
-            run(quietly(job), [cuts[i] for i in own])
+        run(quietly(job), self._shards(where))
 
     def evaluate(self, data: Data, where: Where) -> Sums:
         """Loss and metrics of these samples."""
-        cuts = shards(sample_count(where), self.work)
-        tree: Tree[Sums] = Tree(len(cuts), Sums.plus)
+        cuts = self._shards(where)
         seen = self._room(sample_count(where))
-        with ranks.group.shards(cuts, tree, seen, data) as own:
-            run(quietly(lambda i: tree.put(i, self._forward(data, where, cuts[i], None, seen)[0])), own)
-        return self._complete(functools.reduce(Sums.plus, tree.roots), data, where, seen)
+        roots = summed(lambda i: self._forward(data, where, cuts[i], None, seen)[0], len(cuts), Sums.plus)
+        return self._complete(functools.reduce(Sums.plus, roots), data, where, seen)
 
     def gradients(
         self, data: Data, where: Where, key: int | None, lowest: int, ranges: Sequence[Range]
     ) -> tuple[Sums, list[Gradient]]:
-        """The sums of these samples, and the gradient of their loss: one, or two to be added. Among several processes each gets
-        the part that it has to step.
+        """The sums of these samples, and the gradient of their loss: one, or two to be added.
 
         key: the batch's, from which dropout's masks follow; None turns the training mode off. lowest: the first step whose
         gradients are wanted. ranges: the parts of the vector that are wanted. Pass the gradients to ``release`` when they are no
@@ -131,52 +140,49 @@ class Runner:
 
         Raises NotFinite where the loss or a gradient is not finite, naming the first layer whose output is not, or the parameter.
         """
-        cuts = shards(sample_count(where), self.work)
+        cuts = self._shards(where)
 
-        def add(left: Gradient, right: Gradient) -> Gradient:
+        def add(left: Result, right: Result) -> Result:
+            sums, gradient, other = left[0].plus(right[0]), left[1], right[1]
+            if gradient is None or other is None:
+                return sums, None
             for start, stop in ranges:
-                left.vector[start:stop] += right.vector[start:stop]
-            self.release([right])
-            return left
+                gradient.vector[start:stop] += other.vector[start:stop]
+            self.release([other])
+            return sums, gradient
 
-        def job(i: int) -> None:
-            own, loss_cache, caches = self._forward(data, where, cuts[i], key, seen)
-            tree.put(i, own)
-            if math.isfinite(own.loss):  # otherwise there will be no step
-                summed.put(i, self._backward(loss_cache, caches, lowest, ranges))
+        def job(i: int) -> Result:
+            sums, loss_cache, caches = self._forward(data, where, cuts[i], key, seen)
+            finite = math.isfinite(sums.loss)
+            return sums, self._backward(loss_cache, caches, lowest, ranges) if finite else None
 
         seen = self._room(sample_count(where))
-        tree: Tree[Sums] = Tree(len(cuts), Sums.plus)
-        summed: Tree[Gradient] = Tree(len(cuts), add)
-        with ranks.group.shards(cuts, tree, seen, data) as own:
-            run(quietly(job), own)
-        sums = functools.reduce(Sums.plus, tree.roots)
+        roots = summed(job, len(cuts), add)
+        sums = functools.reduce(Sums.plus, [sums for sums, _ in roots])
         if not math.isfinite(sums.loss):
             raise NotFinite(self._explain(sums.loss, data, where, cuts, key))
-        gradients = ranks.group.scatter(summed, ranges, self._blank, self.release)
+        gradients = [gradient for _, gradient in roots if gradient is not None]
         self.penalties.add_gradients(gradients[0].named, self.layout.ties)
         return self._complete(sums, data, where, seen), gradients
-
-    def _blank(self) -> Gradient:
-        """A gradient of any content."""
-        try:
-            return self._free.pop()
-        except IndexError:
-            return Gradient(self.layout, self.dtype)
 
     def release(self, gradients: Sequence[Gradient]) -> None:
         """Let their arrays be reused: fresh ones would cost a page fault per 4 kB."""
         self._free.extend(gradients)
 
+    def _shards(self, where: Where) -> list[tuple[int, int]]:
+        n = sample_count(where)
+        if n not in self._cuts:
+            self._cuts[n] = shards(n, self.work)
+        return self._cuts[n]
+
     def _room(self, n: int) -> Array | None:
         """An array for the predictions for n samples, where a metric has to see all of them at once."""
-        return (
-            np.empty((n, *(self.stack.output_shape or ())), self.dtype) if any(m.whole for m in self.metrics) else None
-        )
+        return np.empty((n, *(self.stack.output_shape or ())), self.dtype) if self._whole else None
 
     def _complete(self, sums: Sums, data: Data, where: Where, seen: Array | None) -> Sums:
         """The sums of a batch's shards, with the penalties, and with the metrics that see all of its predictions at once."""
-        sums = sums._replace(loss=sums.loss + self.penalties.value() * sums.samples)
+        if self.penalties.found:
+            sums = sums._replace(loss=sums.loss + self.penalties.value() * sums.samples)
         if seen is None:
             return sums
         y_true, of_shards = data.labels(where)[0], iter(sums.metrics)
@@ -207,7 +213,10 @@ class Runner:
 
     def _backward(self, loss_cache: Cache, caches: list[Cache], lowest: int, ranges: Sequence[Range]) -> Gradient:
         """One shard's gradient. Raises NotFinite, naming the parameter, where it is not finite."""
-        gradient = self._blank()
+        try:
+            gradient = self._free.pop()
+        except IndexError:
+            gradient = Gradient(self.layout, self.dtype)
         assert self.plan.loss is not None
         dy = np.array(self.plan.loss.backward(loss_cache), self.dtype, order="C")  # a copy: a loss may keep its own
         self.plan.backward(dy, caches, gradient.named, lowest)

@@ -19,7 +19,7 @@ from ..layers.activation import activate, activate_backward
 from ..layers.stack import runs_in_order
 from ..ops import kernels
 from ..ops.kernels import direct, small
-from ..ops.kernels.elementwise import add_bias, dropout_mask, keep, relu_backward_into
+from ..ops.kernels.elementwise import add_bias, bias_backward, dropout_mask, keep, relu_backward_into
 from ..ops.random import RandomKey
 
 MOST_REPLACED = 3  # layers, by one step
@@ -236,14 +236,20 @@ class DenseStep(LayerStep):
 
     layer: Dense  # replaces() allows no other
 
+    def __init__(
+        self, layers: Sequence[StackedLayer], addresses: Sequence[str], places: Sequence[tuple[int, ...]]
+    ) -> None:
+        super().__init__(layers, addresses, places)
+        self.relu = _has_relu(layers)
+
     @classmethod
     def replaces(cls, layers: Sequence[StackedLayer]) -> int:
         return max(1, _with_relu(layers, Dense)) if _fusable(layers[0], Dense) else 0
 
     def forward(self, x: Array, training: bool, rng: RandomKey | None) -> tuple[Array, Cache]:
-        layer, relu = self.layer, _has_relu(self.layers)
+        layer, relu = self.layer, self.relu
         kernel = layer.params["kernel"]
-        if _small(x, kernel):
+        if len(x) <= small.FEW:
             y = np.empty((len(x), layer.units), x.dtype)
             small.dense_forward(x, kernel, _bias(layer, layer.units), relu, y)
         else:
@@ -254,24 +260,20 @@ class DenseStep(LayerStep):
         return y, (x, kept)
 
     def backward(self, dy: Array, cache: Cache, grads: Gradients, need_dx: bool) -> Array:
-        layer, relu, (x, kept) = self.layer, _has_relu(self.layers), cache
+        layer, relu, (x, kept) = self.layer, self.relu, cache
         kernel, dkernel = layer.params["kernel"], grads[self.kernel]
         if not relu:
             dy = activate_backward(layer.ops, layer.activation, dy, kept)
-        if _small(x, kernel):
+        y = kept if relu else dy
+        dbias = grads[self.bias] if layer.use_bias else np.empty(layer.units, dy.dtype)
+        if len(x) <= small.FEW:
             dx = np.empty((len(x), kernel.shape[0] if need_dx else 0), dy.dtype)
-            dbias = grads[self.bias] if layer.use_bias else np.empty(layer.units, dy.dtype)
-            small.dense_backward(dy, x, kept, kernel, relu, dkernel, dbias, dx)
+            small.dense_backward(dy, x, y, kernel, relu, dkernel, dbias, dx)
             return dx if need_dx else NOT_NEEDED
-        dz = _relu_backward(dy, kept) if relu else dy
-        np.matmul(x.T, dz, out=dkernel)
-        if layer.use_bias:
-            dz.sum(axis=0, out=grads[self.bias])
-        return dz @ kernel.T if need_dx else NOT_NEEDED
-
-
-def _small(x: Array, kernel: Array) -> bool:
-    return len(x) * kernel.size <= small.MOST
+        if layer.use_bias or relu:
+            bias_backward(dy, y, relu, dbias)
+        np.matmul(x.T, dy, out=dkernel)
+        return dy @ kernel.T if need_dx else NOT_NEEDED
 
 
 def _relu_backward(dy: Array, y: Array) -> Array:
@@ -338,6 +340,16 @@ class ConvPoolStep(LayerStep):
         if layer.use_bias:
             grads[self.bias][...] = dbias
         return dx if need_dx else NOT_NEEDED
+
+
+WITHOUT_BLAS = (ConvPoolStep, ConvStep, FlattenStep, DropoutStep)  # and DenseStep for few samples
+
+
+def may_call_blas(steps: Sequence[LayerStep], n: int) -> bool:
+    """Whether one of them may call BLAS for n samples."""
+    return any(
+        not isinstance(step, WITHOUT_BLAS) and not (isinstance(step, DenseStep) and n <= small.FEW) for step in steps
+    )
 
 
 PLAIN: tuple[type[LayerStep], ...] = (ResidualStep, LayerStep)

@@ -54,7 +54,7 @@ def update(
 def pieces(ranges: Sequence[Range]) -> list[slice]:
     """The ranges, cut into pieces of at most a thread's share of the entries, or of PIECE entries if that is more."""
     total = sum(stop - start for start, stop in ranges)
-    size = max(-(-total // get_num_threads()), PIECE)
+    size = PIECE if total <= PIECE else max(-(-total // get_num_threads()), PIECE)
     return [slice(i, min(i + size, stop)) for start, stop in ranges for i in range(start, stop, size)]
 
 

@@ -66,7 +66,7 @@ def run(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Resul
     thread. After an error in one item, or a Ctrl-C, the items that have not begun are dropped; the error is raised when all
     threads are done. A second Ctrl-C, later than PATIENCE after the first, does not wait for them.
     """
-    helpers = min(get_num_threads(), len(items)) - 1
+    helpers = 0 if len(items) == 1 else min(get_num_threads(), len(items)) - 1  # to count the threads asks the system
     if helpers < 1:
         return [function(item) for item in items]
     results: dict[int, Result] = {}

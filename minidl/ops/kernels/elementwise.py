@@ -21,6 +21,20 @@ def add_bias(y: Array, bias: Array, relu: bool) -> None:
 
 
 @jit
+def bias_backward(dy: Array, y: Array, relu: bool, dbias: Array) -> None:
+    """Backward of ``add_bias``: dz, written over dy (N, U), and dbias (U,), its sum."""
+    zero = dy.dtype.type(0)
+    for u in range(dy.shape[1]):
+        dbias[u] = zero
+    for n in range(dy.shape[0]):
+        for u in range(dy.shape[1]):
+            value = dy[n, u]
+            value = value if y[n, u] > zero or not relu else zero
+            dy[n, u] = value
+            dbias[u] += value
+
+
+@jit
 def relu_backward_into(dy: Array, y: Array, dx: Array) -> None:
     """dx = dy where y > 0, else 0; all flat and of equal length. dx may be dy."""
     zero = dx.dtype.type(0)

@@ -21,6 +21,8 @@ from ...utils.forks import fork_safe
 OPTIONS: dict[str, Any] = {
     # Shards run in Python threads, so a kernel must release the GIL; the kernel itself is serial.
     "nogil": True,
+    # Nobody calls a kernel from C: without the code for that, they compile in three quarters of the time.
+    "no_cfunc_wrapper": True,
     # NumPy's rules for x / 0. The default tests every divisor, which keeps the loops from becoming vector code.
     "error_model": "numpy",
     # Sums may be reordered and multiply-adds fused. NaN and infinity are not assumed absent: they have to propagate.

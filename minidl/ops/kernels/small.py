@@ -1,4 +1,4 @@
-"""Dense layers of so few numbers that a call of NumPy or of BLAS takes longer than the arithmetic: one call for all of it.
+"""Dense layers for one or two samples, for which BLAS is not made: one call for all of it.
 
 Called only by the engine's steps. The plain twins are ``dense_forward``, ``relu_forward`` and their backward operations.
 """
@@ -6,7 +6,7 @@ Called only by the engine's steps. The plain twins are ``dense_forward``, ``relu
 from ...contracts import Array
 from .jit import jit
 
-MOST = 16 * 1024  # multiplications; with more, BLAS is faster
+FEW = 2  # samples: BLAS rearranges the kernel first, which pays off only for more
 
 
 @jit
