@@ -10,6 +10,7 @@ from .contracts import Pair, Shape
 from .layers import (
     Activation,
     AveragePooling2D,
+    BatchNormalization,
     Conv2D,
     Conv2DTranspose,
     Dense,
@@ -27,6 +28,7 @@ from .layers import (
     Reshape,
     Residual,
     Softmax,
+    SpatialDropout2D,
     Stack,
     UpSampling2D,
     ZeroPadding2D,
@@ -131,6 +133,11 @@ def _layer_normalization(rng: np.random.Generator) -> Case:
     )
 
 
+def _batch_normalization(rng: np.random.Generator) -> Case:
+    epsilon, center, scale = float(rng.choice([1e-3, 0.5])), bool(rng.integers(2)), bool(rng.integers(2))
+    return lambda: BatchNormalization(epsilon=epsilon, center=center, scale=scale), _shape(rng)
+
+
 def _padded(rows: Pair, columns: Pair) -> Callable[[], ZeroPadding2D]:
     return lambda: ZeroPadding2D((rows, columns))
 
@@ -138,6 +145,11 @@ def _padded(rows: Pair, columns: Pair) -> Callable[[], ZeroPadding2D]:
 def _dropout(rng: np.random.Generator) -> Case:
     rate = float(rng.choice([0.0, 0.2, 0.5]))
     return lambda: Dropout(rate), _shape(rng)
+
+
+def _spatial_dropout(rng: np.random.Generator) -> Case:
+    rate = float(rng.choice([0.0, 0.2, 0.5]))
+    return lambda: SpatialDropout2D(rate), (*_pair(rng), int(rng.integers(1, 5)))
 
 
 def _rescaling(rng: np.random.Generator) -> Case:
@@ -234,6 +246,9 @@ LAYERS: dict[str, LayerCases] = {
     "Dropout": LayerCases(
         [(lambda: Dropout(0.2), (8,)), (lambda: Dropout(0.7), (3, 4, 2)), (lambda: Dropout(0), (5,))], _dropout
     ),
+    "SpatialDropout2D": LayerCases(
+        [(lambda: SpatialDropout2D(0.4), (3, 2, 6)), (lambda: SpatialDropout2D(0), (2, 2, 1))], _spatial_dropout
+    ),
     "GaussianNoise": LayerCases(
         [(lambda: GaussianNoise(0.2), (8,)), (lambda: GaussianNoise(3), (3, 4, 2)), (lambda: GaussianNoise(0), (5,))],
         _noise,
@@ -245,6 +260,14 @@ LAYERS: dict[str, LayerCases] = {
             (lambda: LayerNormalization(center=False), (2, 6)),
         ],
         _layer_normalization,
+    ),
+    "BatchNormalization": LayerCases(
+        [
+            (lambda: BatchNormalization(), (5,)),
+            (lambda: BatchNormalization(epsilon=0.1, scale=False), (3, 2, 4)),
+            (lambda: BatchNormalization(center=False, moving_mean_initializer="ones"), (2, 3)),
+        ],
+        _batch_normalization,
     ),
     "Reshape": LayerCases([(lambda: Reshape((4, 2)), (8,)), (lambda: Reshape((-1,)), (3, 4, 2))], _reshape),
     "Flatten": LayerCases(

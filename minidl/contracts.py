@@ -87,6 +87,35 @@ class StackedLayer(LayerLike, Protocol):
     ops: "Operations"  # a layer without it calls none
 
 
+class MeasuringLayer(StackedLayer, Protocol):
+    """A layer that in training needs sums over the whole batch, such as batch normalization: it has four things more.
+
+    The engine cuts a batch into shards, and each of them meets this layer in three steps: its part of the sums, the parts' total,
+    and forward with that total; backward likewise. Without ``sums``, forward and backward are given the whole batch, and measure
+    for themselves: so the layer is an ordinary one wherever nothing is cut. A frozen layer, trainable=False, is not measured.
+    """
+
+    def measure(self, x: Array) -> Array:
+        """x → sums in float64 that add up over the shards of a batch."""
+
+    def forward(
+        self, x: Array, *, training: bool = False, rng: "RandomKey | None" = None, sums: Array | None = None
+    ) -> tuple[Array, Cache]:
+        """x → (y, cache). sums: the whole batch's, as ``measure`` gives them."""
+
+    def measure_backward(self, dy: Array, cache: Cache) -> Array:
+        """dy → sums in float64 that add up over the shards of a batch."""
+
+    def backward(self, dy: Array, cache: Cache, *, sums: Array | None = None) -> tuple[Array, Gradients]:
+        """dy → (dx, gradients by name: this shard's share). sums: the whole batch's, as ``measure_backward`` gives them."""
+
+    def learn(self, sums: Array, *, momentum: float | None = None) -> None:
+        """Take a batch's sums into the state, as part of a training step.
+
+        momentum: the share of the old state that is kept; None leaves it to the layer.
+        """
+
+
 class StackLike(StackedLayer, Protocol):
     """A layer that consists of layers: ``layers.Stack``, as the engine sees it."""
 

@@ -1,19 +1,20 @@
-"""Passes over samples that leave the model unchanged: evaluate, predict, a gradient, a trace."""
+"""Passes over samples that leave the parameters unchanged: evaluate, predict, a gradient, a trace, statistics."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
 from . import backprop, ranks
 from .callbacks import Callback, CallbackList, Progress, check_verbose, one_by_one
-from .contracts import Array, Logs, MetricLike, ModelLike, Shape, TrainedModel
+from .contracts import Array, Logs, MeasuringLayer, MetricLike, ModelLike, Shape, TrainedModel
 from .engine.batches import Batches
 from .engine.blas import SingleThreadedBlas
 from .engine.data import Data, sample_count
 from .engine.penalties import Penalties
 from .engine.plan import on_logits
 from .engine.runner import Runner, Sums
+from .engine.stages import Measured
 from .ops.random import RandomKey
 from .tracing import Trace
 
@@ -55,11 +56,21 @@ def predict(runner: Runner, batches: Batches, hooks: CallbackList, shape: Shape)
     return np.concatenate(found) if whole is None else whole
 
 
+def measure(runner: Runner, batches: Batches, order: Array | None, key: Callable[[int], int]) -> Measured:
+    """What layers measure of all samples in training: a batch's sums, added up over the batches. key: (batch) → its key."""
+    found: dict[int, tuple[MeasuringLayer, Array]] = {}
+    with contextlib.closing(batches.one_pass(order)) as every:
+        for batch, (data, where) in enumerate(every):
+            for layer, sums in runner.measure(data, where, key(batch)):
+                found[id(layer)] = layer, sums + found[id(layer)][1] if id(layer) in found else sums
+    return list(found.values())
+
+
 def whole_gradient(runner: Runner, data: Data, key: int | None) -> tuple[float, dict[str, Array]]:
     """The mean loss of all samples as one batch, and its gradient for every parameter by address."""
     everything = [(0, runner.layout.size)]
     lowest = runner.plan.lowest_trained(frozen=())
-    sums, (gradient, *others) = runner.gradients(data, slice(0, len(data)), key, lowest, everything)
+    sums, (gradient, *others), _ = runner.gradients(data, slice(0, len(data)), key, lowest, everything)
     for other in others:
         gradient.vector += other.vector
     runner.release(others)

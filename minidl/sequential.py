@@ -338,10 +338,21 @@ class Sequential(Storable):
         data, _ = self._data(x, y, sample_weight, class_weight)
         stepper = Stepper(self, self._engine)
         with ranks.group.together("train_on_batch", self, [data]), SingleThreadedBlas():
-            sums, gradients = stepper.gradients(data, slice(0, len(data)))
+            sums, gradients, measured = stepper.gradients(data, slice(0, len(data)))
             with Uninterrupted():
-                stepper.step(gradients)
+                stepper.step(gradients, measured)
         return self._result(means(self.metrics, sums), return_dict)
+
+    @explained
+    def measure_statistics(self, x: Samples, batch_size: int | None = None, steps: int | None = None) -> None:
+        """Measure batch normalization's moments afresh, on x (N, *input_shape), in place of the moving averages.
+
+        For weights that did not come from the last training step, such as averaged ones. One pass in training mode, with dropout,
+        in which each batch is normalized by its own moments, as in training; the state becomes the moments over all batches.
+        Frozen layers keep theirs. x, batch_size, steps: as for ``predict``.
+        """
+        batches, _ = self._batches(x, size=batch_size, default=EVALUATION_BATCH, steps=steps, labeled=False)
+        Stepper(self, self._engine).measure(batches)
 
     def loss_and_gradients(
         self, x: Samples, y: Samples, sample_weight: Samples | None = None, *, training: bool = False

@@ -33,7 +33,7 @@ class Record:
 
     name: its address, "stack/layer" inside a stack. kind: its class. x, y (N, …): what went in and came out. cache: what
     forward kept for backward. dy, dx: ∂loss/∂y and ∂loss/∂x. gradients: ∂loss/∂parameter, by the parameter's name. layer: the
-    layer itself. params: copies of its parameters as they were.
+    layer itself. params, state: copies of its parameters and its state as they were.
     """
 
     name: str
@@ -46,6 +46,7 @@ class Record:
     gradients: Gradients
     layer: LayerLike
     params: dict[str, Array]
+    state: dict[str, Array]
 
 
 @dataclass
@@ -161,7 +162,10 @@ class Recorder:
     def forward(self, x: Array, **how: Any) -> tuple[Array, Cache]:
         y, cache = self._layer.forward(x, **how)
         self._x, self._y, self._cache = x, y, cache
-        self._params = {} if self._inner else {name: value.copy() for name, value in self._layer.params.items()}
+        self._params, self._state = (
+            {} if self._inner else {name: value.copy() for name, value in (arrays or {}).items()}
+            for arrays in (self._layer.params, getattr(self._layer, "state", None))
+        )
         return y, cache
 
     def backward(self, dy: Array, cache: Cache) -> tuple[Array, Gradients]:
@@ -190,6 +194,7 @@ class Recorder:
                 self._gradients,
                 self._original,
                 self._params,
+                self._state,
             )
         for recorder in self._inner:
             yield from recorder.records()

@@ -17,10 +17,11 @@ from .engine.data import Data, Where, sample_count
 from .engine.engine import Engine
 from .engine.interrupts import Uninterrupted
 from .engine.runner import NotFinite, Sums
+from .engine.stages import Measured
 from .engine.update import update
 from .engine.vector import Gradient
 from .ops.random import FORWARD, SHUFFLE, derive_key, generator
-from .passes import evaluate, means
+from .passes import evaluate, means, measure
 
 
 class Stepper:
@@ -33,26 +34,44 @@ class Stepper:
         self.model, self.engine = model, engine
         self.parameters = engine.train(model)
         self.runner = engine.runner(model)
-        frozen = model.frozen()
-        self.ranges = self.parameters.layout.ranges(frozen)
-        self.lowest = self.runner.plan.lowest_trained(frozen)
+        self.frozen = model.frozen()
+        self.ranges = self.parameters.layout.ranges(self.frozen)
+        self.lowest = self.runner.plan.lowest_trained(self.frozen)
 
-    def gradients(self, data: Data, where: Where) -> tuple[Sums, list[Gradient]]:
-        """The sums of one batch in training, and the gradient of its loss, for ``step``."""
+    def gradients(self, data: Data, where: Where) -> tuple[Sums, list[Gradient], Measured]:
+        """The sums of one batch in training, and for ``step`` the gradient of its loss and what layers measured of it."""
         self._hold()  # a callback may have replaced parameters
         # deriving a key takes as long as a small matrix product
         key = derive_key(self.model.seed, FORWARD, self.model.steps_trained) if self.runner.plan.draws else 0
         return self.runner.gradients(data, where, key, self.lowest, self.ranges)
 
-    def step(self, gradients: list[Gradient]) -> None:
-        """Make the optimizer's step and count it in the model's life: both or neither, if the caller lets nothing interrupt it."""
+    def step(self, gradients: list[Gradient], measured: Measured) -> None:
+        """Make the optimizer's step, let layers learn what they measured, and count the step in the model's life: all of it or
+        nothing, if the caller lets nothing interrupt it."""
         model = self.model
         assert model.optimizer is not None
         self._hold()  # a layer's forward may have, too
         slots = self.engine.slots(model)
         update(self.parameters, gradients, self.ranges, model.optimizer, slots, model.ops)
+        for layer, total in measured:
+            if id(layer) not in self.frozen:
+                layer.learn(total)
         model.steps_trained += 1
         self.runner.release(gradients)
+
+    def measure(self, batches: Batches) -> None:
+        """Replace what layers have learned of their data by what they measure of these samples, in one pass, in random order."""
+        model, order = self.model, None
+        if batches.count is not None:
+            order = generator(model.seed, SHUFFLE, model.epochs_trained).permutation(batches.count)
+        with SingleThreadedBlas():
+            measured = measure(
+                self.runner, batches, order, lambda i: derive_key(model.seed, FORWARD, model.steps_trained + i)
+            )
+        with Uninterrupted():
+            for layer, total in measured:
+                if id(layer) not in self.frozen:
+                    layer.learn(total, momentum=0)
 
     def _hold(self) -> None:
         """Adopt parameters that layers have replaced. Raises RuntimeError where these are no longer the model's parameters."""
@@ -179,7 +198,7 @@ class Training:
         model = self.model
         gradients: list[Gradient] | None = None
         try:
-            sums, gradients = self.stepper.gradients(data, where)
+            sums, gradients, measured = self.stepper.gradients(data, where)
         except NotFinite as error:
             if not any(callback.accepts_nan for callback in self.hooks.callbacks):
                 raise NotFinite(f"in epoch {self.epoch + 1}, batch {self.batch + 1}: {error}") from None
@@ -188,7 +207,7 @@ class Training:
             )
         with Uninterrupted():
             if gradients is not None:
-                self.stepper.step(gradients)
+                self.stepper.step(gradients, measured)
             self.sums = sums if self.sums is None else self.sums.plus(sums)
             self.batch += 1
 

@@ -15,6 +15,7 @@ from ..ops import kernels
 from ..ops.random import RandomKey
 from . import steps
 from .losses import compiled
+from .stages import Stages
 
 ENDS = (Activation, Conv2D, Conv2DTranspose, Dense, Softmax)  # the library's layers that have an activation
 
@@ -35,16 +36,16 @@ class Plan:
             self.loss = compiled(self.loss)
         self.draws = any(step.draws for step in self.steps)
 
-    def forward(self, x: Array, training: bool, rng: RandomKey | None) -> tuple[Array, list[Cache]]:
-        """x (n, …) → the last step's y, and each step's cache. rng: the batch's key."""
+    def forward(self, x: Array, training: bool, rng: RandomKey | None) -> Stages[tuple[Array, list[Cache]]]:
+        """x (n, …) → the last step's y, and each step's cache. rng: the batch's key. It may stop, see ``stages``."""
         return steps.forward(self.steps, x, training, rng)
 
-    def backward(self, dy: Array, caches: list[Cache], grads: Gradients, lowest: int = 0) -> None:
-        """dy of the last step → the gradients, written to the arrays in grads, by address. dy may be overwritten.
+    def backward(self, dy: Array, caches: list[Cache], grads: Gradients, lowest: int = 0) -> Stages[Array]:
+        """dy of the last step → the gradients, written to the arrays in grads, by address. dy may be overwritten. It may stop.
 
         lowest: the first step whose gradients are wanted.
         """
-        steps.backward(self.steps, dy, caches, grads, lowest, need_dx=False)
+        return steps.backward(self.steps, dy, caches, grads, lowest, need_dx=False)
 
     def lowest_trained(self, frozen: Collection[int]) -> int:
         """The first step with parameters that are not frozen (ids of layers); the number of steps where there is none."""

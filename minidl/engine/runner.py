@@ -1,5 +1,7 @@
 """Running one batch: it is cut into shards, each a job for a thread, and their results are summed in a fixed tree.
 
+Where a layer needs sums over the whole batch, the shards stop and wait for each other: see ``stages``.
+
 The number of shards follows from the batch size and the model's work alone. So the same seed gives the same bits with one
 thread or with many.
 """
@@ -7,7 +9,7 @@ thread or with many.
 import functools
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
@@ -19,7 +21,8 @@ from ..tracing import Recorder
 from .data import Data, Where, all_finite, part, sample_count
 from .penalties import Penalties
 from .plan import Plan
-from .tree import Tree
+from .stages import Abandoned, Measured, Stages, alone, quietly, summed
+from .steps import is_measuring
 from .vector import Gradient, Layout, Range
 from .workers import get_num_threads, run
 
@@ -77,25 +80,6 @@ def shards(n: int, sample_work: int) -> list[tuple[int, int]]:
     return list(itertools.pairwise(edges))
 
 
-def quietly(job: Callable[[Item], Value]) -> Callable[[Item], Value]:
-    """The same job without NumPy's warnings: values that are not finite are searched for and reported separately."""
-
-    def call(item: Item) -> Value:
-        with np.errstate(all="ignore"):
-            return job(item)
-
-    return call
-
-
-def summed(job: Callable[[int], Value], n: int, add: Callable[[Value, Value], Value]) -> list[Value]:
-    """The values of job(0), …, job(n − 1), added up in a tree, except for the last addition: its two terms, or the only value."""
-    if n == 1:
-        return [quietly(job)(0)]
-    tree: Tree[Value] = Tree(n, add)
-    run(quietly(lambda i: tree.put(i, job(i))), range(n))
-    return tree.roots
-
-
 class Runner:
     """Runs batches through a plan.
 
@@ -117,7 +101,7 @@ class Runner:
 
         def job(shard: tuple[int, int]) -> None:
             start, stop = shard
-            y, _ = self.plan.forward(data.inputs(part(where, start, stop), self.dtype), False, None)
+            (y, _), _ = alone(self.plan.forward(data.inputs(part(where, start, stop), self.dtype), False, None))
             out[start:stop] = self.plan.predictions(y)
 
         run(quietly(job), self._shards(where))
@@ -125,14 +109,19 @@ class Runner:
     def evaluate(self, data: Data, where: Where) -> Sums:
         """Loss and metrics of these samples."""
         cuts = self._shards(where)
+
+        def job(i: int) -> Stages[Sums]:
+            sums, _, _ = yield from self._forward(data, where, cuts[i], None, seen)
+            return sums
+
         seen = self._room(sample_count(where))
-        roots = summed(lambda i: self._forward(data, where, cuts[i], None, seen)[0], len(cuts), Sums.plus)
+        roots, _ = summed(job, len(cuts), Sums.plus)
         return self._complete(functools.reduce(Sums.plus, roots), data, where, seen)
 
     def gradients(
         self, data: Data, where: Where, key: int | None, lowest: int, ranges: Sequence[Range]
-    ) -> tuple[Sums, list[Gradient]]:
-        """The sums of these samples, and the gradient of their loss: one, or two to be added.
+    ) -> tuple[Sums, list[Gradient], Measured]:
+        """The sums of these samples, the gradient of their loss, one or two to be added, and what layers measured of them.
 
         key: the batch's, from which dropout's masks follow; None turns the training mode off. lowest: the first step whose
         gradients are wanted. ranges: the parts of the vector that are wanted. Pass the gradients to ``release`` when they are no
@@ -151,19 +140,34 @@ class Runner:
             self.release([other])
             return sums, gradient
 
-        def job(i: int) -> Result:
-            sums, loss_cache, caches = self._forward(data, where, cuts[i], key, seen)
-            finite = math.isfinite(sums.loss)
-            return sums, self._backward(loss_cache, caches, lowest, ranges) if finite else None
+        def job(i: int) -> Stages[Result]:
+            sums, loss_cache, caches = yield from self._forward(data, where, cuts[i], key, seen)
+            if not math.isfinite(sums.loss):
+                return sums, None
+            try:
+                return sums, (yield from self._backward(loss_cache, caches, lowest, ranges))
+            except Abandoned:
+                return sums, None
 
         seen = self._room(sample_count(where))
-        roots = summed(job, len(cuts), add)
+        roots, measured = summed(job, len(cuts), add)
         sums = functools.reduce(Sums.plus, [sums for sums, _ in roots])
         if not math.isfinite(sums.loss):
             raise NotFinite(self._explain(sums.loss, data, where, cuts, key))
         gradients = [gradient for _, gradient in roots if gradient is not None]
         self.penalties.add_gradients(gradients[0].named, self.layout.ties)
-        return self._complete(sums, data, where, seen), gradients
+        return self._complete(sums, data, where, seen), gradients, measured
+
+    def measure(self, data: Data, where: Where, key: int) -> Measured:
+        """What layers measure of these samples in training. key: as for ``gradients``."""
+        cuts = self._shards(where)
+
+        def job(i: int) -> Stages[None]:
+            start, stop = cuts[i]
+            x = data.inputs(part(where, start, stop), self.dtype)
+            yield from self.plan.forward(x, True, RandomKey(key, start))
+
+        return summed(job, len(cuts), lambda left, right: None)[1]
 
     def release(self, gradients: Sequence[Gradient]) -> None:
         """Let their arrays be reused: fresh ones would cost a page fault per 4 kB."""
@@ -192,7 +196,7 @@ class Runner:
 
     def _forward(
         self, data: Data, where: Where, shard: tuple[int, int], key: int | None, seen: Array | None
-    ) -> tuple[Sums, Cache, list[Cache]]:
+    ) -> Stages[tuple[Sums, Cache, list[Cache]]]:
         """One shard through the plan and the loss: its sums, and the caches of the loss and of the steps.
 
         seen: the predictions for the whole batch, where they are wanted; the shard's are written to their place.
@@ -202,7 +206,7 @@ class Runner:
         x = data.inputs(own, self.dtype)
         y_true, weights = data.labels(own)
         rng = RandomKey(key, start) if key is not None and self.plan.draws else None
-        y, caches = self.plan.forward(x, key is not None, rng)
+        y, caches = yield from self.plan.forward(x, key is not None, rng)
         assert self.plan.loss is not None
         value, cache = self.plan.loss.forward(y_true, y, sample_weight=weights, n=n)
         predicted = self.plan.predictions(y) if self.metrics else y
@@ -211,7 +215,9 @@ class Runner:
             seen[start:stop] = predicted
         return Sums(float(value) * n, stop - start, metrics), cache, caches
 
-    def _backward(self, loss_cache: Cache, caches: list[Cache], lowest: int, ranges: Sequence[Range]) -> Gradient:
+    def _backward(
+        self, loss_cache: Cache, caches: list[Cache], lowest: int, ranges: Sequence[Range]
+    ) -> Stages[Gradient]:
         """One shard's gradient. Raises NotFinite, naming the parameter, where it is not finite."""
         try:
             gradient = self._free.pop()
@@ -219,7 +225,7 @@ class Runner:
             gradient = Gradient(self.layout, self.dtype)
         assert self.plan.loss is not None
         dy = np.array(self.plan.loss.backward(loss_cache), self.dtype, order="C")  # a copy: a loss may keep its own
-        self.plan.backward(dy, caches, gradient.named, lowest)
+        yield from self.plan.backward(dy, caches, gradient.named, lowest)
         gradient.add_tied()
         if not all(all_finite(gradient.vector[start:stop]) for start, stop in ranges):
             bad = next(address for address, value in gradient.named.items() if not np.isfinite(value).all())
@@ -229,6 +235,8 @@ class Runner:
     def _explain(self, loss: float, data: Data, where: Where, cuts: list[tuple[int, int]], key: int | None) -> str:
         """The message for a loss that is not finite: run the batch again, layer by layer, up to the first output that is not."""
         found: list[tuple[int, str]] = []
+        if any(is_measuring(layer) for _, layer in self.stack.leaves()):
+            cuts = [(0, sample_count(where))]  # outside of the plan, such a layer has to be given the whole batch
         for start, stop in cuts:
             layers = [Recorder(layer, backprop.name_of(layer, i)) for i, layer in enumerate(self.stack.layers)]
             rng = None if key is None else RandomKey(key, start)

@@ -6,6 +6,9 @@
 Nobody else uses the dy that backward is given, so it may be overwritten; a cache never is, so backward may be called twice. Each
 class says with ``replaces`` how many of the next layers it can stand for; the first class in the table that can is chosen. A
 fused step replaces only the library's own classes: a subclass may compute something else.
+
+A StagedStep needs sums over the whole batch, or has steps inside that may: its forward and backward are generators, which stop
+there, see ``stages``.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,35 +16,61 @@ from typing import Any, ClassVar, TypeGuard, TypeVar
 
 import numpy as np
 
-from ..contracts import Array, Cache, Gradients, StackedLayer
-from ..layers import Activation, Conv2D, Dense, Dropout, Flatten, Layer, MaxPooling2D, ReLU, Rescaling, Residual, Stack
+from ..contracts import Array, Cache, Gradients, MeasuringLayer, StackedLayer
+from ..layers import (
+    Activation,
+    BatchNormalization,
+    Conv2D,
+    Dense,
+    Dropout,
+    Flatten,
+    Layer,
+    MaxPooling2D,
+    ReLU,
+    Rescaling,
+    Residual,
+    Stack,
+)
 from ..layers.activation import activate, activate_backward
 from ..layers.stack import runs_in_order
 from ..ops import kernels
 from ..ops.kernels import direct, small
+from ..ops.kernels import normalization as norm
 from ..ops.kernels.elementwise import add_bias, bias_backward, dropout_mask, keep, relu_backward_into
 from ..ops.random import RandomKey
+from .stages import Part, Stages, alone
 
-MOST_REPLACED = 3  # layers, by one step
+MOST_REPLACED = 4  # layers, by one step
 NOT_NEEDED: Array = np.empty(0)  # stands for a dx that nobody will read
-DRAWS_NOTHING = (Activation, Conv2D, Dense, Flatten, MaxPooling2D, ReLU, Rescaling)  # the others cost a key a batch
+# the others cost a key a batch
+DRAWS_NOTHING = (Activation, BatchNormalization, Conv2D, Dense, Flatten, MaxPooling2D, ReLU, Rescaling)
 
 
-def forward(steps: Sequence["LayerStep"], x: Array, training: bool, rng: RandomKey | None) -> tuple[Array, list[Cache]]:
+def forward(
+    steps: Sequence["LayerStep"], x: Array, training: bool, rng: RandomKey | None
+) -> Stages[tuple[Array, list[Cache]]]:
     """Run the steps in order.  x (n, …) → y of the last one, and the cache of each."""
     caches = []
     for step in steps:
-        x, cache = step.forward(x, training, None if rng is None else step.key(rng))
+        key = None if rng is None else step.key(rng)
+        if isinstance(step, StagedStep):
+            x, cache = yield from step.forward_in_stages(x, training, key)
+        else:
+            x, cache = step.forward(x, training, key)
         caches.append(cache)
     return x, caches
 
 
 def backward(
     steps: Sequence["LayerStep"], dy: Array, caches: Sequence[Cache], grads: Gradients, lowest: int, need_dx: bool
-) -> Array:
+) -> Stages[Array]:
     """Run them backward, down to the step ``lowest``.  dy → its dx; every parameter's gradient is written to ``grads``."""
     for i in range(len(steps) - 1, lowest - 1, -1):
-        dy = steps[i].backward(dy, caches[i], grads, need_dx or i > lowest)
+        step = steps[i]
+        if isinstance(step, StagedStep):
+            dy = yield from step.backward_in_stages(dy, caches[i], grads, need_dx or i > lowest)
+        else:
+            dy = step.backward(dy, caches[i], grads, need_dx or i > lowest)
     return dy
 
 
@@ -82,7 +111,17 @@ class LayerStep:
         return rng
 
     def forward(self, x: Array, training: bool, rng: RandomKey | None) -> tuple[Array, Cache]:
-        y, cache = _pair(self.layer.forward(x, training=training, rng=rng), self.address, "forward", "(y, cache)")
+        hidden = hidden_in(self.layer) if training else []
+        if hidden:
+            raise ValueError(
+                f"layer {self.address!r} has a forward of its own, and {hidden[0]} inside, which needs sums over the whole batch "
+                "that only the model can make: put it outside, or give the layers one after the other, in Stack or Residual."
+            )
+        return self.given(self.layer.forward(x, training=training, rng=rng), x)
+
+    def given(self, returned: object, x: Array) -> tuple[Array, Cache]:
+        """(y, cache) of what the layer's forward has returned."""
+        y, cache = _pair(returned, self.address, "forward", "(y, cache)")
         expected = (len(x), *(self.layer.output_shape or ()))
         if np.shape(y) != expected:
             raise ValueError(
@@ -91,7 +130,11 @@ class LayerStep:
         return np.ascontiguousarray(y, x.dtype), cache
 
     def backward(self, dy: Array, cache: Cache, grads: Gradients, need_dx: bool) -> Array:
-        dx, own = _pair(self.layer.backward(dy, cache), self.address, "backward", "(dx, gradients by name)")
+        return self.taken(self.layer.backward(dy, cache), dy, grads)
+
+    def taken(self, returned: object, dy: Array, grads: Gradients) -> Array:
+        """dx of what the layer's backward has returned, whose gradients are written to where they belong."""
+        dx, own = _pair(returned, self.address, "backward", "(dx, gradients by name)")
         if not isinstance(own, dict):
             raise TypeError(
                 f"layer {self.address!r}: backward must return (dx, gradients by name), received {own!r} as the "
@@ -121,7 +164,57 @@ def _pair(returned: object, address: str, method: str, what: str) -> tuple[Any, 
     return returned
 
 
-class ResidualStep(LayerStep):
+def hidden_in(layer: StackedLayer) -> list[StackedLayer]:
+    """The layers in a stack that need sums over the whole batch."""
+    return [each for _, each in layer.leaves() if is_measuring(each)] if isinstance(layer, Stack) else []
+
+
+def is_measuring(layer: object) -> TypeGuard[MeasuringLayer]:
+    """Whether it is a layer that needs sums over the whole batch."""
+    return hasattr(layer, "measure_backward")
+
+
+class StagedStep(LayerStep):
+    """A step that may stop for a sum over the whole batch; called as others are, it has been given all of it."""
+
+    def forward_in_stages(self, x: Array, training: bool, rng: RandomKey | None) -> Stages[tuple[Array, Cache]]:
+        """As forward."""
+        raise NotImplementedError
+
+    def backward_in_stages(self, dy: Array, cache: Cache, grads: Gradients, need_dx: bool) -> Stages[Array]:
+        """As backward."""
+        raise NotImplementedError
+
+    def forward(self, x: Array, training: bool, rng: RandomKey | None) -> tuple[Array, Cache]:
+        return alone(self.forward_in_stages(x, training, rng))[0]
+
+    def backward(self, dy: Array, cache: Cache, grads: Gradients, need_dx: bool) -> Array:
+        return alone(self.backward_in_stages(dy, cache, grads, need_dx))[0]
+
+
+class MeasuredStep(StagedStep):
+    """Any layer that needs sums over the whole batch, in training and while it is not frozen."""
+
+    layer: MeasuringLayer  # replaces() allows no other
+
+    @classmethod
+    def replaces(cls, layers: Sequence[StackedLayer]) -> int:
+        return int(is_measuring(layers[0]))
+
+    def forward_in_stages(self, x: Array, training: bool, rng: RandomKey | None) -> Stages[tuple[Array, Cache]]:
+        layer, total = self.layer, None
+        if training and getattr(layer, "trainable", True):
+            total = yield Part(layer.measure(x), layer)
+        y, cache = self.given(layer.forward(x, training=training, rng=rng, sums=total), x)
+        return y, (cache, total is not None)
+
+    def backward_in_stages(self, dy: Array, cache: Cache, grads: Gradients, need_dx: bool) -> Stages[Array]:
+        own, measured = cache
+        total = (yield Part(self.layer.measure_backward(dy, own))) if measured else None
+        return self.taken(self.layer.backward(dy, own, sums=total), dy, grads)
+
+
+class ResidualStep(StagedStep):
     """Both branches of a Residual as steps of their own. Plain twin: Residual."""
 
     layer: Residual  # replaces() allows no other
@@ -144,15 +237,15 @@ class ResidualStep(LayerStep):
     def leaves(self) -> list[StackedLayer]:
         return [layer for step in (*self.inner, *self.projection) for layer in step.leaves()]
 
-    def forward(self, x: Array, training: bool, rng: RandomKey | None) -> tuple[Array, Cache]:
-        y, caches = forward(self.inner, x, training, rng)
-        skip, others = forward(self.projection, x, training, rng)
+    def forward_in_stages(self, x: Array, training: bool, rng: RandomKey | None) -> Stages[tuple[Array, Cache]]:
+        y, caches = yield from forward(self.inner, x, training, rng)
+        skip, others = yield from forward(self.projection, x, training, rng)
         return skip + y, (caches, others)
 
-    def backward(self, dy: Array, cache: Cache, grads: Gradients, need_dx: bool) -> Array:
+    def backward_in_stages(self, dy: Array, cache: Cache, grads: Gradients, need_dx: bool) -> Stages[Array]:
         caches, others = cache
-        dx = backward(self.inner, dy.copy(), caches, grads, 0, need_dx)
-        dskip = backward(self.projection, dy, others, grads, 0, need_dx)
+        dx = yield from backward(self.inner, dy.copy(), caches, grads, 0, need_dx)
+        dskip = yield from backward(self.projection, dy, others, grads, 0, need_dx)
         return dx + dskip if need_dx else NOT_NEEDED
 
 
@@ -184,6 +277,48 @@ class FlattenStep(LayerStep):
         return dy.reshape(cache)
 
 
+class NormStep(MeasuredStep):
+    """BatchNormalization and the ReLU after it in one pass, forward and backward. Plain twin: BatchNormalization, Activation.
+
+    Whether the ReLU was at 0 is computed again from x, which is kept in any case.
+    """
+
+    layer: BatchNormalization  # replaces() allows no other
+
+    @classmethod
+    def replaces(cls, layers: Sequence[StackedLayer]) -> int:
+        return _with_relu(layers, BatchNormalization)
+
+    def forward_in_stages(self, x: Array, training: bool, rng: RandomKey | None) -> Stages[tuple[Array, Cache]]:
+        layer, total = self.layer, None
+        if training and layer.trainable:
+            total = yield Part(layer.measure(x), layer)
+        mean, inverse, count = layer.statistics(x.dtype, total)
+        scale, beta = (
+            norm.scale_of(inverse, layer.params.get("gamma")),
+            norm.shift_of(inverse, layer.params.get("beta")),
+        )
+        y = np.empty_like(x)
+        norm.forward_into(norm.rows(x), mean, scale, beta, _has_relu(self.layers), norm.rows(y))
+        return y, (x, mean, inverse, count, scale, beta)
+
+    def backward_in_stages(self, dy: Array, cache: Cache, grads: Gradients, need_dx: bool) -> Stages[Array]:
+        x, mean, inverse, count, scale, beta = cache
+        relu, channels = _has_relu(self.layers), x.shape[-1]
+        flat, flat_x, own = norm.rows(dy), norm.rows(x), np.zeros((2, channels))
+        norm.backward_sums_into(flat, flat_x, mean, scale, beta, relu, own)
+        own[1] *= inverse
+        for name, gradient in (("beta", own[0]), ("gamma", own[1])):
+            if name in self.layer.params:
+                grads[f"{self.address}/{name}"][...] = gradient
+        if not need_dx:
+            return NOT_NEEDED
+        total = (yield Part(own)) / count if count else np.zeros((2, channels))
+        shift, slope = norm.slopes_of(scale, inverse, *total)
+        norm.backward_into(flat, flat_x, mean, scale, beta, relu, shift, slope, flat)
+        return dy
+
+
 class DropoutStep(LayerStep):
     """Dropout that keeps its mask for backward, one byte per entry, and copies nothing outside training. Plain twin: Dropout."""
 
@@ -207,13 +342,14 @@ class DropoutStep(LayerStep):
         return dy
 
 
-def _with_relu(layers: Sequence[StackedLayer], kind: type[Dense] | type[Conv2D]) -> int:
+def _with_relu(layers: Sequence[StackedLayer], kind: type[Dense] | type[Conv2D] | type[BatchNormalization]) -> int:
     """How many layers are a layer of this kind and its ReLU, which may be a layer of its own; 0 if another activation follows."""
     layer = layers[0]
-    if not _fusable(layer, kind) or layer.activation not in ("linear", "relu"):
+    activation = getattr(layer, "activation", "linear")
+    if not _fusable(layer, kind) or activation not in ("linear", "relu"):
         return 0
     follows = len(layers) > 1 and (_fusable(layers[1], Activation) or _fusable(layers[1], ReLU))
-    return 2 if follows and layer.activation == "linear" and _has_relu(layers[1:2]) else 1
+    return 2 if follows and activation == "linear" and _has_relu(layers[1:2]) else 1
 
 
 def _has_relu(layers: Sequence[StackedLayer]) -> bool:
@@ -312,6 +448,17 @@ class ConvStep(LayerStep):
         return dx if need_dx else NOT_NEEDED
 
 
+def _pools(layers: Sequence[StackedLayer]) -> bool:
+    """Whether the first of these layers is a 2×2 max-pool without padding."""
+    pool = layers[0] if layers else None
+    return (
+        pool is not None
+        and _fusable(pool, MaxPooling2D)
+        and pool.pool_size == pool.strides == (2, 2)
+        and pool.padding == "valid"
+    )
+
+
 class ConvPoolStep(LayerStep):
     """A ConvStep and the 2×2 MaxPooling2D after it, whose input is never kept. Plain twin: the layers."""
 
@@ -322,9 +469,7 @@ class ConvPoolStep(LayerStep):
         convolution = ConvStep.replaces(layers) and _with_relu(layers, Conv2D)
         if not convolution or len(layers) == convolution:
             return 0
-        pool = layers[convolution]
-        fits = _fusable(pool, MaxPooling2D) and pool.pool_size == pool.strides == (2, 2) and pool.padding == "valid"
-        return convolution + 1 if fits else 0
+        return convolution + 1 if _pools(layers[convolution:]) else 0
 
     def forward(self, x: Array, training: bool, rng: RandomKey | None) -> tuple[Array, Cache]:
         layer, relu = self.layer, _has_relu(self.layers)
@@ -342,6 +487,72 @@ class ConvPoolStep(LayerStep):
         return dx if need_dx else NOT_NEEDED
 
 
+class ConvNormStep(StagedStep):
+    """Conv2D in float32, its BatchNormalization, and the ReLU and 2×2 MaxPooling2D after them. Plain twin: the layers.
+
+    With moving averages the normalization is one factor and one shift for each filter, so that it folds into the convolution:
+    scale · (x ∗ kernel + bias − μ) + beta = x ∗ (scale · kernel) + (scale · (bias − μ) + beta). With the moments of a batch, which
+    are known only when all of it is convolved, the steps of these layers run one after the other.
+    """
+
+    layer: Conv2D  # replaces() allows no other
+
+    def __init__(
+        self, layers: Sequence[StackedLayer], addresses: Sequence[str], places: Sequence[tuple[int, ...]]
+    ) -> None:
+        super().__init__(layers, addresses, places)
+        assert isinstance(layers[1], BatchNormalization)
+        self.norm, self.above = layers[1], f"{addresses[1]}/"
+        self.relu, self.pooled = _has_relu(layers), isinstance(layers[-1], MaxPooling2D)
+        end = len(layers) - self.pooled
+        self.steps: list[LayerStep] = [
+            ConvStep(layers[:1], addresses[:1], places[:1]),
+            NormStep(layers[1:end], addresses[1:end], places[1:end]),
+        ]
+        if self.pooled:
+            self.steps.append(LayerStep(layers[end:], addresses[end:], places[end:]))
+
+    @classmethod
+    def replaces(cls, layers: Sequence[StackedLayer]) -> int:
+        layer = layers[0]
+        if not _fusable(layer, Conv2D) or not ConvStep.replaces(layers[:1]) or layer.activation != "linear":
+            return 0
+        normalization = NormStep.replaces(layers[1:]) if len(layers) > 1 else 0
+        return normalization and 1 + normalization + _pools(layers[1 + normalization :])
+
+    def forward_in_stages(self, x: Array, training: bool, rng: RandomKey | None) -> Stages[tuple[Array, Cache]]:
+        if training and self.norm.trainable:
+            return (yield from forward(self.steps, x, training, None))
+        layer = self.layer
+        mean, inverse, _ = self.norm.statistics(x.dtype, None)
+        scale = norm.scale_of(inverse, self.norm.params.get("gamma"))
+        kernel = layer.params["kernel"] * scale
+        bias = (_bias(layer, layer.filters) - mean) * scale + norm.shift_of(scale, self.norm.params.get("beta"))
+        how = kernel, bias, layer.strides, layer.padding, self.relu
+        if self.pooled:
+            y, kept = direct.forward_pooled(x, *how)
+        else:
+            y = kept = direct.forward(x, *how)
+        return y, (x, kept, kernel, scale, mean, inverse)
+
+    def backward_in_stages(self, dy: Array, cache: Cache, grads: Gradients, need_dx: bool) -> Stages[Array]:
+        if isinstance(cache, list):
+            return (yield from backward(self.steps, dy, cache, grads, 0, need_dx))
+        layer, (x, kept, kernel, scale, mean, inverse) = self.layer, cache
+        how = kernel, layer.strides, layer.padding, need_dx
+        if self.pooled:
+            dx, dfolded, dshift = direct.backward_pooled(dy, kept, x, *how)
+        else:
+            dx, dfolded, dshift = direct.backward(_relu_backward(dy, kept) if self.relu else dy, x, *how)
+        dscale = (dfolded * layer.params["kernel"]).sum(axis=(0, 1, 2)) + dshift * (_bias(layer, layer.filters) - mean)
+        found = {self.kernel: dfolded * scale, self.bias: dshift * scale}
+        found |= {f"{self.above}gamma": dscale * inverse, f"{self.above}beta": dshift}
+        for address, gradient in found.items():
+            if address in grads:
+                grads[address][...] = gradient
+        return dx if need_dx else NOT_NEEDED
+
+
 WITHOUT_BLAS = (ConvPoolStep, ConvStep, FlattenStep, DropoutStep)  # and DenseStep for few samples
 
 
@@ -352,14 +563,17 @@ def may_call_blas(steps: Sequence[LayerStep], n: int) -> bool:
     )
 
 
-PLAIN: tuple[type[LayerStep], ...] = (ResidualStep, LayerStep)
+PLAIN: tuple[type[LayerStep], ...] = (ResidualStep, MeasuredStep, LayerStep)
 FUSED: tuple[type[LayerStep], ...] = (
+    ConvNormStep,
     ConvPoolStep,
     ConvStep,
     DenseStep,
     FlattenStep,
     DropoutStep,
+    NormStep,
     FusedResidualStep,
+    MeasuredStep,
     LayerStep,
 )
 

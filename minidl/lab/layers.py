@@ -14,7 +14,7 @@ from ..ops.geometry import window_output
 from ..ops.random import RandomKey
 from ..tracing import Record
 from .activations import Curve, activation, curved
-from .rules import Factor, Part, Rule
+from .rules import Factor, Part, Rule, Source
 from .values import Sheet, axes, copy_of, source
 
 IMAGES = ("n", "i", "j", "c")
@@ -183,6 +183,21 @@ def dropout(sheet: Sheet, record: Record) -> None:
         sheet.rules[at + to] = Rule(formula, line, parts=(Part((Factor(at + what), Factor(at + "mask"))),))
 
 
+def spatial_dropout(sheet: Sheet, record: Record) -> None:
+    layer: Any = record.layer
+    rng: RandomKey | None = record.cache
+    if rng is None:
+        dropout(sheet, record)
+        return
+    at, (samples, _, _, channels) = f"{record.name}:", record.x.shape
+    sheet.put(at + "mask", reference.dropout(np.ones((samples, channels), record.y.dtype), layer.rate, rng))
+    line = source(layers.SpatialDropout2D._drop, "dropped: Array =")
+    for to, what in (("y", "x"), ("dx", "dy")):
+        formula = f"{to} = {what} · mask[n, c], which is 0 where the channel is dropped, else 1 / (1 − {layer.rate})"
+        part = Part((Factor(at + what, IMAGES), Factor(at + "mask", ("n", "c"))))
+        sheet.rules[at + to] = Rule(formula, line, IMAGES, (part,))
+
+
 def gaussian_noise(sheet: Sheet, record: Record) -> None:
     _copies(sheet, record, "y = x: no noise is added outside training", "dx = dy")
     at = f"{record.name}:"
@@ -197,61 +212,106 @@ def gaussian_noise(sheet: Sheet, record: Record) -> None:
 
 
 def layer_normalization(sheet: Sheet, record: Record) -> None:
+    *outer, last = axes(record.x.shape)
+    forward, backward = reference.layer_norm_forward, reference.layer_norm_backward
+    _moments(sheet, record, tuple(outer), (last,))
+    root, sums = source(forward, "inverse ="), source(backward, "return")
+    _normalized(sheet, record, tuple(outer), (last,), (forward, backward), root, sums)
+
+
+def batch_normalization(sheet: Sheet, record: Record) -> None:
+    *outer, last = axes(record.x.shape)
+    both = reference.batch_norm_forward, reference.batch_norm_backward
+    root = source(layers.BatchNormalization.statistics, "np.sqrt")
+    sums = source(reference.batch_norm_backward_sums, "return")
+    if record.cache.m:
+        _moments(sheet, record, (last,), tuple(outer))
+        _normalized(sheet, record, (last,), tuple(outer), both, root, sums)
+    else:  # the moving averages do not depend on x, so nothing goes back through them
+        sheet.put(f"{record.name}:mean", record.state["moving_mean"])
+        sheet.put(f"{record.name}:variance", record.state["moving_variance"])
+        _normalized(sheet, record, (last,), (), both, root, sums)
+
+
+def _moments(sheet: Sheet, record: Record, own: tuple[str, ...], over: tuple[str, ...]) -> None:
+    """The mean and the variance of x over some of its axes; they have the others, ``own``."""
+    x = f"{record.name}:x"
+    _mean(sheet, record, own, over, "mean", "x", x)
+    centred = f"{record.name}:centred"
+    _mean(sheet, record, own, over, "variance", "centred²", centred, centred)
+
+
+def _mean(
+    sheet: Sheet, record: Record, own: tuple[str, ...], over: tuple[str, ...], name: str, what: str, *factors: str
+) -> None:
+    names = axes(record.x.shape)
+    size = dict(zip(names, record.x.shape, strict=True))
+    summed = {axis: size[axis] for axis in over}
+    part = Part(tuple(Factor(factor, names) for factor in factors), summed, 1 / math.prod(summed.values()))
+    rule = Rule(f"{name} = mean of {what} over {', '.join(over)}", axes=own, parts=(part,))
+    sheet.make(f"{record.name}:{name}", tuple(size[axis] for axis in own), rule)
+
+
+def _normalized(
+    sheet: Sheet,
+    record: Record,
+    own: tuple[str, ...],
+    over: tuple[str, ...],
+    operations: tuple[Callable[..., Any], Callable[..., Any]],
+    root: Source,
+    sums: Source,
+) -> None:
+    """What a normalization does with a mean and a variance of some axes, ``own``, which were taken over the axes ``over``; those
+    that are given, and do not depend on x, over none.
+
+    operations: forward and backward. root, sums: the lines of 1 / √(σ² + ε), and of dgamma and dbeta.
+    """
+    forward, backward = operations
     layer: Any = record.layer
     at, shape = f"{record.name}:", record.x.shape
-    *outer, last = names = axes(shape)
-    row, size = tuple(outer), shape[-1]
-    forward, backward = reference.layer_norm_forward, reference.layer_norm_backward
-
-    def mean(name: str, what: str, *factors: Factor) -> None:
-        rule = Rule(f"{name} = mean of {what}", axes=row, parts=(Part(factors, {last: size}, 1 / size),))
-        sheet.make(at + name, shape[:-1], rule)
-
-    x, xhat, inverse = Factor(at + "x", names), Factor(at + "xhat", names), Factor(at + "inverse", row)
-    mean("mean", "x over the last axis", x)
+    names = axes(shape)
+    sizes, last = dict(zip(names, shape, strict=True)), names[-1]
+    x, xhat, inverse = Factor(at + "x", names), Factor(at + "xhat", names), Factor(at + "inverse", own)
     centred = Factor(at + "centred", names)
-    less_mean = (Part((x,)), Part((Factor(at + "mean", row),), scale=-1))
-    sheet.make(at + "centred", shape, Rule("centred = x − mean", source(forward, "centred ="), names, less_mean))
-    mean("variance", "centred²", centred, centred)
-    sheet.make(
-        at + "inverse",
-        shape[:-1],
-        Rule(
-            f"inverse = 1 / √(variance + {layer.epsilon:.6g})",
-            source(forward, "inverse ="),
-            function=f"1 / sqrt(v + {layer.epsilon!r})",
-            arguments={"v": Factor(at + "variance")},
-        ),
+    line = source(forward, "x - ")
+    less_mean = (Part((x,)), Part((Factor(at + "mean", own),), scale=-1))
+    sheet.make(at + "centred", shape, Rule("centred = x − mean", line, names, less_mean))
+    of_variance = Rule(
+        f"inverse = 1 / √(variance + {layer.epsilon:.6g})",
+        root,
+        function=f"1 / sqrt(v + {layer.epsilon!r})",
+        arguments={"v": Factor(at + "variance")},
     )
+    sheet.make(at + "inverse", tuple(sizes[axis] for axis in own), of_variance)
     parts = (Part((centred, inverse)),)
-    sheet.make(at + "xhat", shape, Rule("xhat = centred · inverse", source(forward, "centred * inverse"), names, parts))
+    sheet.make(at + "xhat", shape, Rule("xhat = centred · inverse", source(forward, "* inverse"), names, parts))
 
     gamma = (Factor(at + "gamma", (last,)),) if layer.scale else ()
     beta = (Part((Factor(at + "beta", (last,)),)),) if layer.center else ()
     formula = "y = " + ("xhat · gamma" if gamma else "xhat") + (" + beta" if beta else "")
     sheet.rules[at + "y"] = Rule(formula, source(forward, "return"), names, (Part((xhat, *gamma)), *beta))
 
-    formula = "dxhat = dy · gamma" if gamma else "dxhat = dy"
     part = Part((Factor(at + "dy", names), *gamma))
-    sheet.make(at + "dxhat", shape, Rule(formula, source(backward, "dnormalized ="), names, (part,)))
-    dxhat, other = Factor(at + "dxhat", names), (*outer, "r")
-    mean("mean_dxhat", "dxhat", dxhat)
-    mean("along", "dxhat · xhat", dxhat, xhat)
-    direct = Part((dxhat, inverse))
-    of_mean = Part((Factor(at + "dxhat", other), inverse), {"r": size}, -1 / size)
-    of_variance = Part((xhat, Factor(at + "dxhat", other), Factor(at + "xhat", other), inverse), {"r": size}, -1 / size)
-    sheet.rules[at + "dx"] = Rule(
-        "dx = (dxhat − mean of dxhat − xhat · mean of (dxhat · xhat)) · inverse: direct, through the mean, through the variance",
-        source(backward, "dx ="),
-        names,
-        (direct, of_mean, of_variance),
-    )
-    every = dict(zip(outer, shape[:-1], strict=True))
-    line, dy = source(backward, "return"), Factor(at + "dy", names)
+    sheet.make(at + "dxhat", shape, Rule("dxhat = dy · gamma" if gamma else "dxhat = dy", axes=names, parts=(part,)))
+    dxhat = Factor(at + "dxhat", names)
+    line, paths = source(backward, "dx = ("), [Part((dxhat, inverse))]
+    formula = "dx = dxhat · inverse: the moving averages do not depend on x"
+    if over:
+        _mean(sheet, record, own, over, "mean_dxhat", "dxhat", at + "dxhat")
+        _mean(sheet, record, own, over, "along", "dxhat · xhat", at + "dxhat", at + "xhat")
+        renamed = {axis: f"r{i}" for i, axis in enumerate(over)}  # the other entries with the same mean
+        there, summed = tuple(renamed.get(axis, axis) for axis in names), {renamed[axis]: sizes[axis] for axis in over}
+        share = -1 / math.prod(summed.values())
+        others = (Factor(at + "dxhat", there), Factor(at + "xhat", there))
+        paths += [Part((others[0], inverse), summed, share), Part((xhat, *others, inverse), summed, share)]
+        formula = "dx = (dxhat − mean of dxhat − xhat · mean of (dxhat · xhat)) · inverse: direct, through the mean, through the variance"
+    sheet.rules[at + "dx"] = Rule(formula, line, names, tuple(paths))
+
+    every, dy = {axis: sizes[axis] for axis in names[:-1]}, Factor(at + "dy", names)
     if gamma:
-        sheet.rules[at + "dgamma"] = Rule("dgamma = Σ dy · xhat", line, (last,), (Part((dy, xhat), every),))
+        sheet.rules[at + "dgamma"] = Rule("dgamma = Σ dy · xhat", sums, (last,), (Part((dy, xhat), every),))
     if beta:
-        sheet.rules[at + "dbeta"] = Rule("dbeta = Σ dy", line, (last,), (Part((dy,), every),))
+        sheet.rules[at + "dbeta"] = Rule("dbeta = Σ dy", sums, (last,), (Part((dy,), every),))
 
 
 def max_pooling(sheet: Sheet, record: Record) -> None:
@@ -368,6 +428,7 @@ def residual(sheet: Sheet, record: Record) -> None:
 LAYERS: dict[type, Callable[[Sheet, Record], None]] = {
     layers.Activation: activation_layer,
     layers.AveragePooling2D: average_pooling,
+    layers.BatchNormalization: batch_normalization,
     layers.Conv2D: conv2d,
     layers.Conv2DTranspose: conv2d_transpose,
     layers.Dense: dense,
@@ -384,6 +445,7 @@ LAYERS: dict[type, Callable[[Sheet, Record], None]] = {
     layers.Reshape: flatten,
     layers.Residual: residual,
     layers.Softmax: activation_layer,
+    layers.SpatialDropout2D: spatial_dropout,
     layers.Stack: stack,
     layers.UpSampling2D: up_sampling,
     layers.ZeroPadding2D: zero_padding,

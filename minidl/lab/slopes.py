@@ -126,6 +126,8 @@ def _as_traced(trace: Trace) -> list[LayerLike]:
                 array[...] = value
             else:
                 layer.params[name] = value.astype(np.float64)
+        for name, value in record.state.items():
+            layer.state[name] = value.astype(np.float64)
     return layers
 
 

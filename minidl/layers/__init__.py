@@ -4,8 +4,8 @@ from .activation import Activation, LeakyReLU, ReLU, Softmax
 from .base import Layer
 from .convolutional import Conv2D, Conv2DTranspose, UpSampling2D, ZeroPadding2D
 from .core import Dense, Flatten, Input, Rescaling, Reshape
-from .dropout import Dropout, GaussianNoise
-from .normalization import LayerNormalization
+from .dropout import Dropout, GaussianNoise, SpatialDropout2D
+from .normalization import BatchNormalization, LayerNormalization
 from .pooling import AveragePooling2D, GlobalAveragePooling2D, GlobalMaxPooling2D, MaxPooling2D
 from .residual import Residual
 from .stack import Stack
@@ -19,6 +19,7 @@ __all__ = [
     "Activation",
     "AveragePooling2D",
     "AvgPool2D",
+    "BatchNormalization",
     "Conv2D",
     "Conv2DTranspose",
     "Convolution2D",
@@ -42,6 +43,7 @@ __all__ = [
     "Reshape",
     "Residual",
     "Softmax",
+    "SpatialDropout2D",
     "Stack",
     "UpSampling2D",
     "ZeroPadding2D",

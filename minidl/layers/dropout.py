@@ -1,12 +1,16 @@
-"""Noise in training: Dropout keeps units from relying on each other, GaussianNoise from relying on exact inputs."""
+"""Noise in training: Dropout keeps units from relying on each other, SpatialDropout2D channels, and GaussianNoise keeps them
+from relying on exact inputs."""
 
 from typing import Unpack
 
+import numpy as np
+
 from ..checks import check_number
-from ..contracts import Array, Gradients
+from ..contracts import Array, DType, Gradients, Shape
 from ..ops.floats import floating
 from ..ops.random import RandomKey
 from .base import Layer, LayerSettings
+from .images import check_images
 
 
 class Dropout(Layer):
@@ -29,10 +33,36 @@ class Dropout(Layer):
             return floating(x).copy(), None
         if rng is None:
             raise ValueError(f"{self}: in training, forward needs rng=RandomKey(key, first_sample) to draw its mask.")
-        return self.ops.dropout(x, self.rate, rng), rng
+        return self._drop(x, rng), rng
 
     def backward(self, dy: Array, cache: RandomKey | None) -> tuple[Array, Gradients]:
-        return (floating(dy).copy() if cache is None else self.ops.dropout(dy, self.rate, cache)), {}
+        return (floating(dy).copy() if cache is None else self._drop(dy, cache)), {}
+
+    def _drop(self, x: Array, rng: RandomKey) -> Array:
+        """x · mask / (1 − rate), of x in forward and of dy in backward."""
+        dropped: Array = self.ops.dropout(x, self.rate, rng)
+        return dropped
+
+
+class SpatialDropout2D(Dropout):
+    """In training, set each channel of each image to 0 with probability ``rate`` and scale the others; otherwise do nothing.
+
+    Neighbouring pixels of a channel tell nearly the same, so dropping some of them hides little (Tompson et al. 2015).
+
+    Forward:  y = x · mask / (1 − rate), one number of the mask for each channel of a sample. Without training: y = x.
+    Backward: dx = dy · mask / (1 − rate), with the same mask, which follows from ``rng`` alone.
+
+    Input shape: (H, W, C). Output shape: the same.
+    """
+
+    def build(self, input_shape: Shape, rng: np.random.Generator, dtype: DType) -> Shape:
+        check_images(self, input_shape, (1, 1), "valid")
+        return input_shape
+
+    def _drop(self, x: Array, rng: RandomKey) -> Array:
+        x = floating(x)
+        dropped: Array = x * self.ops.dropout(np.ones((len(x), x.shape[-1]), x.dtype), self.rate, rng)[:, None, None]
+        return dropped
 
 
 class GaussianNoise(Layer):

@@ -6,9 +6,11 @@ from support import TOLERANCE, assert_same, copied
 
 from minidl import Sequential, backprop
 from minidl.engine import steps
+from minidl.engine.stages import alone
 from minidl.engine.steps import NOT_NEEDED, steps_of
 from minidl.layers import (
     Activation,
+    BatchNormalization,
     Conv2D,
     Dense,
     Dropout,
@@ -71,6 +73,44 @@ CASES = {
         (7, 6, 2),
         steps.ConvPoolStep,
     ),
+    "normalization": (lambda: [BatchNormalization()], (5,), steps.NormStep),
+    "normalization of images, relu": (lambda: [BatchNormalization(), ReLU()], (3, 4, 6), steps.NormStep),
+    "normalization without parameters, relu": (
+        lambda: [BatchNormalization(center=False, scale=False, epsilon=0.1), Activation("relu")],
+        (6,),
+        steps.NormStep,
+    ),
+    "normalization, frozen": (lambda: [BatchNormalization(trainable=False), ReLU()], (6,), steps.NormStep),
+    "convolution, normalization": (
+        lambda: [Conv2D(3, (2, 3)), BatchNormalization(scale=False)],
+        (5, 6, 2),
+        steps.ConvNormStep,
+    ),
+    "convolution without bias, normalization, relu": (
+        lambda: [Conv2D(5, 3, 2, "same", use_bias=False), BatchNormalization(center=False), ReLU()],
+        (5, 6, 3),
+        steps.ConvNormStep,
+    ),
+    "convolution, frozen normalization, relu": (
+        lambda: [Conv2D(5, 3, padding="same"), BatchNormalization(trainable=False), Activation("relu")],
+        (5, 6, 1),
+        steps.ConvNormStep,
+    ),
+    "convolution, normalization, relu and pool": (
+        lambda: [Conv2D(5, 3), BatchNormalization(), ReLU(), MaxPooling2D()],
+        (8, 9, 2),
+        steps.ConvNormStep,
+    ),
+    "convolution, normalization and pool": (
+        lambda: [Conv2D(4, 3, use_bias=False), BatchNormalization(), MaxPooling2D()],
+        (8, 9, 1),
+        steps.ConvNormStep,
+    ),
+    "residual with normalization": (
+        lambda: [Residual([Conv2D(3, 3, padding="same"), BatchNormalization(), ReLU()])],
+        (5, 4, 3),
+        steps.FusedResidualStep,
+    ),
     "residual": (
         lambda: [Residual([Dense(6, activation="relu"), Dropout(0.5), Dense(5)])],
         (5,),
@@ -96,8 +136,12 @@ def problem(case, fuse=True):
     stack = Stack(make(), name="stack")
     stack.build(shape, np.random.default_rng(0))
     for _, layer in stack.leaves():
-        if "bias" in layer.params:
-            layer.params["bias"][:] = np.random.default_rng(1).normal(size=len(layer.params["bias"]))
+        random = np.random.default_rng(1)
+        for name, value in layer.params.items():
+            if name != "kernel":
+                value[...] = random.normal(size=value.shape)
+        for value in layer.state.values():
+            value[...] = random.uniform(0.5, 2, value.shape)
     (step,) = steps_of(stack.layers, fuse)
     assert type(step) is kind
     rng = np.random.default_rng(2)
@@ -164,7 +208,7 @@ def test_without_dx_the_gradients_are_the_same(case):
         found.append(grads)
     for address, gradient in found[1].items():
         np.testing.assert_allclose(gradient, found[0][address], **TOLERANCE[np.dtype(np.float32)], err_msg=address)
-    if isinstance(step, (steps.DenseStep, steps.ConvStep, steps.ConvPoolStep, steps.ResidualStep)):
+    if isinstance(step, (steps.DenseStep, steps.ConvStep, steps.ConvPoolStep, steps.StagedStep)):
         assert dx is NOT_NEEDED
 
 
@@ -189,7 +233,7 @@ def test_dropout_in_a_stack_in_a_stack_has_the_mask_of_the_layer():
     x = np.ones((4, 64), np.float32)
     expected, _ = stack.forward(x, training=True, rng=KEY)
     for fuse in (True, False):
-        y, _ = steps.forward(steps_of(stack.layers, fuse), x, True, KEY)
+        (y, _), _ = alone(steps.forward(steps_of(stack.layers, fuse), x, True, KEY))
         np.testing.assert_array_equal(y, expected)
 
 

@@ -8,7 +8,7 @@ from minidl.cases import LAYERS as CASES
 from minidl.lab import layers, sheet
 from minidl.lab import losses as table_of_losses
 from minidl.lab.rules import evaluate
-from minidl.layers import Activation, Conv2D, Dense, Flatten, MaxPooling2D, Residual, Stack
+from minidl.layers import Activation, BatchNormalization, Conv2D, Dense, Flatten, MaxPooling2D, Residual, Stack
 from minidl.losses import LOSSES as NAMED
 
 LOSSES = [
@@ -53,8 +53,10 @@ def test_every_entry_of_every_layer_is_what_its_rule_says(name, training, rng):
         model = Sequential([make()], seed=1, dtype="float64")
         model.build(shape)
         model.compile(loss="mse", optimizer="sgd")
-        for weights in model.weights.values():
-            weights[...] = rng.normal(size=weights.shape)
+        for value in model.params.values():
+            value[...] = rng.normal(size=value.shape)
+        for value in model.state.values():
+            value[...] = rng.uniform(0.5, 2, value.shape)  # a variance is positive
         x, y = rng.normal(size=(3, *shape)), rng.normal(size=(3, *model.output_shape))
         compared, found = check_rules(model, x, y, training)
         assert compared
@@ -65,6 +67,23 @@ def test_every_entry_of_every_layer_is_what_its_rule_says(name, training, rng):
             *(f"{top}:d{each}" for each in model.layers[0].params if "/" not in each),
         ):
             assert found.origin(address) in found.rules
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_the_slope_through_a_batchs_moments_has_three_paths(training, rng):
+    """Direct, through the mean and through the variance, in training; their sum is the slope by differences."""
+    model = Sequential([Dense(3, name="below"), BatchNormalization(name="norm"), Dense(2)], seed=1)
+    model.build((4,))
+    model.compile(loss="mse", optimizer="sgd")
+    model.layers[1].state["moving_variance"][...] = [0.5, 2, 3]
+    trace = model.trace(rng.normal(size=(5, 4)), rng.normal(size=(5, 2)), training=training)
+    model.layers[1].state["moving_variance"][...] = 7  # what comes later changes nothing
+    found = trace.explain("norm:dx", (3, 1))
+    assert len(found.terms) == (1 + 5 + 5 if training else 1)
+    assert found.value == pytest.approx(found.total, rel=1e-5)
+    assert found.value == pytest.approx(found.slope.value, rel=1e-4)
+    assert "ops/reference/normalization.py" in found.source.file
+    assert "dx = (" in found.source.code
 
 
 def labels_for(loss, rng):

@@ -218,6 +218,20 @@ def normalization_oracle(params, x, epsilon):
     return np.array(rows).reshape(x.shape)
 
 
+def batch_normalization_oracle(layer, x, training):
+    """Each channel's numbers over the whole batch, or its moving averages outside of training."""
+    y = np.zeros(x.shape)
+    for c in range(x.shape[-1]):
+        values = x[..., c].ravel().tolist()
+        mean, variance = (float(layer.state[name][c]) for name in ("moving_mean", "moving_variance"))
+        if training:
+            mean = math.fsum(values) / len(values)
+            variance = math.fsum((v - mean) ** 2 for v in values) / len(values)
+        gamma, beta = (layer.params[name][c] if name in layer.params else i for i, name in ((1, "gamma"), (0, "beta")))
+        y[..., c].flat = [(v - mean) / math.sqrt(variance + layer.epsilon) * gamma + beta for v in values]
+    return y
+
+
 def dropout_bits(key, sample, feature):
     """The 32 random bits of an entry, in unbounded integers: SplitMix64 of the key, of the sample, then a 32-bit mixer."""
     state = 0
@@ -241,6 +255,15 @@ def dropout_oracle(x, rate, rng):
             kept = dropout_bits(rng.key, rng.first_sample + n, d) / 2**32 >= rate
             y[n, d] = y[n, d] / (1 - rate) if kept else 0.0
     return y.reshape(x.shape), math.inf
+
+
+def spatial_dropout_oracle(x, rate, rng):
+    """Every pixel of a channel meets the fate that dropout of the channels alone would give them."""
+    y = x.copy()
+    for n, i, j in np.ndindex(x.shape[:3]) if rng is not None else ():
+        own = RandomKey(rng.key, rng.first_sample + n)
+        y[n, i, j] = dropout_oracle(x[n, i, j][None], rate, own)[0][0]
+    return y
 
 
 def flatten_oracle(x):
@@ -381,6 +404,8 @@ ORACLES = {
     "UpSampling2D": lambda layer, x, rng: (up_sampling_oracle(x, layer.size), math.inf),
     "GaussianNoise": lambda layer, x, rng: (noise_oracle(x, layer.stddev, rng), math.inf),
     "LayerNormalization": lambda layer, x, rng: (normalization_oracle(layer.params, x, layer.epsilon), math.inf),
+    "BatchNormalization": lambda layer, x, rng: (batch_normalization_oracle(layer, x, rng is not None), math.inf),
+    "SpatialDropout2D": lambda layer, x, rng: (spatial_dropout_oracle(x, layer.rate, rng), math.inf),
     "Reshape": lambda layer, x, rng: (flatten_oracle(x).reshape(len(x), *layer.target_shape), math.inf),
     "Softmax": lambda layer, x, rng: activation_oracle("softmax", x),
     "LeakyReLU": lambda layer, x, rng: (
@@ -491,6 +516,8 @@ def trial(data, case, ops):
     random = np.random.default_rng(seed)
     rng = RandomKey(int(random.integers(2**63)) * 2 + 1, int(random.integers(1000)))
     shape = (samples, *subject.input_shape)
+    for value in layer.state.values() if hasattr(layer, "state") else ():
+        value[...] = exact(random.uniform(0.5, 2, value.shape))  # a variance is positive
     for _ in range(100):
         x = exact(well_separated(random, shape, gap=4 / np.prod(shape)))
         for value in layer.params.values():
@@ -571,11 +598,22 @@ def test_a_batch_equals_its_samples_one_by_one(case, ops, data):
     y, cache = t.forward()
     dx, grads = t.layer.backward(t.dy, cache)
     sums = {name: np.zeros(value.shape) for name, value in t.layer.params.items()}
-    for n in range(len(t.x)):
+    singly = [slice(n, n + 1) for n in range(len(t.x))]
+    forward, backward = {}, {}
+    if hasattr(t.layer, "measure"):  # what the engine does where a layer needs sums over the whole batch
+        forward["sums"] = sum(t.layer.measure(t.x[one]) for one in singly)
+    caches = []
+    for n, one in enumerate(singly):
         own = RandomKey(t.rng.key, t.rng.first_sample + n)
-        y_n, cache_n = t.layer.forward(t.x[n : n + 1], training=True, rng=own)
-        dx_n, grads_n = t.layer.backward(t.dy[n : n + 1], cache_n)
+        y_n, cache_n = t.layer.forward(t.x[one], training=True, rng=own, **forward)
         assert_close(y_n[0], y[n])
+        caches.append(cache_n)
+    if forward:
+        backward["sums"] = sum(
+            t.layer.measure_backward(t.dy[one], each) for one, each in zip(singly, caches, strict=True)
+        )
+    for n, one in enumerate(singly):
+        dx_n, grads_n = t.layer.backward(t.dy[one], caches[n], **backward)
         assert_close(dx_n[0], dx[n])
         for name, value in grads_n.items():
             sums[name] += value

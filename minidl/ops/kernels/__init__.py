@@ -50,6 +50,7 @@ from ..reference import (
 )
 from .convolution import conv2d_backward, conv2d_forward
 from .elementwise import dropout, gelu_backward, gelu_forward, relu_backward
+from .normalization import batch_norm_backward, batch_norm_backward_sums, batch_norm_forward, batch_norm_sums
 from .pooling import max_pool2d_backward, max_pool2d_forward
 from .transposed import conv2d_transpose_backward, conv2d_transpose_forward
 from .updates import adam_update, momentum_update, rmsprop_update, sgd_update
@@ -61,6 +62,10 @@ __all__ = [
     "adamax_update",
     "avg_pool2d_backward",
     "avg_pool2d_forward",
+    "batch_norm_backward",
+    "batch_norm_backward_sums",
+    "batch_norm_forward",
+    "batch_norm_sums",
     "clipped_relu_backward",
     "clipped_relu_forward",
     "conv2d_backward",

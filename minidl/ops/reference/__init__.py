@@ -65,6 +65,10 @@ from .noise import (
     gaussian_noise,
 )
 from .normalization import (
+    batch_norm_backward,
+    batch_norm_backward_sums,
+    batch_norm_forward,
+    batch_norm_sums,
     layer_norm_backward,
     layer_norm_forward,
 )
@@ -86,6 +90,10 @@ __all__ = [
     "adamax_update",
     "avg_pool2d_backward",
     "avg_pool2d_forward",
+    "batch_norm_backward",
+    "batch_norm_backward_sums",
+    "batch_norm_forward",
+    "batch_norm_sums",
     "clipped_relu_backward",
     "clipped_relu_forward",
     "conv2d_backward",
