@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from .contracts import Array, ModelLike
 
 if TYPE_CHECKING:
+    from .engine.stages import Part
     from .engine.tree import Tree
     from .engine.vector import Gradient, Range
 
@@ -30,15 +31,22 @@ class Alone:
         be the same in all processes. An error in one of them ends the block in all."""
         return contextlib.nullcontext()
 
-    def shards(
-        self, cuts: Sequence[tuple[int, int]], tree: "Tree[Any] | None", out: Array | None, data: object
-    ) -> contextlib.AbstractContextManager[Sequence[int]]:
-        """The numbers of the shards that this process has to compute in the block. At its end the values of the others are
-        in the tree, and their rows in out.
+    def check(self, data: object) -> None:
+        """Raise RuntimeError where the processes were given different Data for a batch."""
 
-        cuts: the samples (start, stop) of every shard. data: of the batch. An error in one process is raised in all.
-        """
-        return contextlib.nullcontext(range(len(cuts)))
+    def own(self, n: int) -> Sequence[int]:
+        """Which of a batch's n shards this process has to compute."""
+        return range(n)
+
+    def meeting(
+        self, parts: "Tree[Part] | None" = None, values: "Tree[Any] | None" = None
+    ) -> contextlib.AbstractContextManager[None]:
+        """The block in which each process computes its shards. At its end the trees have the sums of all processes: that of the
+        parts, and, if all shards have ended and none has left a part, that of the values. An error in one is raised in all."""
+        return contextlib.nullcontext()
+
+    def rows(self, out: Array, cuts: Sequence[tuple[int, int]]) -> None:
+        """Fill in the rows that other processes have computed. cuts: the rows (start, stop) of every shard."""
 
     def scatter(
         self,

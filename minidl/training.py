@@ -64,7 +64,7 @@ class Stepper:
         model, order = self.model, None
         if batches.count is not None:
             order = generator(model.seed, SHUFFLE, model.epochs_trained).permutation(batches.count)
-        with SingleThreadedBlas():
+        with ranks.group.together("measure_statistics", model, [batches]), SingleThreadedBlas():
             measured = measure(
                 self.runner, batches, order, lambda i: derive_key(model.seed, FORWARD, model.steps_trained + i)
             )

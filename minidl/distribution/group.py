@@ -16,7 +16,9 @@ import numpy as np
 
 from .. import ranks
 from ..contracts import Array, ModelLike
+from ..engine.batches import Cut
 from ..engine.runner import Sums
+from ..engine.stages import Part
 from ..engine.tree import Node, Tree, halves
 from ..engine.vector import Gradient, Range
 from ..optimizers.base import BLOCK, block_of_squares
@@ -51,9 +53,10 @@ class Ranks(ranks.Alone):
         self.faults = Faults(wire)
         self._thread = threading.get_ident()
         self._calls: list[str] = []  # those that we are within
+        self._layers: list[list[Any]] = []  # of their models
         self._blocks: list[int] = []  # where the vector may be divided among the ranks; empty: anywhere
         self._later: tuple[Mapping[str, Array], Sequence[Range], list[int]] | None = None
-        self._data: object = None  # of the last batch
+        self._same: list[object] = []  # the Data that were compared
         self._halfway = False  # the gradients are sent, and not all parameters are back
 
     # ------------------------------------------------------------------------------------------------- calls and faults
@@ -64,11 +67,12 @@ class Ranks(ranks.Alone):
             raise RuntimeError(f"{what} must be called in the thread that called minidl.distribution.initialize().")
         outer = self._blocks
         self._calls.append(what)
+        self._layers.append([layer for _, layer in model.leaves()])
         self._blocks = blocks(model.params) if model.optimizer is not None and model.optimizer.clips_norms else []
         with self.faults.interrupts() if len(self._calls) == 1 else contextlib.nullcontext():
             try:
-                own = {**settings, **facts.of_data(data)} | facts.of_model(model)
-                self.faults.compare(what, own)
+                self.faults.compare(what, {**settings, **facts.of_data(data), **facts.of_model(model)})
+                self._same = [each.data for each in data if isinstance(each, Cut)]
                 yield
                 self._halfway = False
                 self.complete()
@@ -80,36 +84,49 @@ class Ranks(ranks.Alone):
                 raise
             finally:
                 self._calls.pop()
+                self._layers.pop()
                 self._blocks = outer
 
-    @contextlib.contextmanager
-    def shards(
-        self, cuts: Sequence[tuple[int, int]], tree: Tree[Any] | None, out: Array | None, data: object
-    ) -> Iterator[Sequence[int]]:
-        every = leaves(len(cuts), self.size)
-        try:
-            yield range(*every[self.rank])
-        except BaseException as error:
-            self.faults.share(error)
-            raise
-        labels = None if data is self._data else facts.of_labels(data)  # of arrays they were compared at the beginning
-        self._data = data
-        own = [] if tree is None else tree.sums
-        found = self.faults.exchange(f"a batch of {cuts[-1][1]} samples in {self._calls[-1]}", (own, labels))
-        if len({labels for _, labels in found}) > 1:
+    def check(self, data: object) -> None:
+        if any(data is each for each in self._same):
+            return
+        self._same = [data]
+        if len(set(self.faults.exchange("the next batch", facts.of_labels(data)))) > 1:
             raise RuntimeError(
                 "the ranks were given different batches: what makes them has to make the same on all ranks. Seed its shuffling."
             )
-        for rank, (sums, _) in enumerate(found):
-            for node, value in sums:
+
+    def own(self, n: int) -> range:
+        return range(*leaves(n, self.size)[self.rank])
+
+    @contextlib.contextmanager
+    def meeting(self, parts: Tree[Part] | None = None, values: Tree[Any] | None = None) -> Iterator[None]:
+        try:
+            yield
+        except BaseException as error:
+            self.faults.share(error)
+            raise
+        stopped = [] if parts is None else [(node, sums, self._place(learner)) for node, (sums, learner) in parts.sums]
+        ended = [] if values is None else values.sums
+        found = self.faults.exchange(f"a batch in {self._calls[-1]}", (stopped, ended))
+        waiting = any(stopped for stopped, _ in found)
+        for rank, (stopped, ended) in enumerate(found):
+            if rank != self.rank and parts is not None:
+                for node, sums, place in stopped:
+                    parts.put_sum(node, Part(sums, None if place is None else self._layers[-1][place]))
+            for node, value in ended:
                 if isinstance(value, Sums) and not math.isfinite(value.loss):
                     self.faults.suspect(rank)
-                if tree is not None and rank != self.rank:
-                    tree.put_sum(node, value)
-        if out is not None:
-            rows = [sum(cuts[i][1] - cuts[i][0] for i in range(*own)) for own in every]
-            entries = math.prod(out.shape[1:])
-            self.wire.gather(out.reshape(-1), [n * entries for n in rows])
+                if rank != self.rank and values is not None and not waiting:
+                    values.put_sum(node, value)
+
+    def _place(self, learner: object) -> int | None:
+        """Which of the model's layers this is."""
+        return next((i for i, layer in enumerate(self._layers[-1]) if layer is learner), None)
+
+    def rows(self, out: Array, cuts: Sequence[tuple[int, int]]) -> None:
+        counts = [sum(cuts[i][1] - cuts[i][0] for i in range(*own)) for own in leaves(len(cuts), self.size)]
+        self.wire.gather(out.reshape(-1), [n * math.prod(out.shape[1:]) for n in counts])
 
     def once(self, function: Callable[[], Value]) -> Value:
         value: Any = None

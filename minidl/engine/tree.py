@@ -59,6 +59,11 @@ class Tree(Generic[Value]):
         return sorted(self._waiting.items(), key=lambda found: found[0])
 
     @property
+    def whole(self) -> bool:
+        """Whether all leaves are there."""
+        return sum(stop - start for start, stop in self._waiting) == self.n
+
+    @property
     def roots(self) -> list[Value]:
         """[sum of the left half, sum of the right half]; [the value] if there is only one leaf."""
         return [value for _, value in self.sums]

@@ -14,7 +14,18 @@ import numpy as np
 import minidl
 from minidl import Sequential, callbacks, optimizers
 from minidl.engine import runner
-from minidl.layers import Conv2D, Dense, Dropout, Flatten, Layer, MaxPooling2D, Rescaling, Residual
+from minidl.layers import (
+    Activation,
+    BatchNormalization,
+    Conv2D,
+    Dense,
+    Dropout,
+    Flatten,
+    Layer,
+    MaxPooling2D,
+    Rescaling,
+    Residual,
+)
 
 FIT = {"batch_size": 250, "epochs": 2, "verbose": 0}
 
@@ -222,6 +233,20 @@ def interrupted_by_callbacks():
     raise AssertionError("nothing was raised")
 
 
+def batch_normalization():
+    """Sums over the batch meet in the tree, forward and backward, also on ranks without a shard."""
+    layers = [Rescaling(1 / 255, input_shape=(14, 14, 1)), Conv2D(6, 3), BatchNormalization(), Activation("relu")]
+    layers += [MaxPooling2D(), Dropout(0.2), Flatten(), Dense(20), BatchNormalization(), Activation("tanh")]
+    model = compiled(Sequential([*layers, Dense(4, activation="softmax")], seed=4))
+    x, y = samples()
+    model.layers[2].trainable = False
+    first = whole(model, x, y, validation_split=0.2)
+    model.layers[2].trainable = True
+    second = whole(model, x, y, validation_split=0.2)
+    model.measure_statistics(x, batch_size=300)
+    return [first, second, digest(model)]
+
+
 TRAININGS = {
     function.__name__: function
     for function in (
@@ -241,6 +266,7 @@ TRAININGS = {
         one_call_at_a_time,
         own_layer_in_a_nested_model,
         interrupted_by_callbacks,
+        batch_normalization,
         seeds_that_are_drawn,
     )
 }
