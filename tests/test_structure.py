@@ -16,11 +16,12 @@ import minidl
 ROOT = Path(minidl.__file__).parent
 
 # Each part of the package, and the parts that it may know, from the bottom up. A new part has to be given its place here.
-BASE = {"contracts", "checks", "home", "utils"}
+BASE = {"contracts", "checks", "home", "ranks", "utils"}
 MAY_KNOW = {
     "contracts": set(),
     "checks": {"contracts"},
     "home": set(),
+    "ranks": {"contracts"},
     "utils": {"checks"},
     "datasets": set(),
     "ops": {"contracts", "utils"},
@@ -51,6 +52,7 @@ MAY_KNOW = {
     "lab": {"contracts", "ops", "tracing", "backprop", "layers", "losses"},
     "testing": {"contracts", "ops", "layers", "cases", "checking"},
     "machine": {"", "contracts", "ops"},  # the root for the version
+    "distribution": BASE | {"", "engine", "optimizers", "resuming"},  # the root for the version
 }
 FREE = {"", "certificate", "benchmark"}  # the package's root, and programs that use the library as a user would
 
@@ -125,7 +127,8 @@ def test_imports_go_one_way(part):
 
 
 @pytest.mark.parametrize(
-    ("module", "users"), [("models", set()), ("sequential", {"models"}), ("machine", set()), ("benchmark", set())]
+    ("module", "users"),
+    [("models", set()), ("sequential", {"models"}), ("machine", set()), ("benchmark", set()), ("distribution", set())],
 )
 def test_the_model_stands_at_the_top(module, users):
     found = {part_of(name) for name, targets in graph().items() if f"minidl.{module}" in targets}
@@ -139,6 +142,16 @@ def test_the_microscope_is_imported_when_it_is_used():
     assert not {part_of(name) for name, targets in graph().items() if any(t.startswith(DOOR[1]) for t in targets)} - {
         "lab"
     }
+
+
+def test_distribution_is_imported_when_it_is_used():
+    lines = [
+        "import sys, minidl",
+        "print([name for name in sys.modules if name.startswith(('minidl.distribution', 'mpi4py'))])",
+        "print(minidl.distribution.rank(), minidl.distribution.size(), 'mpi4py' in sys.modules)",
+    ]
+    done = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n0 1 False\n"
 
 
 def test_the_table_itself_goes_one_way():

@@ -1,6 +1,7 @@
 """The same bits on any number of ranks, with any number of threads on each, as in one process."""
 
 import json
+from pathlib import Path
 
 import launch
 import pytest
@@ -40,6 +41,18 @@ def test_any_number_of_ranks_and_threads(ranks, threads, alone):
 def test_a_seed_that_is_drawn_is_that_of_rank_0(alone):
     results = on_ranks(3, ["seeds_that_are_drawn"])["seeds_that_are_drawn"]
     assert len({*results, alone["seeds_that_are_drawn"]}) == 2
+
+
+def test_the_example():
+    """Its fingerprint is that of one process; rank 0 alone prints."""
+    example = Path(__file__).parents[2] / "examples" / "mnist_distributed.py"
+    found = []
+    for ranks in (1, 3):
+        code, output, errors = launch.finish(launch.start(ranks, example, "--samples", 2000, "--epochs", 1))
+        assert code == 0, errors
+        found.append(output.splitlines()[-2:])
+    assert found[0][0] == found[1][0]
+    assert found[0][1].replace("1 rank:", "3 ranks:") == found[1][1]
 
 
 def test_the_trainings_differ(alone):
