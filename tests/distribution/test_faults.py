@@ -2,7 +2,9 @@
 
 import os
 import signal
+import sys
 import time
+from pathlib import Path
 
 import launch
 import pytest
@@ -95,6 +97,17 @@ def test_ctrl_c(name, times):
         assert "KeyboardInterrupt: rank 0 was interrupted" in errors
         assert "fit was stopped in epoch" in errors
         assert errors.count("Traceback (most recent call last)") == 1
+
+
+def test_different_programs(tmp_path):
+    other = tmp_path / "faulty.py"
+    other.write_text(Path(launch.__file__).with_name("faulty.py").read_text() + "# changed\n")
+    process = launch.start(2, "faulty.py", "waits_for_ctrl_c", ":", "-n", 1, sys.executable, other, "waits_for_ctrl_c")
+    code, _, errors = launch.finish(process)
+    assert code != 0
+    assert "rank 0 of 3 ends all" in errors
+    assert "RuntimeError: initialize: the ranks differ in the program: rank 0 has" in errors
+    assert errors.count("Traceback (most recent call last)") == 1
 
 
 def test_mpiexec_is_killed():
