@@ -126,6 +126,9 @@ class Faults:
             yield
         finally:
             signal.signal(signal.SIGINT, before)
+            came, self._interrupted = self._interrupted, None
+        if came is not None:  # after the last meeting
+            raise KeyboardInterrupt
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()

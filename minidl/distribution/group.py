@@ -71,11 +71,13 @@ class Ranks(ranks.Alone):
         self._blocks = blocks(model.params) if model.optimizer is not None and model.optimizer.clips_norms else []
         with self.faults.interrupts() if len(self._calls) == 1 else contextlib.nullcontext():
             try:
+                self._gather_state(what)  # of a training within which this call is made
                 self.faults.compare(what, {**settings, **facts.of_data(data), **facts.of_model(model)})
                 self._same = [each.data for each in data if isinstance(each, Cut)]
                 yield
                 self._halfway = False
                 self.complete()
+                self.faults.exchange(f"the end of {what}")  # which tells whether anybody got Ctrl-C
             except BaseException as error:
                 if self._halfway:  # the others wait for parameters, and would not understand anything else
                     self.faults.end(error)
@@ -215,9 +217,13 @@ class Ranks(ranks.Alone):
             _unpack(packed, vector, ranges)
 
     def complete(self) -> None:
+        self._gather_state("save")
+
+    def _gather_state(self, what: str) -> None:
+        """what: who needs it."""
         if self._later is None:
             return
-        self.faults.exchange("saving the optimizer's state")
+        self.faults.exchange(what)
         (vectors, ranges, counts), self._later = self._later, None
         for vector in vectors.values():
             self._gather(vector, ranges, counts)

@@ -13,7 +13,8 @@ from ..contracts import Array, DType
 
 INLINE = 1024  # bytes: a longer message needs a second round
 HEAD = 8  # bytes, for its length
-LONGEST_PAUSE = 1e-3  # seconds between two looks at whether a message has come
+EAGER = 2e-3  # seconds of looking for a message again and again: MPI moves the bytes only while somebody looks
+PAUSE = 1e-4  # seconds between two looks after that, because another rank may need the processor
 
 
 class Wire:
@@ -75,7 +76,6 @@ class Wire:
 
     def _wait(self, request: Any) -> None:
         """Until it is done. MPI's own wait would keep a processor busy on which another rank may have to compute."""
-        pause = 0.0
+        began = time.monotonic()
         while not request.Test():
-            time.sleep(pause)
-            pause = min(pause + 1e-5, LONGEST_PAUSE)
+            time.sleep(0 if time.monotonic() - began < EAGER else PAUSE)

@@ -151,7 +151,9 @@ class Slots:
     def __init__(self, optimizer: Optimizer, layout: Layout, dtype: DType) -> None:
         self.vectors = {slot: np.zeros(layout.size, dtype) for slot in optimizer.slot_names}
         for slot, vector in self.vectors.items():
-            if optimizer.initial(slot):  # zeros take no memory before they are changed, which a rank's are only in its part
+            if optimizer.initial(
+                slot
+            ):  # zeros take no memory before they are changed, which a rank's are only in its part
                 vector[:] = optimizer.initial(slot)
         by_slot = {slot: layout.views(vector) for slot, vector in self.vectors.items()}
         self.views = {address: {slot: by_slot[slot][address] for slot in by_slot} for address in layout.places}

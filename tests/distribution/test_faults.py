@@ -32,7 +32,7 @@ ENDS = {
     "other_batches": (0, "the ranks were given different batches"),
     "evaluates_alone": (0, "rank 0 has come to evaluate, and rank 1 to the end of the program"),
     "evaluates_alone_within_fit": (0, "rank 0 has come to a batch in fit, and rank 1 to evaluate"),
-    "saves_alone_within_fit": (0, "rank 1 to saving the optimizer's state"),
+    "saves_alone_within_fit": (0, "rank 0 has come to a batch in fit, and rank 1 to save"),
     "another_call": (0, "rank 0 has come to evaluate, and rank 2 to predict"),
     "a_schedule_fails_in_one_rank": (1, "LookupError: the disk is gone"),
 }

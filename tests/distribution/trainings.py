@@ -161,6 +161,26 @@ def callbacks_and_files():
     return [found, saved] if minidl.distribution.rank() == 0 else [found]
 
 
+def calls_within_fit():
+    """A callback evaluates the model, saves it, and trains another one, while each rank has a part of the optimizer's state."""
+    model, other, found = compiled(mlp()), compiled(cnn()), []
+    x, y = samples()
+
+    def call(epoch, logs):
+        found.append(model.evaluate(x, y, verbose=0))
+        other.fit(x[:300], y[:300], verbose=0)
+        model.save(folder / "model.safetensors")
+        found.append(digest(other))
+
+    with tempfile.TemporaryDirectory() as own:
+        folder = Path(own)
+        first = whole(model, x, y, callbacks=[callbacks.LambdaCallback(on_epoch_end=call)])
+        saved = folder / "model.safetensors"
+        if minidl.distribution.rank() == 0:  # what was saved is what the last epoch left
+            assert digest(minidl.load_model(saved), 1) == digest(model, 1)
+    return [first, digest(model, found)]
+
+
 class Batches:
     """Makes any batch by its number."""
 
@@ -262,6 +282,7 @@ TRAININGS = {
         tied_and_penalized,
         weights_and_own_metric,
         callbacks_and_files,
+        calls_within_fit,
         own_batches,
         one_call_at_a_time,
         own_layer_in_a_nested_model,
