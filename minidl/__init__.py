@@ -1,6 +1,5 @@
 """minidl: neural networks from scratch, every layer with its forward and its backward in the open, fast on a CPU."""
 
-import importlib
 from typing import TYPE_CHECKING
 
 from . import (
@@ -57,5 +56,7 @@ __all__ = [
 def __getattr__(name: str) -> object:
     """``minidl.distribution``, imported when it is first used."""
     if name == "distribution":
-        return importlib.import_module(".distribution", __name__)
+        import minidl.distribution as module
+
+        return module
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
