@@ -300,6 +300,8 @@ lets the first 256 kB of a burst pass). The delay is that of the machine's own s
 
 The formula: seconds = products + 2 · (n − 1)/n · size/rate + 3 · message. Products: the time of one thread, divided by n.
 Message: the measured time for all ranks to tell each other a line.
+What the formula does not have is that every byte is carried twice through the kernel, the bridge and the limit by the
+same {cores} cores that compute: the faster the link, the more of the difference is theirs.
 
 ## What the formula says of larger clusters
 
