@@ -30,7 +30,12 @@ Value = TypeVar("Value")
 
 
 def leaves(n: int, size: int) -> list[Node]:
-    """The leaves (start, stop) of each rank. Where size is a power of two, each rank has one subtree, or at most one leaf."""
+    """The leaves (start, stop) of each rank: one subtree each where size is a power of two, otherwise as equal as can be."""
+    if size.bit_count() == 1:
+        nodes = [(0, n)]
+        while len(nodes) < size:
+            nodes = [half for node in nodes for half in halves(node)]  # that of a single leaf is itself, and nothing
+        return nodes
     edges = [-(-n * rank // size) for rank in range(size + 1)]
     return [(edges[rank], edges[rank + 1]) for rank in range(size)]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 MARK = "MINIDL_TEST_MARK"  # in the environment of all ranks of a run, so that orphans are found
-LIMIT = 240  # seconds for a run that should end by itself
+LIMIT = 600  # seconds for a run that should end by itself
 
 
 def skip_without_mpi():
@@ -31,7 +31,7 @@ def start(ranks, program, *arguments, threads=1, **environment):
     """mpiexec with so many ranks of a program of this folder, as a process whose output is text."""
     mark = uuid.uuid4().hex
     process = subprocess.Popen(
-        [mpiexec(), "-n", str(ranks), sys.executable, str(Path(__file__).with_name(program)), *map(str, arguments)],
+        [mpiexec(), "-n", str(ranks), sys.executable, str(Path(__file__).parent / program), *map(str, arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -47,6 +47,7 @@ def finish(process):
         output, errors = process.communicate(timeout=LIMIT)
     except subprocess.TimeoutExpired:
         process.kill()
+        process.communicate()
         raise
     deadline = time.monotonic() + 5
     while (orphans := with_mark(process.mark)) and time.monotonic() < deadline:
