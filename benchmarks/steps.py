@@ -20,7 +20,6 @@ from minidl.contracts import Array
 from minidl.datasets import mnist
 from minidl.engine import memory, runner
 from minidl.engine import steps as engine
-from minidl.ops.kernels import small
 from minidl.ops.kernels.addresses import Convolution, convolution
 
 from .contestants.minidl import Trainer
@@ -93,11 +92,6 @@ STEPS = (
         "The C library gives large freed blocks back to the system, and a batch that gets them again pays for every page. While "
         "`fit` runs, they are kept. Without it:",
         lambda: patch.object(memory, "kept", nullcontext),
-    ),
-    Step(
-        "Small dense layers in one call",
-        "Where a layer has few numbers, calling NumPy and BLAS takes longer than the arithmetic. Without it:",
-        lambda: patch.object(small, "MOST", 0),
     ),
     Step(
         "Large shards",

@@ -32,7 +32,18 @@ from rich.table import Table
 
 import minidl
 from minidl.datasets import mnist
-from minidl.layers import Activation, Conv2D, Dense, Dropout, Flatten, Input, Layer, MaxPooling2D, Rescaling
+from minidl.layers import (
+    Activation,
+    BatchNormalization,
+    Conv2D,
+    Dense,
+    Dropout,
+    Flatten,
+    Input,
+    Layer,
+    MaxPooling2D,
+    Rescaling,
+)
 from minidl.losses import MeanSquaredError, SparseCategoricalCrossentropy
 from minidl.ops.geometry import pad_images
 from minidl.optimizers import SGD, Adam
@@ -152,6 +163,22 @@ def evaluation():
         return verdict((y == 1).all(), says)
 
     return Check("evaluation mode", run)
+
+
+def alone():
+    """A sample among others and on its own, outside training."""
+
+    def run(layer):
+        x = np.random.default_rng(0).normal(size=(50, 4))
+        layer.build((4,), np.random.default_rng(0), np.dtype(np.float64))
+        for _ in range(500):
+            layer.learn(layer.measure(x))
+        among, own = (layer.forward(each)[0][0] for each in (x, x[:1]))
+        if np.allclose(among, own):
+            return verdict(True, "")
+        return verdict(False, f"outside training, a sample gives {np.round(among, 2)} among others and {own} alone.")
+
+    return Check("single samples", run)
 
 
 def masks(forwards=200, units=100):
@@ -675,6 +702,21 @@ class BatchNormWithoutMean(BatchNorm):
     def backward(self, dy, cache):
         y, scale = cache
         return (dy - y * (dy * y).mean(axis=0)) * scale, {}  # right: dy - dy.mean(axis=0) - …
+
+
+@exhibit(
+    "batch-norm-in-evaluation",
+    "practice",
+    correct=BatchNormalization,
+    check=alone(),
+    blind=gradients(5, 4),
+    network=in_a_network,
+)
+class BatchNormInEvaluation(BatchNormalization):
+    """It uses the moments of the batch outside training too: a prediction depends on what else is in the batch."""
+
+    def forward(self, x, *, training=False, rng=None, sums=None):
+        return super().forward(x, training=True, rng=rng, sums=sums)  # right: training=training
 
 
 class AveragePool(Layer):

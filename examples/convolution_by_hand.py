@@ -1,9 +1,9 @@
 """A small convolution, ReLU and max-pool with plain loops, forward and backward; then with the library, side by side.
 
-You learn what a convolutional network computes and, more interestingly, how a gradient flows back through it: the pool passes
-it to the one place that won, the ReLU passes it on only where it let the value pass, and the convolution passes it to every
-weight and every pixel that took part, added up over all places. Neither pass is vectorised: the innermost line of its loops
-says how a single number is computed.
+You learn what a convolutional network computes and, more interestingly, how a gradient flows back through it, from a loss on
+top: the pool passes it to the one place that won, the ReLU passes it on only where it let the value pass, and the convolution
+passes it to every weight and every pixel that took part, added up over all places. Neither pass is vectorised: the innermost
+line of its loops says how a single number is computed.
 
     python examples/convolution_by_hand.py
     python examples/convolution_by_hand.py --seed 3 --plot flow.png
@@ -16,6 +16,7 @@ import numpy as np
 
 import minidl
 from minidl.layers import Conv2D, MaxPooling2D
+from minidl.ops import reference
 from minidl.optimizers import SGD
 
 parser = argparse.ArgumentParser(description="A convolution, ReLU and pool with loops, and with the library.")
@@ -41,27 +42,25 @@ x = rng.normal(size=(N, H, W, C))
 kernel = rng.normal(size=(K, K, C, F))
 bias = rng.normal(size=F)
 
-# Backward starts from the gradient of the loss with respect to the output, which the layers above would pass down. Here it
-# is made up, too.
-dpooled = rng.normal(size=(N, PH, PW, F))
+target = rng.normal(size=(N, PH, PW, F))  # what the pooled maps should be
 
 # ---------------------------------------------------------------------------------------------------------- 1. by hand
 
 
 def forward(x, kernel, bias):
-    """y (N, OH, OW, F) after convolution and ReLU; pooled (N, PH, PW, F); and where in y each of those was found."""
-    y = np.zeros((N, OH, OW, F))
+    """z (N, OH, OW, F), the convolution; y = ReLU(z); pooled (N, PH, PW, F); and where in y each of those was found."""
+    z = np.zeros((N, OH, OW, F))
     for n in range(N):
         for i in range(OH):
             for j in range(OW):
                 for f in range(F):
                     # The filter lies on the image with its corner at (i, j): multiply what coincides, and add up.
-                    z = bias[f]
+                    z[n, i, j, f] = bias[f]
                     for a in range(K):
                         for b in range(K):
                             for c in range(C):
-                                z += x[n, i + a, j + b, c] * kernel[a, b, c, f]
-                    y[n, i, j, f] = max(z, 0)  # ReLU
+                                z[n, i, j, f] += x[n, i + a, j + b, c] * kernel[a, b, c, f]
+    y = np.maximum(z, 0)  # ReLU
 
     pooled = np.zeros((N, PH, PW, F))
     winner = np.zeros((N, PH, PW, F, 2), int)  # backward has to know who won
@@ -76,11 +75,17 @@ def forward(x, kernel, bias):
                                 best = y[n, row, column, f]
                                 winner[n, i, j, f] = row, column
                     pooled[n, i, j, f] = best
-    return y, pooled, winner
+    return z, y, pooled, winner
 
 
-def backward(dpooled, x, kernel, y, winner):
-    """The same way back: dy (N, OH, OW, F), dx like x, dkernel like kernel, dbias like bias."""
+def squared_error(pooled):
+    """The loss, the mean squared distance from the target, and how it changes with each of the pooled numbers."""
+    difference = pooled - target
+    return (difference**2).mean(), 2 * difference / difference.size
+
+
+def backward(dpooled, x, kernel, z, winner):
+    """The same way back: dy and dz (N, OH, OW, F), dx like x, dkernel like kernel, dbias like bias."""
     # Pool: only the winner affected the output, so it gets the whole gradient, and the three others get nothing.
     dy = np.zeros((N, OH, OW, F))
     for n in range(N):
@@ -90,31 +95,32 @@ def backward(dpooled, x, kernel, y, winner):
                     row, column = winner[n, i, j, f]
                     dy[n, row, column, f] += dpooled[n, i, j, f]
 
+    # ReLU: where it gave 0, a small change of z changes nothing. A winner may be 0, too: then its gradient ends here.
+    dz = np.where(z > 0, dy, 0)
+
     dx, dkernel, dbias = np.zeros_like(x), np.zeros_like(kernel), np.zeros_like(bias)
     for n in range(N):
         for i in range(OH):
             for j in range(OW):
                 for f in range(F):
-                    # ReLU: where it gave 0, a small change of z changes nothing.
-                    dz = dy[n, i, j, f] if y[n, i, j, f] > 0 else 0.0
                     # Convolution: each product above had two factors, and the gradient of one is dz times the other.
                     # A weight is used at every place, and a pixel by every filter that covers it: hence the +=.
-                    dbias[f] += dz
+                    dbias[f] += dz[n, i, j, f]
                     for a in range(K):
                         for b in range(K):
                             for c in range(C):
-                                dkernel[a, b, c, f] += dz * x[n, i + a, j + b, c]
-                                dx[n, i + a, j + b, c] += dz * kernel[a, b, c, f]
-    return dy, dx, dkernel, dbias
+                                dkernel[a, b, c, f] += dz[n, i, j, f] * x[n, i + a, j + b, c]
+                                dx[n, i + a, j + b, c] += dz[n, i, j, f] * kernel[a, b, c, f]
+    return dy, dz, dx, dkernel, dbias
 
 
-y, pooled, winner = forward(x, kernel, bias)
-dy, dx, dkernel, dbias = backward(dpooled, x, kernel, y, winner)
+z, y, pooled, winner = forward(x, kernel, bias)
+loss, dpooled = squared_error(pooled)
+dy, dz, dx, dkernel, dbias = backward(dpooled, x, kernel, z, winner)
 
 # ---------------------------------------------------------------------------------------------- 2. is it right? Try it
 
-# Take sum(pooled * dpooled) as the loss: its gradient with respect to pooled is dpooled, as backward was told. Then move
-# each number a little to both sides and see what the loss does.
+# Move each number a little to both sides and see what the loss does.
 
 
 def numeric_gradient(array):
@@ -124,9 +130,9 @@ def numeric_gradient(array):
     for place in np.ndindex(array.shape):
         value = array[place]
         array[place] = value + step
-        above = (forward(x, kernel, bias)[1] * dpooled).sum()
+        above, _ = squared_error(forward(x, kernel, bias)[2])
         array[place] = value - step
-        below = (forward(x, kernel, bias)[1] * dpooled).sum()
+        below, _ = squared_error(forward(x, kernel, bias)[2])
         array[place] = value
         result[place] = (above - below) / (2 * step)
     return result
@@ -145,6 +151,9 @@ library_y, conv_cache = conv.forward(x)
 library_pooled, pool_cache = pool.forward(library_y)
 library_dy, _ = pool.backward(dpooled, pool_cache)
 library_dx, library_gradients = conv.backward(library_dy, conv_cache)
+# The ReLU is a part of the layer: what is inside, z and dz, the library's operations show.
+library_z = reference.conv2d_forward(x, kernel, bias, (1, 1), "valid")
+library_dz = reference.relu_backward(library_dy, library_y)
 
 
 def side_by_side(title, ours, theirs):
@@ -156,10 +165,15 @@ def side_by_side(title, ours, theirs):
 
 
 print(f"{N} images of {H} x {W} pixels with {C} channels; {F} filters of {K} x {K}; a pool of 2 x 2.")
-print("Shown are image 0 and filter 0.")
+print(f"Shown are image 0 and filter 0. The loss is {loss:.6f}.")
+side_by_side("Forward: z, the map after the convolution", z[0, :, :, 0], library_z[0, :, :, 0])
 side_by_side("Forward: the map after convolution and ReLU", y[0, :, :, 0], library_y[0, :, :, 0])
 side_by_side("Forward: the map after the pool", pooled[0, :, :, 0], library_pooled[0, :, :, 0])
-side_by_side("Backward: the gradient that the pool passes down", dy[0, :, :, 0], library_dy[0, :, :, 0])
+side_by_side(
+    "Backward: dpooled, from the loss", dpooled[0, :, :, 0], 2 * (library_pooled - target)[0, :, :, 0] / target.size
+)
+side_by_side("Backward: dy, to the winner of each pool", dy[0, :, :, 0], library_dy[0, :, :, 0])
+side_by_side("Backward: dz, which is 0 where ReLU gave 0", dz[0, :, :, 0], library_dz[0, :, :, 0])
 for c in range(C):
     library = library_gradients["kernel"][:, :, c, 0]
     side_by_side(f"Backward: the gradient of the kernel, channel {c}", dkernel[:, :, c, 0], library)
@@ -178,9 +192,7 @@ for name, ours, theirs, array in (
 
 # ----------------------------------------------------------------------------------------- 4. gradient descent, both ways
 
-# A loss to train with: the mean squared distance of the pooled maps from made-up ones. Its gradient replaces the made-up
-# dpooled, and each step goes against the gradient of the kernel and the bias.
-target = rng.normal(size=pooled.shape)
+# Each step goes against the gradient of the kernel and the bias.
 learning_rate = 0.1
 model = minidl.Sequential([Conv2D(F, K, activation="relu", input_shape=(H, W, C)), MaxPooling2D()], dtype="float64")
 model.set_weights([kernel, bias])
@@ -189,9 +201,9 @@ model.compile(loss="mean_squared_error", optimizer=SGD(learning_rate))
 print(f"\nGradient descent, learning rate {learning_rate}")
 print(f"{'step':10}{'loss by hand':>16}{'library':>16}")
 for number in range(1, args.epochs + 1):
-    maps, outputs, winners = forward(x, kernel, bias)
-    loss = ((outputs - target) ** 2).mean()
-    _, _, dkernel, dbias = backward(2 * (outputs - target) / target.size, x, kernel, maps, winners)
+    step_z, _, step_pooled, winners = forward(x, kernel, bias)
+    loss, step_dpooled = squared_error(step_pooled)
+    _, _, _, dkernel, dbias = backward(step_dpooled, x, kernel, step_z, winners)
     kernel -= learning_rate * dkernel
     bias -= learning_rate * dbias
 
@@ -204,14 +216,16 @@ print(f"\nGreatest difference between the weights of both in the end: {differenc
 if args.plot:
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(2, 3, figsize=(9, 6), layout="constrained")
+    figure, axes = plt.subplots(2, 4, figsize=(12, 6), layout="constrained")
     pictures = [
         ("1. image x, channel 0", x[0, :, :, 0]),
-        ("2. y = ReLU(convolution), filter 0", y[0, :, :, 0]),
-        ("3. pooled, filter 0", pooled[0, :, :, 0]),
-        ("6. dx, channel 0", dx[0, :, :, 0]),
-        ("5. dy, filter 0: to the winners alone", dy[0, :, :, 0]),
-        ("4. dpooled, filter 0", dpooled[0, :, :, 0]),
+        ("2. z, filter 0", z[0, :, :, 0]),
+        ("3. y = ReLU(z)", y[0, :, :, 0]),
+        ("4. pooled", pooled[0, :, :, 0]),
+        ("8. dx, channel 0", dx[0, :, :, 0]),
+        ("7. dz: 0 where ReLU gave 0", dz[0, :, :, 0]),
+        ("6. dy: to the winners alone", dy[0, :, :, 0]),
+        ("5. dpooled, from the loss", dpooled[0, :, :, 0]),
     ]
     for axis, (title, picture) in zip(axes.flat, pictures, strict=True):
         limit = np.abs(picture).max() or 1  # white is 0, red is above, blue is below

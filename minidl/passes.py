@@ -85,7 +85,8 @@ def trace(model: ModelLike, data: Data, key: int | None) -> Trace:
     layers, loss, activation = on_logits(model.layers, model.loss)
     assert loss is not None
     rng = None if key is None else RandomKey(key, 0)
-    found = backprop.trace(layers, loss, x, y, training=key is not None, rng=rng)
+    with np.errstate(all="ignore"):  # as in a training step
+        found = backprop.trace(layers, loss, x, y, training=key is not None, rng=rng)
     found.gradients, found.ties = model.add_tied(found.gradients), model.ties()
     penalties = Penalties(model)
     if penalties.found:
@@ -114,9 +115,9 @@ def watched(
     callbacks: Sequence[Callback] | Callback | None,
     blas: bool = True,
 ) -> Iterator[CallbackList]:
-    """The hooks of one evaluate or predict, including the progress bar; BLAS, if it is used, is kept single-threaded meanwhile.
+    """The hooks of one evaluate or predict, including the progress bar.
 
-    what: the name of the call.
+    what: the name of the call. blas: whether to keep BLAS single-threaded.
     """
     verbose, steps = check_verbose(verbose), batches.steps
     shown = [Progress(verbose, steps)] if verbose else []

@@ -87,4 +87,4 @@ group = Alone()
 def say(text: str) -> None:
     """Print, in rank 0 alone."""
     if group.rank == 0:
-        print(text, flush=True)
+        print(text)

@@ -18,6 +18,7 @@ from .contracts import JSON, Array, ModelLike, Path
 from .engine.interrupts import Uninterrupted
 from .engine.runner import Sums, shards
 from .state import is_count
+from .utils.terminal import printable_lines
 
 if TYPE_CHECKING:
     from .engine.batches import Batches
@@ -127,7 +128,7 @@ def restore(training: "Training", path: Path) -> None:
         set_state(training, *ranks.group.once(read))
     except ValueError as error:
         raise ValueError(
-            f"BackupAndRestore cannot resume from '{os.fsdecode(path)}': {str(error)[: saving.LONGEST]} "
+            f"BackupAndRestore cannot resume from '{os.fsdecode(path)}': {printable_lines(str(error)[: saving.LONGEST])} "
             "To train from the beginning, delete that file; to resume, call fit as it was called then."
         ) from error
 

@@ -20,6 +20,7 @@ from . import ranks
 from .checks import is_integer
 from .configs import parse, to_json
 from .contracts import JSON, Array, Path
+from .utils.terminal import printable_lines
 
 VERSION = 1  # of the file format; a reader refuses newer ones
 KEY = "minidl"  # the only entry of the metadata, so that the same content is always the same bytes
@@ -158,4 +159,5 @@ def _content(text: str | None, kinds: tuple[str, ...], path: Path) -> dict[str, 
 
 def refusal(path: Path, reason: str) -> ValueError:
     """The error that says why a file is refused; shortened, because the reason may quote the file at any length."""
-    return ValueError(f"'{os.fsdecode(path)}' {reason if len(reason) <= LONGEST else reason[:LONGEST] + ' …'}")
+    reason = printable_lines(reason if len(reason) <= LONGEST else reason[:LONGEST] + " …")
+    return ValueError(f"'{os.fsdecode(path)}' {reason}")

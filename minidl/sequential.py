@@ -247,10 +247,11 @@ class Sequential(Storable):
         elsewhere, 2 one line per epoch. class_weight: class → weight, the weights of the classes 0, 1, …, or "balanced".
         sample_weight: (N,). steps_per_epoch, validation_steps: how many of the batches that are made are taken; None for all.
 
-        Returns the History, which is ``model.history`` as soon as fit begins. Raises RuntimeError before compile, ValueError
-        or TypeError for data that does not fit, and FloatingPointError, naming epoch, batch and layer, when the loss is not
-        finite; the weights are then those from before that batch. A KeyboardInterrupt says where it stopped, after a whole step.
-        Ctrl-C waits for the current work: a part of a batch, and at first also the compilation of kernels that are not cached.
+        Returns the History, which is ``model.history`` as soon as fit begins. Raises RuntimeError before compile, and where
+        another thread is training the model; ValueError or TypeError for data that does not fit; and FloatingPointError, naming
+        epoch, batch and layer, when the loss is not finite: the weights are then those from before that batch. A
+        KeyboardInterrupt says where it stopped, after a whole step. Ctrl-C waits for the current work: a part of a batch, and
+        at first also the compilation of kernels that are not cached.
         """
         epochs = check_positive(epochs, "epochs")
         initial_epoch = check_count(initial_epoch, "initial_epoch")
@@ -274,11 +275,11 @@ class Sequential(Storable):
             validation_split=validation_split,
         )
         validation = validation or split
-        stepper = Stepper(self, self._engine)
-
-        training = Training(stepper, batches, validation, shuffle, (initial_epoch, epochs), callbacks, verbose)
-        self.history = training.history
-        training.run()
+        with self._engine.trained_by_this_thread(self):
+            stepper = Stepper(self, self._engine)
+            training = Training(stepper, batches, validation, shuffle, (initial_epoch, epochs), callbacks, verbose)
+            self.history = training.history
+            training.run()
         return training.history  # self.history may be that of a fit that a callback has made meanwhile
 
     @explained
@@ -300,10 +301,10 @@ class Sequential(Storable):
         taken; None for all.
         """
         batches, _ = self._batches(x, y, sample_weight, size=batch_size, default=EVALUATION_BATCH, steps=steps)
-        runner = self._engine.runner(self)
+        runner, metrics = self._engine.runner(self), self.metrics  # those of this moment, whatever a callback does
         with watched("evaluate", self, batches, verbose, callbacks) as hooks:
-            logs = evaluate(runner, batches, self.metrics, hooks)
-        return self._result(logs, return_dict)
+            logs = evaluate(runner, batches, metrics, hooks)
+        return _result(logs, metrics, return_dict)
 
     @explained
     def predict(
@@ -336,12 +337,13 @@ class Sequential(Storable):
     ) -> Any:
         """One step on these samples as one batch. Returns what evaluate does, for this batch before the step."""
         data, _ = self._data(x, y, sample_weight, class_weight)
-        stepper = Stepper(self, self._engine)
-        with ranks.group.together("train_on_batch", self, [data]), SingleThreadedBlas():
+        together = ranks.group.together("train_on_batch", self, [data])
+        with self._engine.trained_by_this_thread(self), together, SingleThreadedBlas():
+            stepper = Stepper(self, self._engine)
             sums, gradients, measured = stepper.gradients(data, slice(0, len(data)))
             with Uninterrupted():
                 stepper.step(gradients, measured)
-        return self._result(means(self.metrics, sums), return_dict)
+        return _result(means(self.metrics, sums), self.metrics, return_dict)
 
     @explained
     def measure_statistics(self, x: Samples, batch_size: int | None = None, steps: int | None = None) -> None:
@@ -352,7 +354,8 @@ class Sequential(Storable):
         Frozen layers keep theirs. x, batch_size, steps: as for ``predict``.
         """
         batches, _ = self._batches(x, size=batch_size, default=EVALUATION_BATCH, steps=steps, labeled=False)
-        Stepper(self, self._engine).measure(batches)
+        with self._engine.trained_by_this_thread(self):
+            Stepper(self, self._engine).measure(batches)
 
     def loss_and_gradients(
         self, x: Samples, y: Samples, sample_weight: Samples | None = None, *, training: bool = False
@@ -475,12 +478,6 @@ class Sequential(Storable):
             raise ValueError("steps are for generators and the like: arrays are cut by batch_size. Leave them out.")
         return Cut(data, size), None if held_out is None else Cut(held_out, size)
 
-    def _result(self, logs: Logs, return_dict: bool) -> Any:
-        if return_dict:
-            return logs
-        values = [logs["loss"], *(logs[name] for name, _ in self.metrics)]
-        return values if self.metrics else values[0]
-
     def __getstate__(self) -> dict[str, object]:
         return {name: value for name, value in super().__getstate__().items() if name != "_engine"}
 
@@ -489,3 +486,10 @@ class Sequential(Storable):
         self._engine = Engine()
         if self.optimizer is not None and self.optimizer.home is None:
             self.optimizer.home = Home(self)
+
+
+def _result(logs: Logs, metrics: Sequence[tuple[str, MetricLike]], return_dict: bool) -> Any:
+    if return_dict:
+        return logs
+    values = [logs["loss"], *(logs[name] for name, _ in metrics)]
+    return values if metrics else values[0]

@@ -10,6 +10,7 @@ from .contracts import DType
 from .layers import Stack
 from .layers.inside import memory, state_of
 from .utils import html
+from .utils.terminal import printable
 
 
 def show(model: Stack, print_fn: Callable[[str], object] | None = None) -> None:
@@ -18,12 +19,13 @@ def show(model: Stack, print_fn: Callable[[str], object] | None = None) -> None:
     from rich.table import Table
 
     head, *rows = _rows(model)
-    table = Table(*head[:2], title=_title(model), title_justify="left")
+    table = Table(*head[:2], title=printable(_title(model)), title_justify="left")
     table.add_column(head[2], justify="right")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(printable, row))
     lines = None if print_fn is None else io.StringIO()
-    console = Console(highlight=False, file=lines, quiet=lines is None and ranks.group.rank > 0)
+    quiet = print_fn is None and ranks.group.rank > 0
+    console = Console(highlight=False, markup=False, emoji=False, file=lines, quiet=quiet)
     console.print(table)
     for line in _totals(model):
         console.print(f" {line}")

@@ -10,6 +10,7 @@ import numpy as np
 from .contracts import Array, Cache, Gradients, LayerLike, LossLike
 from .ops.random import RandomKey
 from .utils import html
+from .utils.terminal import printable
 
 if TYPE_CHECKING:
     from .lab.explain import Explanation
@@ -102,7 +103,7 @@ class Trace:
         for title in head:
             table.add_column(title, justify="left" if title in ("layer", "array") else "right", no_wrap=True)
         for row, following in zip(rows, [*rows[1:], [""]], strict=True):
-            table.add_row(*row, end_section=bool(following[0]))
+            table.add_row(*map(printable, row), end_section=bool(following[0]))
         console = Console(width=100, highlight=False, no_color=True, markup=False, emoji=False)
         with console.capture() as capture:
             console.print(table)
@@ -128,7 +129,8 @@ def _described(array: Array) -> tuple[str, str, str, str]:
         return str(array.shape), "", "", ""
     values = array.astype(np.float64, copy=False)
     shape = "×".join(map(str, array.shape))
-    return shape, f"{values.mean():.3g}", f"{np.linalg.norm(values):.3g}", f"{np.mean(array == 0):.0%}"
+    with np.errstate(all="ignore"):
+        return shape, f"{values.mean():.3g}", f"{np.linalg.norm(values):.3g}", f"{np.mean(array == 0):.0%}"
 
 
 class Recorder:

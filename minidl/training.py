@@ -40,17 +40,19 @@ class Stepper:
 
     def gradients(self, data: Data, where: Where) -> tuple[Sums, list[Gradient], Measured]:
         """The sums of one batch in training, and for ``step`` the gradient of its loss and what layers measured of it."""
-        self._hold()  # a callback may have replaced parameters
+        self.hold()  # a callback may have replaced parameters
         # deriving a key takes as long as a small matrix product
         key = derive_key(self.model.seed, FORWARD, self.model.steps_trained) if self.runner.plan.draws else 0
         return self.runner.gradients(data, where, key, self.lowest, self.ranges)
 
     def step(self, gradients: list[Gradient], measured: Measured) -> None:
-        """Make the optimizer's step, let layers learn what they measured, and count the step in the model's life: all of it or
-        nothing, if the caller lets nothing interrupt it."""
+        """Make the optimizer's step, let layers learn what they measured, and count the step in the model's life.
+
+        The caller lets nothing interrupt: all of it, or nothing.
+        """
         model = self.model
         assert model.optimizer is not None
-        self._hold()  # a layer's forward may have, too
+        self.hold()  # a layer's forward may have, too
         slots = self.engine.slots(model)
         update(self.parameters, gradients, self.ranges, model.optimizer, slots, model.ops)
         for layer, total in measured:
@@ -73,7 +75,7 @@ class Stepper:
                 if id(layer) not in self.frozen:
                     layer.learn(total, momentum=0)
 
-    def _hold(self) -> None:
+    def hold(self) -> None:
         """Adopt parameters that layers have replaced. Raises RuntimeError where these are no longer the model's parameters."""
         if self.engine.parameters is not self.parameters or not self.parameters.hold():
             raise RuntimeError(
@@ -184,6 +186,7 @@ class Training:
                 model.stop_training = model.stop_training or self.batch < (self.steps or 0)
         if self.sums is None:
             return  # an epoch without a batch did not take place
+        self.stepper.hold()  # a callback may have compiled the model, with other metrics
         self.logs = means(model.metrics, self.sums)
         if self.validation is not None:
             held_out = evaluate(self.stepper.runner, self.validation, model.metrics, self.hooks)

@@ -4,13 +4,14 @@ After every one of them the model is as it was, and works.
 """
 
 import re
+import traceback
 from contextlib import contextmanager
 
 import numpy as np
 import pytest
 
-from minidl import Sequential, losses, optimizers
-from minidl.callbacks import LambdaCallback
+from minidl import Sequential, losses, optimizers, set_num_threads
+from minidl.callbacks import LambdaCallback, TerminateOnNaN
 from minidl.layers import Activation, Conv2D, Dense, Dropout, Flatten, Input, Layer, MaxPooling2D
 from minidl.optimizers import SGD
 from minidl.utils import to_categorical
@@ -726,6 +727,46 @@ def test_a_loss_that_is_not_a_number_in_one_batch_alone():
             call(x, y)
     assert model.optimizer.iterations == before
     assert np.isnan(model.evaluate(x, y, verbose=0)[0])
+
+
+@pytest.mark.parametrize("place", ["forward", "backward"])
+@pytest.mark.parametrize("callbacks", [[], [TerminateOnNaN()]], ids=["", "TerminateOnNaN"])
+@pytest.mark.parametrize("batch", [10, 100], ids=["one thread", "two threads"])
+def test_a_floating_point_error_of_the_users_own_code_comes_out_as_it_is(place, callbacks, batch, threads_as_before):
+    """It is not the library's finding, and does not end the training quietly; the traceback leads to the user's line."""
+    error = FloatingPointError("mine")
+
+    class Own(Layer):
+        def forward(self, x, *, training=False, rng=None):
+            return self.maybe("forward", x), None
+
+        def backward(self, dy, cache):
+            return self.maybe("backward", dy), {}
+
+        def maybe(self, here, array):
+            if here == place:
+                raise error
+            return array
+
+    set_num_threads(2)
+    model = Sequential([Dense(4, input_dim=4), Own()])
+    model.compile(loss="mse")
+    x = np.zeros((batch, 4))
+    calls = [
+        lambda: model.fit(x, x, batch_size=batch, verbose=0, callbacks=callbacks),
+        lambda: model.train_on_batch(x, x),
+        lambda: model.loss_and_gradients(x, x),
+        lambda: model.trace(x, x),
+    ]
+    if place == "forward":
+        calls += [lambda: model.predict(x, verbose=0), lambda: model.evaluate(x, x, verbose=0)]
+    for call in calls:
+        with pytest.raises(FloatingPointError) as caught:
+            call()
+        assert caught.value is error
+        assert traceback.extract_tb(error.__traceback__)[-1].name == "maybe"
+        error.__traceback__ = None
+    assert model.steps_trained == 0
 
 
 def test_the_loss_itself_may_be_what_is_not_finite():

@@ -73,6 +73,7 @@ SAYS = {
         "(20 of 20 entries are wrong)",
         "x: what is wrong in it is the same all along axis 0: is a mean, or a sum, over it wrong or left out?",
     ],
+    "batch-norm-in-evaluation": ["outside training, a sample gives [", "among others and [0. 0. 0. 0.] alone."],
     "average-pool-lost": ["x: it is 0 everywhere"],
     "embedding-rows-that-repeat": ["table[", 'table: only the last of its terms counts: is it "=" for "+="?'],
     "softmax-diagonal": ["x: each entry's part in the other outputs is missing: they are coupled"],

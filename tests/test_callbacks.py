@@ -107,6 +107,30 @@ def test_logs_hold_the_epoch_so_far_and_at_its_end_the_whole_of_it():
         assert logs[name] == {}
 
 
+@pytest.mark.parametrize("hook", ["on_train_batch_begin", "on_train_batch_end", "on_batch_begin", "on_batch_end"])
+def test_a_hook_for_batches_is_called_however_it_is_defined(hook):
+    """As a method, or as an attribute, be it one that another hook sets."""
+    seen = []
+
+    class Late(Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            setattr(self, hook, lambda batch, logs=None: seen.append(("late", epoch, batch)))
+
+    class Usual(Callback):
+        pass
+
+    setattr(Usual, hook, lambda self, batch, logs=None: seen.append(("usual", batch, sorted(logs))))
+    names = ["accuracy", "loss"] if hook.endswith("end") else []
+    for callback, expected in [
+        (Late(), [("late", 0, 0), ("late", 0, 1), ("late", 1, 0), ("late", 1, 1)]),
+        (Usual(), [("usual", 0, names), ("usual", 1, names)] * 2),
+        (LambdaCallback(**{hook: lambda batch, logs: seen.append(batch)}), [0, 1, 0, 1]),
+    ]:
+        seen.clear()
+        small().fit(*samples(9), batch_size=5, epochs=2, callbacks=[callback], verbose=0)
+        assert seen == expected
+
+
 def test_several_callbacks_are_called_in_order_with_model_and_params():
     calls = []
 

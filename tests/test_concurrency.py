@@ -3,6 +3,7 @@
 What could hang, or end the process, runs in a process of its own, which ends itself in time.
 """
 
+import copy
 import multiprocessing
 import os
 import subprocess
@@ -116,6 +117,45 @@ def test_the_first_thread_builds_the_model_and_the_others_wait():
         go_on.set()
         np.testing.assert_array_equal(first.result(WAIT), second.result(WAIT))
     assert len(builds) == 1
+
+
+@pytest.mark.parametrize("call", ["fit", "train_on_batch"])
+def test_a_second_thread_cannot_train_the_model_as_well(call):
+    """The steps of both would be mixed up in the same arrays; the first goes on as if alone."""
+    x, y = samples(120)
+    model, alone = cnn(), cnn()
+    errors, copies = [], []
+
+    def train_too():
+        try:
+            getattr(model, call)(x, y, **{"verbose": 0} if call == "fit" else {})
+        except RuntimeError as error:
+            errors.append(str(error))
+        model.predict(x, verbose=0)  # which changes nothing
+        copied = copy.deepcopy(model)
+        copied.fit(x, y, verbose=0)
+        copies.append(copied.steps_trained)
+
+    def meanwhile(batch, logs):
+        thread = threading.Thread(target=train_too)
+        thread.start()
+        thread.join(WAIT)
+
+    settings = {"batch_size": 50, "epochs": 2, "verbose": 0}
+    model.fit(x, y, callbacks=[LambdaCallback(on_train_batch_end=meanwhile)], **settings)
+    alone.fit(x, y, **settings)
+    said = (
+        "another thread is training model 'sequential': wait until it has done, or train a copy, copy.deepcopy(model)."
+    )
+    assert errors == [said] * 6
+    assert copies == [steps + 4 for steps in range(1, 7)]
+    assert bits(model) == bits(alone)
+    with ThreadPoolExecutor(1) as pool:  # any thread may, one after the other, after an error too
+        with pytest.raises(ValueError, match="x is empty"):
+            model.fit(x[:0], y[:0], verbose=0)
+        with pytest.raises(ZeroDivisionError):
+            model.fit(x, y, verbose=0, callbacks=[LambdaCallback(on_train_batch_end=lambda batch, logs: 1 / 0)])
+        pool.submit(getattr(model, call), x, y).result(WAIT)
 
 
 # ------------------------------------------------------------------------------------------ calls from inside a training

@@ -9,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import numba
+import numpy as np
 import pytest
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -171,7 +172,7 @@ def test_convolution_by_hand(tmp_path, run):
 
     # All matrices: the same numbers to the left and to the right, and not just zeros.
     blocks = re.findall(r"^ +by hand +library\n((?:[ \d.-]+\n)+)", output, re.MULTILINE)
-    assert [len(block.splitlines()) for block in blocks] == [4, 2, 4, 3, 3, 6]
+    assert [len(block.splitlines()) for block in blocks] == [4, 4, 2, 2, 4, 4, 3, 3, 6]
     for block in blocks:
         rows = [[float(number) for number in line.split()] for line in block.splitlines()]
         width = len(rows[0]) // 2
@@ -180,7 +181,17 @@ def test_convolution_by_hand(tmp_path, run):
         assert any(number != 0 for row in rows for number in row)
 
     # The case where ReLU stops the gradient is among them: a pool whose winner is 0.
-    assert any(float(number) == 0 for number in output.partition("after the pool\n")[2].split()[3:11])
+    maps = dict(zip(("z", "y", "pooled", "dpooled", "dy", "dz"), blocks, strict=False))
+    z, pooled, dpooled, dy, dz = (
+        np.array([line.split() for line in maps[name].splitlines()], float)[
+            :, : len(maps[name].split("\n")[0].split()) // 2
+        ]
+        for name in ("z", "pooled", "dpooled", "dy", "dz")
+    )
+    assert (pooled == 0).any()
+    assert np.sort(dy[dy != 0]).tolist() == np.sort(dpooled.ravel()).tolist()  # the pool loses nothing
+    assert np.array_equal(dz, np.where(z > 0, dy, 0))
+    assert (dz != 0).sum() < (dy != 0).sum()
 
     table = output.partition("Greatest difference")[2]
     assert number_after("pooled", table) < 1e-13
@@ -196,6 +207,25 @@ def test_convolution_by_hand(tmp_path, run):
     assert float(steps[-1][0]) < 0.5 * float(steps[0][0])
     assert number_after("weights of both in the end:", output) < 1e-13
     assert_is_png(tmp_path / "flow.png")
+
+
+def test_two_layers_by_hand(tmp_path, run):
+    output = run("two_layers_by_hand", "--epochs", 4, "--plot", tmp_path / "graph.png")
+    # Worked out on paper: a = (1, −1, 2), so h = (1, 0, 2) and y = 3 + 0 − 1 + 0.5; the target is 2.
+    assert re.findall(r"^y +(\S+) +dy +(\S+)$", output, re.MULTILINE) == [("2.50", "1.00")]
+    assert re.findall(r"^W1 .* dW1 +(\S+) +(\S+) +(\S+)$", output, re.MULTILINE) == [
+        ("3.00", "0.00", "-0.50"),
+        ("6.00", "0.00", "-1.00"),
+    ]
+    assert "= 1 · 3 · 1 · 2 = 6\n" in output
+    assert number_after("between by hand and numeric:", output) < 1e-9
+    assert number_after("between by hand and library:", output) < 1e-14
+    losses = re.findall(r"^\d+ +(\d+\.\d+) +(\d+\.\d+)$", output, re.MULTILINE)
+    assert len(losses) == 4
+    assert all(by_hand == library for by_hand, library in losses)
+    assert all(float(after) < float(before) for (before, _), (after, _) in pairwise(losses))
+    assert number_after("weights of both in the end:", output) < 1e-14
+    assert_is_png(tmp_path / "graph.png")
 
 
 def test_your_own_layer(tmp_path, run):
@@ -263,7 +293,6 @@ def test_diabetes(run):
 
 def test_least_squares_of_the_diabetes_example_is_scikit_learns(run):
     """An oracle for the yardstick: the same parts, with scikit-learn's regression."""
-    import numpy as np
     from sklearn.datasets import load_diabetes
     from sklearn.linear_model import LinearRegression
 

@@ -8,10 +8,11 @@ import math
 
 import numpy as np
 import pytest
+from support import assert_same
 
-from minidl import Sequential
+from minidl import Sequential, set_num_threads
 from minidl.layers import Activation, Conv2D, Dense, Dropout, Flatten, MaxPooling2D
-from minidl.optimizers import SGD, Adam
+from minidl.optimizers import OPTIMIZERS, SGD, Adam
 
 LARGEST = float(np.finfo(np.float32).max)
 SMALLEST = float(np.finfo(np.float32).tiny)  # below it float32 has fewer digits
@@ -50,6 +51,41 @@ def cnn_large(**options):
         Activation("softmax"),
     ]
     return Sequential(layers, **options)
+
+
+@pytest.mark.parametrize("ops", ["kernels", "reference"])
+@pytest.mark.parametrize("optimizer", [*map(str.lower, OPTIMIZERS), "clipped"])
+@pytest.mark.parametrize("scale", [1.0, 1e3, 1e30])
+def test_numpys_settings_for_errors_change_nothing(ops, optimizer, scale, threads_as_before):
+    """np.seterr(all="raise") is a setting of one thread, and the user's; an underflow, for one, is no error here."""
+    rng = np.random.default_rng(0)
+    x = (rng.random((40, 12, 12, 1)) * scale * 10.0 ** rng.integers(-30, 1, (40, 1, 1, 1))).astype(np.float32)
+    y = rng.integers(0, CLASSES, 40)
+
+    def results():
+        own = Adam(0.1, global_clipnorm=1.0) if optimizer == "clipped" else optimizer
+        model = mlp(ops=ops, seed=1)
+        model.compile(own, "sparse_categorical_crossentropy", metrics=["accuracy"])
+        calls = [
+            lambda: model.predict(x, verbose=0),
+            lambda: model.evaluate(x, y, verbose=0),
+            lambda: model.loss_and_gradients(x, y),
+            lambda: str(model.trace(x, y)),
+            lambda: model.fit(x, y, batch_size=20, epochs=3, verbose=0, validation_split=0.2).history,
+            lambda: model.train_on_batch(x, y),
+            model.get_weights,
+        ]
+        for call in calls:
+            try:
+                yield call()
+            except FloatingPointError as error:  # where it diverges
+                yield str(error)
+
+    for threads in (1, 2):
+        set_num_threads(threads)
+        usual = list(results())
+        with np.errstate(all="raise"):
+            assert_same(list(results()), usual)
 
 
 every_model = pytest.mark.parametrize("make", [mlp, cnn, cnn_large])

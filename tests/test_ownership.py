@@ -8,7 +8,7 @@ import pytest
 from support import assert_same
 
 from minidl import Sequential, load_model
-from minidl.callbacks import LambdaCallback
+from minidl.callbacks import HOOKS, LambdaCallback
 from minidl.layers import Dense, Input, Residual, Stack
 from minidl.optimizers import SGD, Adam
 
@@ -329,6 +329,50 @@ def test_a_model_that_a_callback_changes_says_so(change):
         fit(model, epochs=3, callbacks=[at_the_end_of_the_first_epoch(call)])
     assert str(caught.value) == text
     fit(model)
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+@pytest.mark.parametrize("change", ["compile", "add"])
+@pytest.mark.parametrize("batch", [0, 3], ids=["first batch", "last batch"])
+def test_at_whatever_moment_a_callback_changes_the_model(hook, change, batch):
+    """Nothing but that sentence; and no error where the callback comes after all steps."""
+    model = three()
+
+    def call(*arguments):
+        if arguments[:-1] not in ((), (0,)) and arguments[0] != batch:
+            return
+        if change == "add":
+            model.add(Dense(3, name=f"more_{len(model.layers)}"))
+        else:
+            model.compile(
+                "sgd", "sparse_categorical_crossentropy", metrics=["accuracy", "sparse_categorical_crossentropy"]
+            )
+
+    def trained(epochs):
+        settings = {"batch_size": -(-len(Y) // 4), "epochs": epochs, "validation_data": (X, Y), "verbose": 0}
+        model.fit(X, Y, callbacks=[LambdaCallback(**{hook: call})], **settings)
+
+    if hook == "on_train_end":
+        trained(2)
+        return
+    if "predict" in hook:
+        shape = model.output_shape
+        found = model.predict(X, verbose=0, callbacks=[LambdaCallback(**{hook: call})])
+        assert found.shape == (len(X), *shape)
+        return
+    with pytest.raises(RuntimeError, match="was compiled, or its layers were changed, during training: let fit return"):
+        trained(2)
+
+
+@pytest.mark.parametrize("return_dict", [False, True])
+def test_an_evaluation_is_that_of_the_metrics_that_it_began_with(return_dict):
+    model = three()
+    model.compile("sgd", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    expected = model.evaluate(X, Y, verbose=0, return_dict=return_dict)
+    hooks = LambdaCallback(
+        on_test_batch_begin=lambda batch, logs: model.compile("sgd", "sparse_categorical_crossentropy")
+    )
+    assert model.evaluate(X, Y, verbose=0, return_dict=return_dict, callbacks=[hooks]) == expected
 
 
 def test_parameters_that_a_callback_sets_anew_are_trained():

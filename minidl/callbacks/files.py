@@ -9,6 +9,7 @@ from typing import Literal
 from .. import ranks, saving
 from ..checks import check_count, check_flag, check_number, check_path, is_integer
 from ..contracts import Logs, Path
+from ..utils.terminal import printable
 from .base import Callback, State, checked_entry
 from .monitor import Monitor
 
@@ -96,7 +97,7 @@ class ModelCheckpoint(Monitor):
             path = self.filepath.format(**names)
         except KeyError as error:
             raise ValueError(
-                f"ModelCheckpoint filepath {self.filepath!r} names {error}. There are: {', '.join(names)}."
+                f"ModelCheckpoint filepath {self.filepath!r} names {error}. There are: {', '.join(map(printable, names))}."
             ) from None
         text = f"Epoch {self.epoch + 1}: "
         if self.save_best_only:

@@ -4,6 +4,7 @@ import warnings
 
 from ..checks import check_number
 from ..contracts import Logs
+from ..utils.terminal import printable
 from .base import Callback
 
 # Whether a better one of the library's metrics is larger or smaller; a test holds the table to the metrics.
@@ -59,8 +60,9 @@ class Monitor(Callback):
         """The watched value; where the logs do not have it, None, with a warning."""
         logs = logs or {}
         if self.monitor not in logs:
+            there_are = ", ".join(map(printable, logs))
             warnings.warn(
-                f"{self} watches {self.monitor!r}, which this training does not have. There are: {', '.join(logs)}.",
+                f"{self} watches {self.monitor!r}, which this training does not have. There are: {there_are}.",
                 stacklevel=2,
             )
             return None

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from .. import ranks
 from ..contracts import Logs
+from ..utils.terminal import is_terminal, printable
 from .base import Callback
 
 if TYPE_CHECKING:
@@ -25,7 +26,8 @@ def check_verbose(verbose: object) -> int:
 def format_logs(logs: Logs) -> str:
     """- accuracy: 0.9764 - loss: 0.0780: four decimals, scientific at or below 1e-3, as Keras."""
     return "".join(
-        f" - {name}: {value:.4f}" if abs(value) > 1e-3 else f" - {name}: {value:.4e}" for name, value in logs.items()
+        f" - {printable(name)}: {value:.4f}" if abs(value) > 1e-3 else f" - {printable(name)}: {value:.4e}"
+        for name, value in logs.items()
     )
 
 
@@ -50,7 +52,7 @@ class Progress(Callback):
         self.steps = steps
         self.total = total
         self.in_fit = total is not None
-        self.live = verbose == 1 and sys.stdout is not None and sys.stdout.isatty()
+        self.live = verbose == 1 and is_terminal(sys.stdout)
         self.head = ""
         self.done = 0
         self.started = 0.0
@@ -63,7 +65,7 @@ class Progress(Callback):
         if self.verbose == 1 and not self.live:
             self.head = f"{title} - "
         else:
-            print(title, flush=True)
+            _print(title)
         self._begin()
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
@@ -125,7 +127,12 @@ class Progress(Callback):
         seconds = time.perf_counter() - self.started
         step = format_time(seconds / max(1, self.done))
         line = f"{self.done}/{self.steps or self.done} - {seconds:.0f}s - {step}/step{format_logs(logs or {})}"
-        print(self.head + line, flush=True)
+        _print(self.head + line)
+
+
+def _print(line: str) -> None:
+    """At once, where the output can be flushed: what a program has put in place of stdout may have no more than a write."""
+    print(line, flush=hasattr(sys.stdout, "flush"))
 
 
 def _make_bar() -> "Bar":
@@ -136,6 +143,6 @@ def _make_bar() -> "Bar":
         MofNCompleteColumn(),
         BarColumn(bar_width=20),
         TimeRemainingColumn(compact=True),
-        TextColumn("{task.fields[logs]}"),
+        TextColumn("{task.fields[logs]}", markup=False),
         transient=True,
     )

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..contracts import Output, Target
+from ..utils.terminal import is_terminal, printable
 from .report import Fault, GradientError, Record, Report
 from .state import remember
 from .subjects import Settings
@@ -118,10 +119,11 @@ class _Progress:
         self.shown = False
 
     def show(self, text: str) -> None:
-        if time.monotonic() > self.next and sys.stderr is not None and sys.stderr.isatty():
+        if time.monotonic() > self.next and is_terminal(sys.stderr):
             self.next = time.monotonic() + 0.2
             self.shown = True
-            print(f"\r\033[Kgradcheck {self.report.target}: {text}", end="", file=sys.stderr, flush=True)
+            line = printable(f"gradcheck {self.report.target}: {text}")
+            print(f"\r\033[K{line}", end="", file=sys.stderr, flush=True)
 
     def close(self) -> None:
         if self.shown:

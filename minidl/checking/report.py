@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..contracts import Named
+from ..utils.terminal import printable, printable_lines
 from .pictures import as_html
 
 MIN_PROVED = 0.05  # the share of an array's tried entries that must be proved; the rest may be kinks or too small
@@ -128,16 +129,16 @@ class Report:
         from rich.console import Console
         from rich.table import Table
 
-        table = Table(title=f"gradcheck {self.target}: {self.verdict}")
+        table = Table(title=f"gradcheck {printable(self.target)}: {self.verdict}")
         head, *rows = self.table()
         for column in head:
             table.add_column(column, no_wrap=True)
         for row in rows:
-            table.add_row(*row)
-        console = Console(width=120, highlight=False, no_color=True)
+            table.add_row(*map(printable, row))
+        console = Console(width=120, highlight=False, no_color=True, markup=False, emoji=False)
         with console.capture() as capture:
             console.print(table)
-        return "\n".join([capture.get().rstrip("\n"), *self.explanations(), *self.remarks()])
+        return "\n".join([capture.get().rstrip("\n"), *map(printable_lines, [*self.explanations(), *self.remarks()])])
 
     def _repr_html_(self) -> str:
         title = f"gradcheck {self.target}: {self.verdict}"
@@ -240,7 +241,7 @@ class GradientError(AssertionError):
     """A gradient was found wrong; ``report`` holds what was found."""
 
     def __init__(self, report: Report) -> None:
-        super().__init__(f"gradcheck {report.target} failed.\n" + "\n".join(report.explanations()))
+        super().__init__(printable_lines(f"gradcheck {report.target} failed.\n" + "\n".join(report.explanations())))
         self.report = report
 
 

@@ -3,7 +3,7 @@
 import os
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Set
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 from ..checks import check_positive
@@ -185,16 +185,27 @@ def parts(item: object, what: str) -> Parts:
 def one_ahead(items: Iterator[Item]) -> Generator[Item, None, None]:
     """The same items, each made in a thread while the one before it is in use. Closing it waits for the one in work.
 
+    Where no thread can be had, at the end of the process or at a limit of the system's, each is made when it is asked for.
+
     Raises RuntimeError in a process that was forked meanwhile: it does not have the thread, and would wait for it forever.
     """
     process = os.getpid()
     with ThreadPoolExecutor(1, "minidl-data", limit_this_thread) as pool:
-        coming = pool.submit(next, items, None)
-        while (item := coming.result()) is not None:
-            coming = pool.submit(next, items, None)
+        coming = _begun(pool, items)
+        while (item := next(items, None) if coming is None else coming.result()) is not None:
+            # never again after a failure: the pool has kept that call, and would make it first
+            coming = None if coming is None else _begun(pool, items)
             yield item
             if os.getpid() != process:
                 raise RuntimeError(
                     "this process was forked in the middle of a pass, and cannot take the batches that its parent makes: begin "
                     "the pass again."
                 )
+
+
+def _begun(pool: ThreadPoolExecutor, items: Iterator[Item]) -> Future[Item | None] | None:
+    """The next item, which the pool's thread has begun to make; None where there can be no thread."""
+    try:
+        return pool.submit(next, items, None)
+    except RuntimeError:
+        return None

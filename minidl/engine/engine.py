@@ -1,5 +1,8 @@
 """What a model runs on: made when first needed, and again when the model's layers have changed."""
 
+import contextlib
+import os
+import threading
 from collections.abc import Iterator
 
 from ..contracts import ModelLike, StackedLayer, StackLike
@@ -20,6 +23,27 @@ class Engine:
         self._runner: Runner | None = None
         self.parameters: Parameters | None = None
         self._slots: Slots | None = None
+        self._process, self._trains = os.getpid(), threading.RLock()
+
+    @contextlib.contextmanager
+    def trained_by_this_thread(self, model: ModelLike) -> Iterator[None]:
+        """Inside, no other thread trains the model: the steps of two would be mixed up in the same arrays. Callbacks may.
+
+        Raises RuntimeError where another thread trains it.
+        """
+        if self._process != os.getpid():  # a forked child has none of its parent's other threads
+            self._process, self._trains = os.getpid(), threading.RLock()
+        lock, held = self._trains, False
+        try:
+            held = lock.acquire(blocking=False)
+            if not held:
+                raise RuntimeError(
+                    f"another thread is training {model}: wait until it has done, or train a copy, copy.deepcopy(model)."
+                )
+            yield
+        finally:
+            if held:
+                lock.release()
 
     def runner(self, model: ModelLike) -> Runner:
         """The model's runner. Its steps share the layers' parameters and follow their settings.

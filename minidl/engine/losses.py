@@ -5,50 +5,50 @@ import numpy as np
 
 from ..contracts import Array, Cache, LossLike
 from ..losses import CategoricalCrossentropy, SparseCategoricalCrossentropy
-from ..ops.kernels.crossentropy import categorical_crossentropy, sparse_crossentropy
+from ..ops.kernels.crossentropy import softmax_crossentropy
 
 
-class SparseLoss:
-    """Integer labels, as the loss has prepared them. Plain twin: SparseCategoricalCrossentropy(from_logits=True)."""
+class SoftmaxLoss:
+    """One-hot labels, or any distributions. Plain twin: CategoricalCrossentropy(from_logits=True).
+
+    Argument: smoothing: the loss's label_smoothing.
+    """
+
+    def __init__(self, smoothing: float = 0.0) -> None:
+        self.smoothing = smoothing
+
+    def target(self, y_true: Array, y_pred: Array) -> Array:
+        """Labels as the loss has prepared them → a distribution for each sample, (N, K), like the predictions."""
+        # a copy, so that the kernel is compiled for one kind of array, whatever the user's are
+        target = np.array(y_true, y_pred.dtype, order="C")
+        return target * (1 - self.smoothing) + self.smoothing / target.shape[1] if self.smoothing else target
 
     def forward(
         self, y_true: Array, y_pred: Array, *, sample_weight: Array | None = None, n: int | None = None
     ) -> tuple[float, Cache]:
+        n = len(y_pred) if n is None else n
+        scale = np.full(len(y_pred), 1 / n) if sample_weight is None else np.divide(sample_weight, n, dtype=np.float64)
         dy = np.empty_like(y_pred)
-        # copies, so that a kernel is compiled for one kind of array, whatever the user's are
-        return sparse_crossentropy(y_pred, np.array(y_true, np.intp), _scale(len(dy), sample_weight, n), dy), dy
+        return softmax_crossentropy(y_pred, self.target(y_true, y_pred), scale, dy), dy
 
     def backward(self, cache: Cache) -> Array:
         dy: Array = cache
         return dy
 
 
-class CategoricalLoss(SparseLoss):
-    """One-hot labels, or any distributions. Plain twin: CategoricalCrossentropy(from_logits=True).
+class SparseSoftmaxLoss(SoftmaxLoss):
+    """Integer labels. Plain twin: SparseCategoricalCrossentropy(from_logits=True)."""
 
-    Argument: smoothing: the loss's label_smoothing.
-    """
-
-    def __init__(self, smoothing: float) -> None:
-        self.smoothing = smoothing
-
-    def forward(
-        self, y_true: Array, y_pred: Array, *, sample_weight: Array | None = None, n: int | None = None
-    ) -> tuple[float, Cache]:
-        target, dy = np.array(y_true, y_pred.dtype, order="C"), np.empty_like(y_pred)
-        return categorical_crossentropy(y_pred, target, self.smoothing, _scale(len(dy), sample_weight, n), dy), dy
-
-
-def _scale(samples: int, sample_weight: Array | None, n: int | None) -> Array:
-    """What each sample's loss is multiplied by: its weight / n."""
-    n = samples if n is None else n
-    return np.full(samples, 1 / n) if sample_weight is None else np.divide(sample_weight, n, dtype=np.float64)
+    def target(self, y_true: Array, y_pred: Array) -> Array:
+        target = np.zeros(y_pred.shape, y_pred.dtype)
+        target[np.arange(len(y_pred)), y_true] = 1
+        return target
 
 
 def compiled(loss: LossLike | None) -> LossLike | None:
     """The compiled twin of the library's loss where there is one, else the loss itself; a subclass may compute something else."""
     if type(loss) is SparseCategoricalCrossentropy and loss.from_logits:
-        return SparseLoss()
+        return SparseSoftmaxLoss()
     if type(loss) is CategoricalCrossentropy and loss.from_logits:
-        return CategoricalLoss(float(loss.label_smoothing))
+        return SoftmaxLoss(loss.label_smoothing)
     return loss

@@ -11,7 +11,7 @@ import functools
 import itertools
 import math
 from collections.abc import Sequence
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 
@@ -22,11 +22,11 @@ from ..tracing import Recorder
 from .data import Data, Where, all_finite, part, sample_count
 from .penalties import Penalties
 from .plan import Plan
-from .stages import Abandoned, Measured, Stages, alone, quietly, summed
+from .stages import Abandoned, Measured, Stages, alone, summed
 from .steps import is_measuring
 from .tree import Tree
 from .vector import Gradient, Layout, Range
-from .workers import get_num_threads, run
+from .workers import get_num_threads, quietly, run
 
 SHARD = 100  # samples: with fewer, matrix products are slow; with more, threads are idle
 MOST_SHARDS = 64  # the limit for large batches, where summing would take long
@@ -53,10 +53,6 @@ class Sums(NamedTuple):
         """The sums of both."""
         metrics = [own + others for own, others in zip(self.metrics, other.metrics, strict=True)]
         return Sums(self.loss + other.loss, self.samples + other.samples, metrics)
-
-
-Item = TypeVar("Item")
-Value = TypeVar("Value")
 
 
 def work(stack: StackLike) -> int:

@@ -8,14 +8,11 @@ import functools
 from collections.abc import Callable, Generator, Mapping
 from typing import NamedTuple, TypeAlias, TypeVar
 
-import numpy as np
-
 from .. import ranks
 from ..contracts import Array, MeasuringLayer
 from .tree import Tree
-from .workers import run
+from .workers import quietly, run
 
-Item = TypeVar("Item")
 Value = TypeVar("Value")
 
 
@@ -36,16 +33,6 @@ Measured: TypeAlias = list[tuple[MeasuringLayer, Array]]  # what was measured of
 
 class Abandoned(Exception):
     """Raised in a shard that waits for a total when another one has ended and will never give its part."""
-
-
-def quietly(job: Callable[[Item], Value]) -> Callable[[Item], Value]:
-    """The same job without NumPy's warnings: values that are not finite are searched for and reported separately."""
-
-    def call(item: Item) -> Value:
-        with np.errstate(all="ignore"):
-            return job(item)
-
-    return call
 
 
 def alone(stages: Stages[Value]) -> tuple[Value, Measured]:

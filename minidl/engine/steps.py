@@ -36,7 +36,8 @@ from ..layers.stack import runs_in_order
 from ..ops import kernels
 from ..ops.kernels import direct, small
 from ..ops.kernels import normalization as norm
-from ..ops.kernels.elementwise import add_bias, bias_backward, dropout_mask, keep, relu_backward_into
+from ..ops.kernels.elementwise import add_bias, bias_backward, relu_backward_into
+from ..ops.kernels.noise import dropout_mask, keep
 from ..ops.random import RandomKey
 from .stages import Part, Stages, alone
 
@@ -331,14 +332,14 @@ class DropoutStep(LayerStep):
     def forward(self, x: Array, training: bool, rng: RandomKey | None) -> tuple[Array, Cache]:
         if not training or self.layer.rate == 0 or rng is None:
             return x, None
-        y, kept = x.copy(), np.empty(x.shape, np.bool_)
+        y, kept = np.empty(x.shape, x.dtype), np.empty(x.shape, np.bool_)
         dropout_mask(kept, self.layer.rate, rng)
-        keep(y, kept, self.layer.rate)
+        keep(np.ascontiguousarray(x), kept, self.layer.rate, y)
         return y, kept
 
     def backward(self, dy: Array, cache: Cache, grads: Gradients, need_dx: bool) -> Array:
         if cache is not None:
-            keep(dy, cache, self.layer.rate)
+            keep(dy, cache, self.layer.rate, dy)
         return dy
 
 
@@ -491,8 +492,8 @@ class ConvNormStep(StagedStep):
     """Conv2D in float32, its BatchNormalization, and the ReLU and 2×2 MaxPooling2D after them. Plain twin: the layers.
 
     With moving averages the normalization is one factor and one shift for each filter, so that it folds into the convolution:
-    scale · (x ∗ kernel + bias − μ) + beta = x ∗ (scale · kernel) + (scale · (bias − μ) + beta). With the moments of a batch, which
-    are known only when all of it is convolved, the steps of these layers run one after the other.
+    scale · (x ∗ kernel + bias − μ) + beta = x ∗ (scale · kernel) + (scale · (bias − μ) + beta). The moments of a batch are known
+    only when all of it is convolved: with those, the steps of these layers run one after the other.
     """
 
     layer: Conv2D  # replaces() allows no other
@@ -553,7 +554,14 @@ class ConvNormStep(StagedStep):
         return dx if need_dx else NOT_NEEDED
 
 
-WITHOUT_BLAS = (ConvPoolStep, ConvStep, FlattenStep, DropoutStep)  # and DenseStep for few samples
+WITHOUT_BLAS = (
+    ConvNormStep,
+    ConvPoolStep,
+    ConvStep,
+    NormStep,
+    FlattenStep,
+    DropoutStep,
+)  # and DenseStep for few samples
 
 
 def may_call_blas(steps: Sequence[LayerStep], n: int) -> bool:

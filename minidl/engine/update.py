@@ -6,7 +6,7 @@ from .. import ranks
 from ..contracts import Array, Operations
 from ..optimizers import Optimizer
 from .vector import Gradient, Parameters, Range, Slots
-from .workers import get_num_threads, run
+from .workers import get_num_threads, quietly, run
 
 PIECE = 64 * 1024  # entries: where there are more, several threads share them
 
@@ -39,15 +39,17 @@ def update(
         add(piece)
         step(piece)
 
+    def prepare(trained: dict[str, Array]) -> float:
+        return optimizer.prepare(trained, ranks.group.squares(trained, ranges))
+
     parts = pieces(ranks.group.part(ranges))
     if not optimizer.clips_norms:
         rate = optimizer.prepare({})
-        run(add_and_step, parts)
+        run(quietly(add_and_step), parts)
     else:  # a gradient's norm is known only when all of it is summed
-        run(add, parts)
-        trained = _trained(gradients[0], parameters, ranges)
-        rate = optimizer.prepare(trained, ranks.group.squares(trained, ranges))
-        run(step, parts)
+        run(quietly(add), parts)
+        rate = quietly(prepare)(_trained(gradients[0], parameters, ranges))
+        run(quietly(step), parts)
     ranks.group.gather(params, ranges, later=state)
 
 

@@ -6,9 +6,12 @@ thread pool (BLAS's and a kernel's) would spin against each other.
 
 import collections
 import os
+import queue
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
+
+import numpy as np
 
 from ..checks import is_integer
 from ..utils.forks import fork_safe
@@ -63,7 +66,8 @@ def run(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Resul
     """[function(item) for item in items], worked on by all threads at once.
 
     The calling thread works too, so a call from inside a worker cannot wait for itself, and a single item runs in the calling
-    thread. After an error in one item, or a Ctrl-C, the items that have not begun are dropped; the error is raised when all
+    thread. It does all the work where no other thread can be had: at the end of the process, or at a limit of the system's.
+    After an error in one item, or a Ctrl-C, the items that have not begun are dropped; the error is raised when all
     threads are done. A second Ctrl-C, later than PATIENCE after the first, does not wait for them.
     """
     helpers = 0 if len(items) == 1 else min(get_num_threads(), len(items)) - 1  # to count the threads asks the system
@@ -84,18 +88,66 @@ def run(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Resul
                 todo.clear()
                 raise
 
+    def help() -> None:
+        if _taken(places):
+            try:
+                work()
+                ended.put(None)
+            except BaseException as error:
+                ended.put(error)
+
+    # Where a thread cannot be started, the pool keeps the call all the same, and makes it when one of its threads is free; which
+    # may be after the end. So a helper first takes a place, and at the end there are none.
+    places = collections.deque([None] * helpers)
+    ended: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
     with Uninterrupted(PATIENCE) as interrupt:
-        with _lock:  # otherwise set_num_threads in another thread could shut the pool down between the two lines
-            pool = _get_pool()
-            futures = [pool.submit(work) for _ in range(helpers)]
+        _ask(help, helpers)
         try:
             work()
         finally:
-            started = [future for future in futures if not future.cancel()]
-            wait(started)  # they write into this call's arrays, so it must not return before they have ended
-    for future in started:
-        future.result()
+            started = helpers
+            while _taken(places):
+                started -= 1
+            # they write into this call's arrays, so it must not return before they have ended
+            errors = [ended.get() for _ in range(started)]
+    for error in errors:
+        if error is not None:
+            try:
+                raise error
+            finally:
+                del error, errors  # else this frame and the error would keep each other, and the arrays, alive
     return [results[position] for position in range(len(items))]
+
+
+def quietly(job: Callable[[Item], Result]) -> Callable[[Item], Result]:
+    """The same job without NumPy's warnings, whatever the user has it do, which is a setting of one thread alone: values that are
+    not finite are searched for and reported separately."""
+
+    def call(item: Item) -> Result:
+        with np.errstate(all="ignore"):
+            return job(item)
+
+    return call
+
+
+def _taken(places: collections.deque[None]) -> bool:
+    """Take a place; False where there is none left. Safe with many threads."""
+    try:
+        places.pop()
+    except IndexError:
+        return False
+    return True
+
+
+def _ask(help: Callable[[], None], helpers: int) -> None:
+    """Have the pool call ``help`` in so many threads, or in as many as there can be."""
+    with _lock:  # otherwise set_num_threads in another thread could shut the pool down between the two lines
+        pool = _get_pool()
+        for _ in range(helpers):
+            try:
+                pool.submit(help)
+            except RuntimeError:  # the process ends, or the system has no more threads for it
+                return
 
 
 def _get_pool() -> ThreadPoolExecutor:

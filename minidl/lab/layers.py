@@ -304,7 +304,8 @@ def _normalized(
         share = -1 / math.prod(summed.values())
         others = (Factor(at + "dxhat", there), Factor(at + "xhat", there))
         paths += [Part((others[0], inverse), summed, share), Part((xhat, *others, inverse), summed, share)]
-        formula = "dx = (dxhat − mean of dxhat − xhat · mean of (dxhat · xhat)) · inverse: direct, through the mean, through the variance"
+        formula = "dx = (dxhat − mean of dxhat − xhat · mean of (dxhat · xhat)) · inverse: "
+        formula += "direct, through the mean, through the variance"
     sheet.rules[at + "dx"] = Rule(formula, line, names, tuple(paths))
 
     every, dy = {axis: sizes[axis] for axis in names[:-1]}, Factor(at + "dy", names)

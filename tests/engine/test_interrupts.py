@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from support import assert_same
 import minidl
 from minidl import callbacks as c
 from minidl.engine import blas, workers
+from minidl.engine import interrupts as module
 from minidl.engine.interrupts import Uninterrupted
 from minidl.layers import Dense, Dropout, Layer
 from minidl.optimizers import Adam
@@ -27,20 +29,65 @@ X = rng.normal(size=(128, 6)).astype(np.float32)
 Y = rng.integers(0, 3, 128)
 
 
-def press():
-    """Ctrl-C, from whichever thread."""
-    signal.raise_signal(signal.SIGINT)
+def press(number=signal.SIGINT):
+    """Ctrl-C, or another signal, from whichever thread."""
+    signal.raise_signal(number)
+
+
+def handlers():
+    return [signal.getsignal(number) for number in module.POSTPONED]
 
 
 @pytest.fixture(autouse=True)
 def everything_is_given_back():
-    """The handler of Ctrl-C, and BLAS's threads."""
-    handler, threads = signal.getsignal(signal.SIGINT), [library.num_threads for library in blas._blas()]
+    """The handlers of signals, and BLAS's threads."""
+    before, threads = handlers(), [library.num_threads for library in blas._blas()]
     yield
-    assert signal.getsignal(signal.SIGINT) is handler
+    assert handlers() == before
     assert not Uninterrupted._inside
     assert not blas.SingleThreadedBlas._inside
     assert [library.num_threads for library in blas._blas()] == threads
+
+
+class TimeIsUp(Exception):
+    """What a handler of the user's raises."""
+
+
+@pytest.fixture
+def handled():
+    """handled(number, error): that signal raises the error, until the test is over."""
+    before = {}
+
+    def handle(number, error):
+        def handler(number, frame):
+            raise error
+
+        before.setdefault(number, signal.signal(number, handler))
+
+    yield handle
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+OTHER_SIGNALS = [
+    pytest.param("SIGTERM", SystemExit, id="SIGTERM"),  # the end of a job that makes room for another
+    pytest.param("SIGALRM", TimeIsUp, id="SIGALRM"),  # a limit on time
+    pytest.param("SIGUSR1", TimeIsUp, id="SIGUSR1"),
+]
+
+
+@pytest.fixture(params=[pytest.param(("SIGINT", KeyboardInterrupt), id="SIGINT"), *(
+    pytest.param(each.values, id=each.id) for each in OTHER_SIGNALS
+)])  # fmt: skip
+def stop(request, handled):
+    """(a signal, what comes out of fit): Ctrl-C, and others with a handler that raises."""
+    name, error = request.param
+    if not hasattr(signal, name):
+        pytest.skip(f"this system has no {name}")
+    number = getattr(signal, name)
+    if number != signal.SIGINT:
+        handled(number, error)
+    return number, error
 
 
 @pytest.fixture(params=[1, 2])
@@ -54,10 +101,10 @@ two_threads = pytest.mark.parametrize("threads", [2], indirect=True)
 # ------------------------------------------------------------------------------------------------------- Uninterrupted
 
 
-def interrupts(function):
-    """function() raises KeyboardInterrupt; what it has put on the list that it is given."""
+def interrupts(function, error=KeyboardInterrupt):
+    """function() raises KeyboardInterrupt, or what the signal's handler raises; what it has put on the list that it is given."""
     done = []
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(error):
         function(done.append)
     return done
 
@@ -116,16 +163,16 @@ def test_a_signal_that_is_ignored_stays_ignored():
 
 def test_other_threads_are_left_alone():
     """They are never interrupted, and may not set handlers."""
-    seen = []
+    seen, handler = [], signal.getsignal(signal.SIGINT)
 
     def work():
         with Uninterrupted() as block:
-            seen.append((block.asked, Uninterrupted._inside))
+            seen.append((block.asked, Uninterrupted._inside, signal.getsignal(signal.SIGINT) is handler))
 
     thread = threading.Thread(target=work)
     thread.start()
     thread.join()
-    assert seen == [(False, False)]
+    assert seen == [(False, None, True)]
 
 
 def child(function):
@@ -195,6 +242,70 @@ def test_a_subinterpreter_which_gets_no_signals_is_left_alone():
     )  # in a process where it leaves no trace in others
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_any_signal_with_a_handler_that_raises_waits_for_the_end(stop):
+    number, error = stop
+
+    def block(done):
+        with Uninterrupted():
+            press(number)
+            done("rest of the block")
+        done("too late")
+
+    assert interrupts(block, error) == ["rest of the block"]
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="this system has fewer signals")
+def test_of_several_signals_every_handler_is_called_in_their_order(handled):
+    calls = []
+
+    def block(done):
+        with Uninterrupted() as block:
+            press(signal.SIGTERM)
+            press(signal.SIGHUP)
+            press(signal.SIGHUP)  # one is as good as two
+            done(block.asked)
+            press(signal.SIGINT)
+            done(block.asked)
+            done(list(calls))
+
+    handled(signal.SIGTERM, SystemExit)
+    handled(signal.SIGHUP, TimeIsUp)
+    signal.signal(signal.SIGHUP, lambda number, frame: calls.append(number))
+    assert interrupts(block) == [False, True, []]
+    assert calls == [signal.SIGHUP]
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="this system has fewer signals")
+@pytest.mark.parametrize("after", [False, True], ids=["before it is set", "after it"])
+@pytest.mark.parametrize("error", [SystemExit, ValueError])
+def test_a_signal_while_the_handlers_are_changed(monkeypatch, handled, error, after):
+    """The block is entered or not, its end is reached or not, and each time the handlers are the user's again."""
+    names = ["SIGHUP", "SIGUSR1", "SIGTERM"]
+    for name in names:
+        handled(getattr(signal, name), error)
+    before, real = handlers(), module._signal.signal
+    for name in names:
+        for moment in range(1, 9):  # of four handlers that are replaced and put back
+            count = [0]
+
+            def change(number, handler, count=count, moment=moment, name=name):
+                count[0] += 1
+                if after:
+                    real(number, handler)
+                if count[0] == moment:
+                    press(getattr(signal, name))
+                if not after:
+                    real(number, handler)
+
+            double = SimpleNamespace(signal=change, getsignal=signal.getsignal)
+            monkeypatch.setattr(module, "_signal", double)
+            with pytest.raises(error), Uninterrupted():
+                pass
+            monkeypatch.undo()
+            assert handlers() == before
+            assert Uninterrupted._inside is None
 
 
 @pytest.mark.parametrize(("patience", "expected"), [(-1, ["first"]), (3600, ["first", "second"])])
@@ -269,10 +380,10 @@ def test_blas_gets_its_threads_back_where_the_limit_itself_is_interrupted(monkey
 
 
 class Presser:
-    """Ctrl-C at the count-th call, whichever of its users that comes from, in whichever thread."""
+    """Ctrl-C, or another signal, at the count-th call, whichever of its users that comes from, in whichever thread."""
 
-    def __init__(self, count):
-        self.count = count
+    def __init__(self, count, number=signal.SIGINT):
+        self.count, self.number = count, number
         self.lock = threading.Lock()
 
     def __call__(self, *_):
@@ -280,7 +391,7 @@ class Presser:
             self.count -= 1
             now = self.count == 0
         if now:
-            press()
+            press(self.number)
 
 
 class Pressing(Layer):
@@ -370,45 +481,47 @@ def check(model):
     assert_same(state(model), state(other))
 
 
-def interrupted(model, more=()):
-    """Whether a KeyboardInterrupt came out of fit."""
+def interrupted(model, more=(), error=KeyboardInterrupt):
+    """Whether this error came out of fit."""
     try:
         model.fit(X, Y, batch_size=32, epochs=3, validation_data=(X, Y), callbacks=more, verbose=0)
-    except KeyboardInterrupt:
+    except error:
         return True
     return False
 
 
 @pytest.mark.parametrize("place", ["layer", "optimizer", "callback"])
-def test_ctrl_c_finishes_no_half_step(place, threads):
+def test_a_stop_finishes_no_half_step(place, threads, stop):
+    number, error = stop
     chance = np.random.default_rng(7)
-    for count in chance.integers(1, 40, size=12):
-        presser = Presser(int(count))
+    for count in chance.integers(1, 40, size=12 if number == signal.SIGINT else 4):
+        presser = Presser(int(count), number)
         model = build(presser if place == "layer" else lambda: None)
         if place == "optimizer":
             model.optimizer.presser = presser
         hooks = c.LambdaCallback(**dict.fromkeys(c.HOOKS, presser)) if place == "callback" else c.LambdaCallback()
-        assert interrupted(model, hooks)
+        assert interrupted(model, hooks, error)
         check(model)
 
 
 @two_threads
-def test_ctrl_c_at_any_time(threads):
+def test_a_stop_at_any_time(threads, stop):
     """Signals from outside, at random times; what is interrupted is a whole fit, its beginning and its end included."""
+    number, error = stop
     chance = random.Random(3)
     began = time.perf_counter()
     interrupted(build())
     length = time.perf_counter() - began
     came = 0
-    for _ in range(60):
+    for _ in range(60 if number == signal.SIGINT else 20):
         model = build()
-        timer = threading.Timer(chance.uniform(0, 1.2 * length), lambda: os.kill(os.getpid(), signal.SIGINT))
+        timer = threading.Timer(chance.uniform(0, 1.2 * length), lambda: os.kill(os.getpid(), number))
         try:
             timer.start()
-            came += interrupted(model)
+            came += interrupted(model, error=error)
             timer.join()
             time.sleep(0.001)  # where fit was the faster one, the interrupt comes here
-        except KeyboardInterrupt:
+        except error:
             pass
         assert not blas.SingleThreadedBlas._inside
         check(model)

@@ -180,6 +180,29 @@ def test_a_step_gives_what_its_layers_give(case, training):
 
 
 @every_case
+@pytest.mark.parametrize("samples", [1, 2, 3])
+def test_few_samples_are_as_many(case, samples):
+    """One or two have kernels of their own: each of four samples has the numbers that it has among the others."""
+    layers, step, x, dy = problem(case)
+    params = params_of(layers)
+    ys, dxs, total = [], [], dict.fromkeys(params, 0)
+    for first in range(0, 4, samples):
+        own, grads = slice(first, first + samples), room(params)
+        y, cache = step.forward(x[own], True, step.key(RandomKey(KEY.key, KEY.first_sample + first)))
+        ys.append(y)
+        dxs.append(step.backward(dy[own].copy(), cache, grads, True).copy())
+        total = {address: total[address] + gradient for address, gradient in grads.items()}
+    expected = room(params)
+    y, cache = step.forward(x, True, step.key(KEY))
+    dx = step.backward(dy.copy(), cache, expected, True)
+    tolerance = TOLERANCE[np.dtype(np.float32)]
+    np.testing.assert_allclose(np.concatenate(ys), y, **tolerance)
+    np.testing.assert_allclose(np.concatenate(dxs), dx, **tolerance)
+    for address, gradient in total.items():
+        np.testing.assert_allclose(gradient, expected[address], **tolerance, err_msg=address)
+
+
+@every_case
 def test_backward_may_be_called_twice_and_forward_changes_nothing(case):
     layers, step, x, dy = problem(case)
     params = params_of(layers)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -18,7 +19,8 @@ from minidl.engine import blas as limit
 from minidl.engine import workers
 from minidl.engine.blas import SingleThreadedBlas
 from minidl.engine.workers import run
-from minidl.layers import Dense
+from minidl.layers import Dense, Input, LayerNormalization
+from minidl.models import load_model
 
 WAIT = 60  # seconds after which something that would hang counts as a failure
 
@@ -275,6 +277,149 @@ def test_a_bad_environment_is_refused_where_threads_are_needed(monkeypatch, text
     assert model.predict(np.ones((3, 1)), verbose=0).shape == (3, 1)
 
 
+# ----------------------------------------------------------------------------------------------------- no more threads
+
+
+@pytest.fixture
+def most_threads(monkeypatch):
+    """most_threads(n): the system lets n more threads start, and then no more, as below a limit on a user's processes."""
+    start, allowed = threading.Thread.start, [0]
+
+    def limited(thread):
+        if not allowed[0]:
+            raise RuntimeError("can't start new thread")
+        allowed[0] -= 1
+        start(thread)
+
+    def limit(n):
+        workers._drop_pool()
+        allowed[0] = n
+        monkeypatch.setattr(threading.Thread, "start", limited)
+
+    return limit
+
+
+@pytest.mark.parametrize("most", [0, 1, 2])
+def test_the_threads_that_there_are_do_the_work_where_no_more_can_be_started(most_threads, most):
+    set_num_threads(4)
+    most_threads(most)
+    seen, together = set(), threading.Barrier(most + 1)
+
+    def work(item):
+        if item <= most:  # each thread that there can be has one of these
+            seen.add(threading.get_ident())
+            together.wait(WAIT)
+        return item
+
+    for _ in range(2):
+        assert run(work, range(50)) == list(range(50))
+    assert len(seen) == most + 1
+
+
+def test_a_thread_that_comes_late_to_the_work_is_waited_for(most_threads):
+    """Where no thread can be started, the pool keeps the work, and a thread that another call has kept busy takes it up later."""
+    set_num_threads(3)
+    most_threads(2)  # this test's own, and one of the pool's
+    busy, release, begun = threading.Event(), threading.Event(), threading.Event()
+
+    def mine():
+        return not threading.current_thread().name.startswith("minidl")
+
+    def first(item):
+        busy.wait(WAIT) if mine() else (busy.set(), release.wait(WAIT))
+
+    def second(item):
+        release.set()
+        if mine():
+            begun.wait(WAIT)
+        else:
+            begun.set()
+            time.sleep(0.05)  # the calling thread does all the rest meanwhile
+        return item
+
+    other = threading.Thread(target=run, args=(first, range(2)), daemon=True)
+    other.start()
+    assert busy.wait(WAIT)
+    assert run(second, range(20)) == list(range(20))
+    assert begun.is_set()
+    other.join(WAIT)
+
+
+def test_a_limit_on_threads_changes_no_bit(most_threads):
+    x = np.random.default_rng(0).random((130, 6))
+
+    def batches():
+        for start in range(0, 120, 40):
+            yield x[start : start + 40], x[start : start + 40, :2]
+
+    def trained():
+        model = Sequential([Dense(50, "relu", input_dim=6), Dense(2)], seed=1)
+        model.compile("adam", "mse")
+        for source in ((x, x[:, :2]), (batches(),)):
+            model.fit(*source, verbose=0)
+        return [value.tobytes() for value in model.get_weights()]
+
+    set_num_threads(4)
+    expected = trained()
+    for most in (1, 0):
+        most_threads(most)
+        assert trained() == expected
+
+
+END = """
+import atexit, sys, threading, time
+from concurrent.futures import ThreadPoolExecutor, thread
+import numpy as np
+from minidl import Sequential, set_num_threads
+from minidl.engine import runner
+from minidl.layers import Dense
+
+runner.WORTH_A_THREAD = 1  # as in conftest.py
+set_num_threads(3)
+x = np.random.default_rng(0).random((130, 6))
+
+def job():
+    while not thread._shutdown:  # the end of the script, but not yet of the process
+        time.sleep(0.001)
+    train()
+
+def train():
+    model = Sequential([Dense(50, "relu", input_dim=6), Dense(2)], seed=1)
+    model.compile("adam", "mse")
+    model.fit(x, x[:, :2], verbose=0)
+    model.fit(((x[i : i + 40], x[i : i + 40, :2]) for i in range(0, 120, 40)), verbose=0)
+    model.save(sys.argv[1])
+
+class Trains:
+    def __del__(self):
+        train()
+
+"""
+
+
+@pytest.mark.parametrize(
+    "last_line",
+    [
+        "ThreadPoolExecutor(1).submit(job)",
+        "threading.Thread(target=job).start()",
+        "atexit.register(train)",
+        "atexit.register(list, [Trains()])",
+    ],
+)
+def test_a_training_that_outlives_the_script(tmp_path, last_line):
+    """Python starts no threads any more, and ThreadPoolExecutor takes no work; what is left does all of it."""
+    path = tmp_path / "model.safetensors"
+    done = subprocess.run(
+        [sys.executable, "-c", END + last_line, path], capture_output=True, text=True, timeout=2 * WAIT, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    there = load_model(path)
+    assert there.steps_trained == 5 + 3
+    here = tmp_path / "here.safetensors"
+    subprocess.run([sys.executable, "-c", END + "train()", here], timeout=2 * WAIT, check=True)
+    assert path.read_bytes() == here.read_bytes()
+
+
 # ---------------------------------------------------------------------------------------------------- BLAS's own threads
 
 
@@ -337,6 +482,25 @@ def test_a_block_works_in_any_thread(blas):
         assert blas_threads() == blas
         assert inside() == [1] * len(blas)
         assert blas_threads() == blas
+
+
+@pytest.mark.parametrize(
+    ("layers", "samples", "limited"),
+    [
+        ([Dense(3, activation="relu"), Dense(2, activation="softmax")], 1, False),
+        ([Dense(3, activation="relu"), Dense(2, activation="softmax")], 2, False),
+        ([Dense(3, activation="relu"), Dense(2, activation="softmax")], 3, True),
+        ([Dense(3), LayerNormalization()], 1, True),  # of other layers, nothing is known
+    ],
+)
+def test_predicting_limits_blas_where_it_is_called(blas, layers, samples, limited):
+    seen = []
+    watch = LambdaCallback(on_predict_batch_begin=lambda batch, logs: seen.append(blas_threads()))
+    model = Sequential([Input((4,)), *layers], seed=0)
+    found = model.predict(np.ones((samples, 4)), verbose=0, callbacks=[watch])
+    assert seen == [[1] * len(blas) if limited else blas]
+    assert blas_threads() == blas
+    np.testing.assert_allclose(found, model.predict(np.ones((9, 4)), verbose=0)[:samples], rtol=1e-5)
 
 
 def test_training_limits_blas_only_while_it_runs(blas):

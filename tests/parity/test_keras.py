@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from parity.twins import BATCH, MODELS, STEPS, agree, changes, digits, give_biases
+from parity.twins import BATCH, MODELS, STEPS, agree, changes, digits, give_biases, normalized
 
 import minidl
 from minidl.layers.activation import ACTIVATIONS, ALIASES
@@ -186,6 +186,39 @@ def test_evaluate_with_weights(dtype):
     agree("cnn: evaluate with weights", results[0], results[1], dtype, "losses")
 
 
+@pytest.mark.parametrize("frozen", [False, True])
+@pytest.mark.parametrize("way", [{}, {"fuse": False}, {"ops": "reference"}], ids=["fused", "not fused", "reference"])
+@both_dtypes
+def test_twenty_steps_with_batch_normalization(way, dtype, frozen):
+    """Training and evaluation, the last batch a short one; the weights with their moving averages, in the same order.
+
+    Frozen: the first normalization stays in inference mode.
+    """
+    x, y = digits("cnn")
+    x, y = x[:-3].astype(dtype), y[:-3]
+    model = minidl.Sequential(normalized(minidl.layers), seed=1, dtype=dtype, **way)
+    twin = keras.Sequential(normalized(keras.layers))
+    random = np.random.default_rng(1)
+    model.set_weights([w if w.ndim > 1 else random.uniform(0.5, 1, w.shape) for w in model.get_weights()])
+    twin.set_weights(model.get_weights())
+    went, logs, outputs = [], [], []
+    for each, library in ((model, minidl), (twin, keras)):
+        each.layers[1].trainable = not frozen
+        before = each.get_weights()
+        outputs.append(each.predict(x[:33], verbose=0))
+        each.compile(loss="sparse_categorical_crossentropy", optimizer=library.optimizers.SGD(0.02, momentum=0.875))
+        history = each.fit(x, y, batch_size=BATCH, epochs=1, verbose=0, shuffle=False, validation_data=(x[:50], y[:50]))
+        went.append(changes(each.get_weights(), before))
+        logs.append(history.history)
+    agree("normalized: predictions", *outputs, dtype, "values")
+    # a bias before a normalization has the gradient 0, of which there is but rounding
+    without = [[w for place, w in enumerate(every) if place != 6] for every in went]
+    agree(f"normalized: after {STEPS} steps", *without, dtype, "steps")
+    for key, expected in logs[1].items():
+        agree(f"normalized: {key}", logs[0][key][0], expected[0], dtype, "losses")
+    assert [not w.any() for w in without[0]].count(True) == (4 if frozen else 0)
+
+
 # ----------------------------------------------------------------------------------------------- layer by layer, float64
 
 
@@ -287,6 +320,8 @@ def test_average_pooling2d(pool, strides, padding, ops, dtype):
         lambda layers: layers.Reshape((5, -1)),
         lambda layers: layers.LayerNormalization(epsilon=2**-10),
         lambda layers: layers.LayerNormalization(epsilon=0.5, scale=False),
+        lambda layers: layers.BatchNormalization(epsilon=2**-10),
+        lambda layers: layers.BatchNormalization(epsilon=0.5, center=False, moving_variance_initializer="zeros"),
         lambda layers: layers.LeakyReLU(0.25),
         lambda layers: layers.ReLU(),
         lambda layers: layers.ReLU(max_value=1.5, negative_slope=0.25, threshold=0.5),
@@ -296,6 +331,31 @@ def test_average_pooling2d(pool, strides, padding, ops, dtype):
 def test_the_other_layers(make, ops, dtype):
     x = np.random.default_rng(0).normal(size=(3, 4, 5, 2))
     layer_parity(make(minidl.layers), make(keras.layers), ops, x)
+
+
+@both_sets
+@pytest.mark.parametrize("shape", [(6, 5), (3, 4, 5, 2), (1, 4)])
+def test_batch_normalization_in_training(shape, ops, dtype):
+    """Outputs, dx, gradients and the moving averages; a batch of one, too."""
+    random, settings = np.random.default_rng(0), {"momentum": 0.75, "epsilon": 2**-10}
+    layer, twin = (library.layers.BatchNormalization(**settings) for library in (minidl, keras))
+    layer.ops = OPERATIONS[ops]
+    x = random.normal(size=shape) * 3 + 5
+    layer.build(shape[1:], random, np.dtype(np.float64))
+    layer.set_weights([random.uniform(0.5, 2, w.shape) for w in layer.get_weights()])
+    twin.build((None, *shape[1:]))
+    twin.set_weights(layer.get_weights())
+    dy, leaf = random.normal(size=shape), keras.Variable(x)
+    y, cache = layer.forward(x, training=True)
+    dx, gradients = layer.backward(dy, cache)
+    layer.learn(layer.measure(x))
+    agree("outputs", y, to_numpy(twin(keras.ops.convert_to_tensor(x), training=True)), "float64", "values")
+    agree("weights", layer.get_weights(), twin.get_weights(), "float64", "values")
+    leaves = [leaf, *twin.trainable_variables]
+    _, expected = slopes(lambda: keras.ops.sum(twin(leaf.value, training=True) * dy), leaves)
+    np.testing.assert_allclose(dx, expected[0], rtol=1e-10, atol=1e-13)  # of a batch of one it is 0
+    for gradient, other in zip(gradients.values(), expected[1:], strict=True):
+        np.testing.assert_allclose(gradient, other, rtol=1e-10, atol=1e-13)
 
 
 @both_sets

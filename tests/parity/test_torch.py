@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from parity.twins import BATCH, MODELS, STEPS, agree, changes, digits, give_biases
+from parity.twins import BATCH, MODELS, STEPS, agree, changes, digits, give_biases, normalized
 
 import minidl
 from minidl.layers import (
@@ -153,7 +153,7 @@ def twin_gradients(twin, x, y):
     twin.zero_grad()
     loss = functional.cross_entropy(twin(x), torch.tensor(y))
     loss.backward()
-    return loss.item(), [from_torch(parameter.grad) for parameter in twin.parameters()]
+    return loss.item(), [from_torch(each.grad) for each in twin.parameters() if each.requires_grad]
 
 
 def set_mask(model, twin, samples):
@@ -410,6 +410,92 @@ def test_twenty_steps_of_networks_with_stacks_inside(name, dtype, way):
     agree(f"{label}: losses of {STEPS} steps", np.array(losses), twin_losses, dtype, "losses")
     after = [from_torch(parameter) for parameter in twin.parameters()]
     agree(f"{label}: after {STEPS} steps", changes(model.get_weights(), before), changes(after, before), dtype, "steps")
+    assert sum(losses[-5:]) < sum(losses[:5])
+
+
+class KerasNorm(torch.nn.Module):
+    """PyTorch's batch normalization, except that the variance that it remembers is not the unbiased one, as in Keras and here.
+
+    (Ioffe and Szegedy's is the unbiased one; between m and m − 1 there is little, and it shows after training only.)
+    """
+
+    def __init__(self, of, channels, momentum, epsilon):
+        super().__init__()
+        self.norm = of(channels, eps=epsilon, momentum=1 - momentum)
+
+    def forward(self, x):
+        before, m = self.norm.running_var.clone(), x.numel() / x.shape[1]
+        y = self.norm(x)
+        if self.training:
+            kept = (1 - self.norm.momentum) * before
+            self.norm.running_var = kept + (self.norm.running_var - kept) * (m - 1) / m
+        return y
+
+
+@pytest.mark.parametrize("way", WAYS)
+@both_dtypes
+def test_twenty_steps_with_batch_normalization(way, dtype):
+    """Every gradient in training; the losses and the weights of 20 steps, with the moving averages; then evaluation."""
+    model = minidl.Sequential(normalized(minidl.layers), seed=1, dtype=dtype, **WAYS[way])
+    random, nn = np.random.default_rng(1), torch.nn
+    model.set_weights([w if w.ndim > 1 else random.uniform(0.5, 1, w.shape) for w in model.get_weights()])
+    model.compile(SGD(0.02, momentum=0.9), "sparse_categorical_crossentropy")
+    norms = [
+        KerasNorm(nn.BatchNorm2d, 6, 0.875, 2**-10),
+        KerasNorm(nn.BatchNorm2d, 5, 0.75, 2**-10),
+        KerasNorm(nn.BatchNorm1d, 12, 0.5, 2**-5),
+    ]
+    twin = nn.Sequential(
+        *(nn.Conv2d(1, 6, 5, 2, bias=False), norms[0], nn.ReLU(), nn.MaxPool2d(2)),
+        *(nn.Conv2d(6, 5, 3, padding=1), norms[1], Rows()),
+        *(nn.Linear(180, 12), nn.Tanh(), norms[2], nn.Linear(12, 10)),
+    ).to(getattr(torch, dtype))
+    norms[1].norm.weight.requires_grad = False  # scale=False
+    parameters = [parameter for parameter in twin.parameters() if parameter.requires_grad]
+
+    def state():
+        return [from_torch(each) for norm in norms for each in (norm.norm.running_mean, norm.norm.running_var)]
+
+    with torch.no_grad():
+        for parameter, weight in zip(parameters, model.params.values(), strict=True):
+            parameter.copy_(torch.tensor(to_torch(weight).copy()))
+        for norm, layer in zip(norms, (model.layers[1], model.layers[5], model.layers[8]), strict=True):
+            norm.norm.running_mean.copy_(torch.tensor(layer.state["moving_mean"]))
+            norm.norm.running_var.copy_(torch.tensor(layer.state["moving_variance"]))
+    x, y = digits("cnn")
+    optimizer = torch.optim.SGD(parameters, lr=0.02, momentum=0.9)
+    label, zero = f"normalized {way}", "conv2d_1/bias"  # before a normalization: its gradient is 0, but for rounding
+
+    twin.eval()
+    expected = array(twin(tensor(x[:33], dtype)).softmax(1))
+    agree(f"{label}: outputs", model.predict(x[:33], verbose=0), expected, dtype, "values")
+    twin.train()
+    _, gradients = model.loss_and_gradients(x[:33], y[:33], training=True)
+    before, states = {name: value.copy() for name, value in model.weights.items()}, state()
+    _, expected = twin_gradients(twin, tensor(x[:33], dtype), y[:33])
+    kept = [place for place, name in enumerate(gradients) if name != zero]
+    gradients = list(gradients.values())
+    agree(f"{label}: gradients", [gradients[i] for i in kept], [expected[i] for i in kept], dtype, "gradients")
+    with torch.no_grad():
+        for norm, mean, variance in zip(norms, states[::2], states[1::2], strict=True):
+            norm.norm.running_mean.copy_(torch.tensor(mean))
+            norm.norm.running_var.copy_(torch.tensor(variance))
+
+    losses, twin_losses = [], []
+    for start in range(0, STEPS * BATCH, BATCH):
+        images, labels = x[start : start + BATCH], y[start : start + BATCH]
+        losses.append(model.train_on_batch(images, labels))
+        twin_losses.append(twin_gradients(twin, tensor(images, dtype), labels)[0])
+        optimizer.step()
+    agree(f"{label}: losses of {STEPS} steps", np.array(losses), twin_losses, dtype, "losses")
+    ours = [value - before[name] for name, value in model.params.items()]
+    theirs = [from_torch(parameter) - before[name] for parameter, name in zip(parameters, model.params, strict=True)]
+    agree(f"{label}: after {STEPS} steps", [ours[i] for i in kept], [theirs[i] for i in kept], dtype, "steps")
+    went = [value - before[name] for name, value in model.state.items()]
+    agree(f"{label}: moving averages", went, changes(state(), states), dtype, "steps")
+    twin.eval()
+    expected = array(twin(tensor(x[:33], dtype)).softmax(1))
+    agree(f"{label}: outputs then", model.predict(x[:33], verbose=0), expected, dtype, "steps")
     assert sum(losses[-5:]) < sum(losses[:5])
 
 

@@ -84,6 +84,26 @@ def cnn_large(layers, rate):
 MODELS = {"mlp": mlp, "cnn": cnn, "cnn_large": cnn_large}
 
 
+def normalized(layers, rate=0):
+    """Batch normalization over images and over features, after layers with a bias and without, with a ReLU, a pool, and neither.
+
+    The numbers are ones that float32 holds, because Keras turns them into that.
+    """
+    return [
+        layers.Input((28, 28, 1)),
+        layers.Conv2D(6, 5, strides=2, use_bias=False),
+        layers.BatchNormalization(momentum=0.875, epsilon=2**-10),
+        layers.Activation("relu"),
+        layers.MaxPooling2D(),
+        layers.Conv2D(5, 3, padding="same"),
+        layers.BatchNormalization(momentum=0.75, epsilon=2**-10, scale=False),
+        layers.Flatten(),
+        layers.Dense(12, activation="tanh"),
+        layers.BatchNormalization(momentum=0.5, epsilon=2**-5),
+        layers.Dense(10, activation="softmax"),
+    ]
+
+
 def give_biases(model):
     """Biases that are not zero: a fault in them would show, and blank parts of a digit tie in the pools."""
     random = np.random.default_rng(1)

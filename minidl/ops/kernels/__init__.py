@@ -49,7 +49,8 @@ from ..reference import (
     zero_pad2d_forward,
 )
 from .convolution import conv2d_backward, conv2d_forward
-from .elementwise import dropout, gelu_backward, gelu_forward, relu_backward
+from .elementwise import gelu_backward, gelu_forward, relu_backward
+from .noise import dropout
 from .normalization import batch_norm_backward, batch_norm_backward_sums, batch_norm_forward, batch_norm_sums
 from .pooling import max_pool2d_backward, max_pool2d_forward
 from .transposed import conv2d_transpose_backward, conv2d_transpose_forward

@@ -6,7 +6,6 @@ import numpy as np
 
 from ...contracts import Array
 from ..floats import floating, of_floats
-from ..random import RandomKey
 from .jit import jit
 
 
@@ -82,55 +81,3 @@ def gelu_backward(dy: Array, x: Array) -> Array:
     dx = np.empty(dy.shape, dy.dtype)
     _gelu_slope(dy.reshape(-1), floating(x).reshape(-1), dx.reshape(-1))
     return dx
-
-
-@jit
-def _mix64(state):
-    state += np.uint64(0x9E3779B97F4A7C15)
-    state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return state ^ (state >> np.uint64(31))
-
-
-@jit
-def _mask(kept, threshold, key, first_sample):
-    """kept (N, D), bool: which entries stay. The same hash as in the reference, step by step."""
-    golden = np.uint32(0x9E3779B9)
-    base = _mix64(key)
-    for n in range(kept.shape[0]):
-        state = _mix64(base + np.uint64(first_sample + n))
-        low = np.uint32(state & np.uint64(0xFFFFFFFF))
-        high = np.uint32(state >> np.uint64(32))
-        for d in range(kept.shape[1]):
-            bits = np.uint32(np.uint32(d) * golden + low)
-            bits = np.uint32((bits ^ (bits >> np.uint32(16))) * np.uint32(0x7FEB352D))
-            bits = np.uint32((np.uint32(bits + high) ^ (bits >> np.uint32(15))) * np.uint32(0x846CA68B))
-            bits = np.uint32(bits ^ (bits >> np.uint32(16)))
-            kept[n, d] = bits >= threshold
-
-
-@jit
-def _keep(x, kept, scale):
-    """In place: x = x · scale where kept, else 0; both flat."""
-    zero = x.dtype.type(0)
-    for i in range(x.size):
-        x[i] = x[i] * scale if kept[i] else zero
-
-
-@of_floats
-def dropout(x: Array, rate: float, rng: RandomKey) -> Array:
-    """Each entry becomes 0 with probability rate and is divided by 1 − rate otherwise; forward and backward alike."""
-    y, kept = np.array(x, order="C"), np.empty(x.shape, np.bool_)
-    dropout_mask(kept, rate, rng)
-    keep(y, kept, rate)
-    return y
-
-
-def dropout_mask(kept: Array, rate: float, rng: RandomKey) -> None:
-    """Write to kept, bool (N, …), which entries stay."""
-    _mask(kept.reshape(len(kept), -1), np.uint32(rate * 2**32), np.uint64(rng.key % 2**64), rng.first_sample)
-
-
-def keep(x: Array, kept: Array, rate: float) -> None:
-    """In place: x / (1 − rate) where kept, else 0; both of the same shape, contiguous."""
-    _keep(x.reshape(-1), kept.reshape(-1), x.dtype.type(1 / (1 - rate)))
