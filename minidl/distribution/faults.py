@@ -160,10 +160,8 @@ class Faults:
         known = error is self._known
         if known and self.wire.rank != self.speaker:
             time.sleep(GRACE)  # the speaker ends this rank, too
-        elif not known:
-            time.sleep(
-                min(0.1 * self.wire.rank, 2.0)
-            )  # where all ranks raise it, the first one prints it and ends them
+        elif not known and self.wire.rank > 0:  # where all ranks raise it, rank 0 prints it and ends them
+            time.sleep(1 + 0.5 * min(self.wire.rank, 5))
         sys.stdout.flush()
         print(f"rank {self.wire.rank} of {self.wire.size} ends all:", file=sys.stderr)
         self._print(kind, error, trace)

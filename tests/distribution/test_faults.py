@@ -11,7 +11,7 @@ import pytest
 
 launch.skip_without_mpi()
 
-SECONDS = 30  # for all of a run: to start Python three times takes most of it on a busy machine
+SECONDS = 60  # for all of a run: to start Python three times takes most of it on a busy machine
 
 # program → who prints, and what
 ENDS = {
