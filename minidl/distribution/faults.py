@@ -161,12 +161,12 @@ class Faults:
         if known and self.wire.rank != self.speaker:
             time.sleep(GRACE)  # the speaker ends this rank, too
         elif not known and self.wire.rank > 0:  # where all ranks raise it, rank 0 prints it and ends them
-            time.sleep(1 + 0.5 * min(self.wire.rank, 5))
+            time.sleep(2 + 0.5 * min(self.wire.rank, 4))
         sys.stdout.flush()
         print(f"rank {self.wire.rank} of {self.wire.size} ends all:", file=sys.stderr)
         self._print(kind, error, trace)
         sys.stderr.flush()
-        time.sleep(0.2)  # mpiexec passes on what was printed, and drops it when it ends the ranks
+        time.sleep(1)  # mpiexec passes on what was printed, and drops it when it ends the ranks
         MPI.COMM_WORLD.Abort(130 if isinstance(error, KeyboardInterrupt) else 1)
 
     def end(self, error: BaseException) -> NoReturn:
