@@ -1,5 +1,7 @@
 """minidl: neural networks from scratch, every layer with its forward and its backward in the open, fast on a CPU."""
 
+from typing import TYPE_CHECKING
+
 from . import (
     backprop,
     callbacks,
@@ -20,6 +22,9 @@ from .layers import Input
 from .models import Sequential, load_model
 from .ops.random import RandomKey
 
+if TYPE_CHECKING:
+    from . import distribution
+
 __version__ = "0.1.0"
 
 __all__ = [
@@ -32,6 +37,7 @@ __all__ = [
     "callbacks",
     "checking",
     "datasets",
+    "distribution",
     "get_num_threads",
     "gradcheck",
     "initializers",
@@ -45,3 +51,12 @@ __all__ = [
     "set_num_threads",
     "utils",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """``minidl.distribution``, imported when it is first used."""
+    if name == "distribution":
+        import minidl.distribution as module
+
+        return module
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -5,7 +5,7 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from . import configs, saving, state
+from . import configs, ranks, saving, state
 from .checks import check_shape
 from .configs import LAYERS
 from .contracts import JSON, Array, Config, CustomObjects, DType, LossLike, MetricFunction, MetricLike, Path, Shape
@@ -184,5 +184,5 @@ def _check_target(model: Stack, filepath: Path, overwrite: bool) -> None:
     if not model.built:
         raise ValueError(f"{model} is not built and has no weights to save: call build(input_shape), or fit.")
     saving.check_suffix(filepath, str(model))
-    if not overwrite and os.path.exists(filepath):
+    if not overwrite and ranks.group.once(lambda: os.path.exists(filepath)):
         raise FileExistsError(errno.EEXIST, "the file is there already, and overwrite is False", os.fsdecode(filepath))

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from . import backprop
+from . import backprop, ranks
 from .callbacks import Callback, CallbackList, Progress, check_verbose, one_by_one
 from .contracts import Array, Logs, MeasuringLayer, MetricLike, ModelLike, Shape, TrainedModel
 from .engine.batches import Batches
@@ -74,6 +74,7 @@ def whole_gradient(runner: Runner, data: Data, key: int | None) -> tuple[float, 
     for other in others:
         gradient.vector += other.vector
     runner.release(others)
+    ranks.group.gather(gradient.vector, everything)
     return sums.loss / sums.samples, {address: gradient.named[address] for address in runner.layout.places}
 
 
@@ -107,18 +108,23 @@ def trace(model: ModelLike, data: Data, key: int | None) -> Trace:
 
 @contextlib.contextmanager
 def watched(
+    what: str,
     model: TrainedModel,
+    batches: Batches,
     verbose: int | str,
     callbacks: Sequence[Callback] | Callback | None,
-    steps: int | None,
     blas: bool = True,
 ) -> Iterator[CallbackList]:
-    """The hooks of one evaluate or predict, including the progress bar. blas: whether to keep BLAS single-threaded."""
-    verbose = check_verbose(verbose)
+    """The hooks of one evaluate or predict, including the progress bar.
+
+    what: the name of the call. blas: whether to keep BLAS single-threaded.
+    """
+    verbose, steps = check_verbose(verbose), batches.steps
     shown = [Progress(verbose, steps)] if verbose else []
     hooks = CallbackList([*shown, *one_by_one(callbacks)], model, {"steps": steps, "verbose": verbose})
+    limit = SingleThreadedBlas() if blas else contextlib.nullcontext()
     try:
-        with SingleThreadedBlas() if blas else contextlib.nullcontext():
+        with ranks.group.together(what, model, [batches]), limit:
             yield hooks
     finally:
         for progress in shown:

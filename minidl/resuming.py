@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
 
 import numpy as np
 
-from . import configs, saving, state
+from . import configs, ranks, saving, state
 from .checks import is_integer
 from .contracts import JSON, Array, ModelLike, Path
 from .engine.interrupts import Uninterrupted
@@ -118,10 +118,14 @@ def save(training: "Training", path: Path) -> None:
 
 def restore(training: "Training", path: Path) -> None:
     """Resume the training from the backup in this file. Raises ValueError, and leaves the model unchanged, where it cannot."""
-    try:
+
+    def read() -> Backup:
         if os.path.islink(path) or not os.path.isfile(path):
             raise ValueError("it is not an ordinary file.")
-        set_state(training, *saving.read(path, "backup"))
+        return saving.read(path, "backup")
+
+    try:
+        set_state(training, *ranks.group.once(read))
     except ValueError as error:
         raise ValueError(
             f"BackupAndRestore cannot resume from '{os.fsdecode(path)}': {printable_lines(str(error)[: saving.LONGEST])} "
@@ -141,6 +145,16 @@ def undo_rate(training: "Training") -> None:
         _optimizer(model).learning_rate = began["learning_rate"]
 
 
+def described(thing: object) -> JSON:
+    """The class and the settings; the class alone where JSON cannot hold the settings."""
+    name = type(thing).__name__
+    try:
+        described: JSON = json.loads(configs.to_json({"class": name, **configs.describe(thing, {})["config"]}))
+    except ValueError:
+        return name
+    return _without_decided_above(described)
+
+
 def _optimizer(model: ModelLike) -> "Optimizer":
     assert model.optimizer is not None  # a model that trains is compiled
     return model.optimizer
@@ -158,17 +172,17 @@ DECIDED_ABOVE = ("seed", "dtype", "ops", "fuse")  # settings without effect in a
 def _settings(training: "Training") -> dict[str, JSON]:
     """What has to be the same when a training is resumed, in the form that JSON returns."""
     model = training.model
-    optimizer = _described(model.optimizer)
+    optimizer = described(model.optimizer)
     if isinstance(optimizer, dict):
         optimizer.pop("learning_rate", None)  # callbacks may change it
     return {
-        "layers": [_described(layer) for layer in model.layers],
+        "layers": [described(layer) for layer in model.layers],
         "input_shape": list(model.input_shape or ()),
         "dtype": model.dtype.name,
         "ops": model.ops.__name__,
         "fuse": model.fuse,
         "optimizer": optimizer,
-        "loss": _described(model.loss),
+        "loss": described(model.loss),
         "metrics": [name for name, _ in model.metrics],
         **_of_batches(training.batches),
         "the number of validation samples": 0 if training.validation is None else training.validation.count,
@@ -220,16 +234,6 @@ def _check_cuts(ours: list[list[int]], theirs: JSON) -> None:
                     f"cuts it into {now}, or adds them up in another order: the numbers would not be the same."
                 )
     raise ValueError(f"it is damaged: the shards of a batch cannot be {theirs!r:.200}.")
-
-
-def _described(thing: object) -> JSON:
-    """The class and the settings; the class alone where JSON cannot hold the settings."""
-    name = type(thing).__name__
-    try:
-        described: JSON = json.loads(configs.to_json({"class": name, **configs.describe(thing, {})["config"]}))
-    except ValueError:
-        return name
-    return _without_decided_above(described)
 
 
 def _without_decided_above(found: JSON) -> JSON:

@@ -19,6 +19,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from . import ranks
 from .checks import check_file, is_integer
 from .configs import parse, to_json
 from .contracts import JSON, Array, Path
@@ -48,7 +49,7 @@ def write(path: Path, kind: str, content: Mapping[str, object], arrays: Mapping[
 
     Raises OSError where it cannot be written; an existing file is then unchanged, and the temporary one removed. (A process
     that is killed leaves its temporary file, ".minidl-….tmp".) Raises ValueError where JSON cannot hold the content, or an array
-    holds anything but floats or integers.
+    holds anything but floats or integers. Of several processes that train together, rank 0 alone writes.
     """
     for name, value in arrays.items():
         if value.dtype.kind not in "fiu":
@@ -61,7 +62,7 @@ def write(path: Path, kind: str, content: Mapping[str, object], arrays: Mapping[
             f"a file may hold {MOST_HEADER} bytes of settings, names and shapes, and these need {length}: keep what is large in "
             "arrays."
         )
-    replace(path, data)
+    ranks.group.once(lambda: replace(path, data))
 
 
 def check_suffix(path: Path, owner: str) -> None:

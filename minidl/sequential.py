@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from . import losses, optimizers, summary
+from . import losses, optimizers, ranks, summary
 from . import metrics as metric_functions
 from .callbacks import Callback, History, check_verbose
 from .checks import check_count, check_positive, is_integer
@@ -302,7 +302,7 @@ class Sequential(Storable):
         """
         batches, _ = self._batches(x, y, sample_weight, size=batch_size, default=EVALUATION_BATCH, steps=steps)
         runner, metrics = self._engine.runner(self), self.metrics  # those of this moment, whatever a callback does
-        with watched(self, verbose, callbacks, batches.steps) as hooks:
+        with watched("evaluate", self, batches, verbose, callbacks) as hooks:
             logs = evaluate(runner, batches, metrics, hooks)
         return _result(logs, metrics, return_dict)
 
@@ -324,7 +324,7 @@ class Sequential(Storable):
         runner = self._engine.runner(self)
         # for one image, the limit on BLAS would take as long as a layer
         blas = not isinstance(batches, Cut) or may_call_blas(runner.plan.steps, batches.count)
-        with watched(self, verbose, callbacks, batches.steps, blas) as hooks:
+        with watched("predict", self, batches, verbose, callbacks, blas) as hooks:
             return predict(runner, batches, hooks, self.output_shape or ())
 
     def train_on_batch(
@@ -337,7 +337,8 @@ class Sequential(Storable):
     ) -> Any:
         """One step on these samples as one batch. Returns what evaluate does, for this batch before the step."""
         data, _ = self._data(x, y, sample_weight, class_weight)
-        with self._engine.trained_by_this_thread(self), SingleThreadedBlas():
+        together = ranks.group.together("train_on_batch", self, [data])
+        with self._engine.trained_by_this_thread(self), together, SingleThreadedBlas():
             stepper = Stepper(self, self._engine)
             sums, gradients, measured = stepper.gradients(data, slice(0, len(data)))
             with Uninterrupted():
@@ -366,7 +367,7 @@ class Sequential(Storable):
         """
         data, _ = self._data(x, y, sample_weight)
         key = derive_key(self.seed, FORWARD, self.steps_trained) if training else None
-        with SingleThreadedBlas():
+        with ranks.group.together("loss_and_gradients", self, [data], training=training), SingleThreadedBlas():
             return whole_gradient(self._engine.runner(self), data, key)
 
     def trace(self, x: Samples, y: Samples, *, training: bool = False) -> Trace:

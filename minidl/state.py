@@ -6,6 +6,7 @@ from typing import TypeGuard
 
 import numpy as np
 
+from . import ranks
 from .checks import is_integer
 from .configs import BUILDS
 from .contracts import Array, ModelLike, Shape
@@ -21,6 +22,7 @@ def get_state(model: ModelLike) -> tuple[dict[str, int], dict[str, Array]]:
 
     A weight's name is "layer/parameter", the optimizer's state is "/optimizer/layer/parameter/slot": no layer has an empty name.
     """
+    ranks.group.complete()
     counters = {name: getattr(model, name) for name in COUNTERS}
     arrays = dict(model.weights)
     if model.optimizer is not None:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from . import ranks
 from .contracts import DType
 from .layers import Stack
 from .layers.inside import memory, state_of
@@ -23,7 +24,8 @@ def show(model: Stack, print_fn: Callable[[str], object] | None = None) -> None:
     for row in rows:
         table.add_row(*map(printable, row))
     lines = None if print_fn is None else io.StringIO()
-    console = Console(highlight=False, markup=False, emoji=False, file=lines)
+    quiet = print_fn is None and ranks.group.rank > 0
+    console = Console(highlight=False, markup=False, emoji=False, file=lines, quiet=quiet)
     console.print(table)
     for line in _totals(model):
         console.print(f" {line}")

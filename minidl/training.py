@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from . import resuming
+from . import ranks, resuming
 from .callbacks import Callback, CallbackList, History, Progress, one_by_one
 from .callbacks.averages import trained
 from .callbacks.base import TrainingCallback, follows_batches
@@ -67,7 +67,7 @@ class Stepper:
         model, order = self.model, None
         if batches.count is not None:
             order = generator(model.seed, SHUFFLE, model.epochs_trained).permutation(batches.count)
-        with SingleThreadedBlas():
+        with ranks.group.together("measure_statistics", model, [batches]), SingleThreadedBlas():
             measured = measure(
                 self.runner, batches, order, lambda i: derive_key(model.seed, FORWARD, model.steps_trained + i)
             )
@@ -142,8 +142,14 @@ class Training:
             optimizer.swap_averages(trained(self.model))
         for callback in self.backups:
             callback.training = self
+        data = [each for each in (self.batches, self.validation) if each is not None]
+        settings = {
+            "epochs": (self.initial_epoch, self.epochs),
+            "shuffle": self.shuffle,
+            "callbacks": self._described(),
+        }
         try:
-            with SingleThreadedBlas(), memory.kept():
+            with ranks.group.together("fit", self.model, data, **settings), SingleThreadedBlas(), memory.kept():
                 self.hooks.on_train_begin()
                 while self.epoch < self.epochs:
                     self._epoch()
@@ -215,6 +221,10 @@ class Training:
                 self.stepper.step(gradients, measured)
             self.sums = sums if self.sums is None else self.sums.plus(sums)
             self.batch += 1
+
+    def _described(self) -> list[str]:
+        """The callbacks, but for the bar, which rank 0 alone shows."""
+        return [type(callback).__name__ for callback in self.hooks.callbacks if callback is not self.progress]
 
     def _where_it_stopped(self) -> str:
         place = "after its last epoch"

@@ -65,6 +65,22 @@ def test_every_example_is_run_by_a_test():
     assert [name for name in examples if not re.search(rf"\b{name}\b", tests)] == []
 
 
+def test_mnist_distributed(run):
+    """Alone; tests/distribution runs it by mpiexec, too."""
+    output = run("mnist_distributed", *QUICK)
+    assert 0 < number_after("Test error:", output.replace("%", "")) < CHANCE
+    assert re.search(r"Fingerprint of the weights on 1 rank: [0-9a-f]{16}\n$", output)
+
+
+def test_search_settings():
+    done = as_a_reader("search_settings", *QUICK, "--trials", "3", "--jobs", "2")
+    assert done.stderr == ""
+    accuracies = [float(found) for found in re.findall(r"validation accuracy ([\d.]+)  \{'units'", done.stdout)]
+    assert len(accuracies) == 3
+    assert accuracies == sorted(accuracies, reverse=True)
+    assert 0 < number_after("Test error of the best:", done.stdout.replace("%", "")) < CHANCE
+
+
 @pytest.mark.parametrize(
     ("name", "parameters"), [("mnist_mlp", "623,290"), ("mnist_cnn", "592,074"), ("mnist_cnn_large", "59,933")]
 )

@@ -16,11 +16,12 @@ import minidl
 ROOT = Path(minidl.__file__).parent
 
 # Each part of the package, and the parts that it may know, from the bottom up. A new part has to be given its place here.
-BASE = {"contracts", "checks", "home", "utils"}
+BASE = {"contracts", "checks", "home", "ranks", "utils"}
 MAY_KNOW = {
     "contracts": set(),
     "checks": {"contracts"},
     "home": set(),
+    "ranks": {"contracts"},
     "utils": {"checks"},
     "datasets": {"checks"},
     "ops": {"contracts", "utils"},
@@ -51,16 +52,15 @@ MAY_KNOW = {
     "lab": {"contracts", "ops", "tracing", "backprop", "layers", "losses", "saving"},
     "testing": {"contracts", "ops", "layers", "cases", "checking"},
     "machine": {"", "contracts", "utils", "ops"},  # the root for the version
+    "distribution": BASE | {"", "engine", "optimizers", "resuming"},  # the root for the version
 }
 FREE = {"", "certificate", "benchmark"}  # the package's root, and programs that use the library as a user would
 
 # The program among the microscope's modules: it uses the library as a user would, and nothing uses it.
 LAB = {f"minidl.lab.{name}" for name in ("__main__", "bugs", "drawing", "reader", "run", "server", "session")}
 
-DOOR = (
-    "minidl.tracing",
-    "minidl.lab",
-)  # a trace imports the microscope when it is called, and nothing else does
+# What is imported when it is used, and the one module that does: the microscope by a trace, several machines by the root.
+DOORS = {"minidl.lab": "minidl.tracing", "minidl.distribution": "minidl"}
 
 
 def modules() -> dict[str, Path]:
@@ -92,7 +92,9 @@ def imports(name: str, path: Path, known: dict[str, Path]) -> Iterator[str]:
         else:
             continue
         yield from (
-            module for module in found if module in known and not (name == DOOR[0] and module.startswith(DOOR[1]))
+            module
+            for module in found
+            if module in known and not any(module.startswith(room) and name == door for room, door in DOORS.items())
         )
 
 
@@ -128,7 +130,8 @@ def test_imports_go_one_way(part):
 
 
 @pytest.mark.parametrize(
-    ("module", "users"), [("models", set()), ("sequential", {"models"}), ("machine", set()), ("benchmark", set())]
+    ("module", "users"),
+    [("models", set()), ("sequential", {"models"}), ("machine", set()), ("benchmark", set()), ("distribution", set())],
 )
 def test_the_model_stands_at_the_top(module, users):
     found = {part_of(name) for name, targets in graph().items() if f"minidl.{module}" in targets and name not in LAB}
@@ -139,9 +142,19 @@ def test_the_microscope_is_imported_when_it_is_used():
     lines = ["import sys", "import minidl", "print([name for name in sys.modules if name.startswith('minidl.lab')])"]
     done = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
-    assert not {part_of(name) for name, targets in graph().items() if any(t.startswith(DOOR[1]) for t in targets)} - {
-        "lab"
-    }
+    assert not {
+        part_of(name) for name, targets in graph().items() if any(t.startswith("minidl.lab") for t in targets)
+    } - {"lab"}
+
+
+def test_distribution_is_imported_when_it_is_used():
+    lines = [
+        "import sys, minidl",
+        "print([name for name in sys.modules if name.startswith(('minidl.distribution', 'mpi4py'))])",
+        "print(minidl.distribution.rank(), minidl.distribution.size(), 'mpi4py' in sys.modules)",
+    ]
+    done = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n0 1 False\n"
 
 
 def test_the_table_itself_goes_one_way():

@@ -4,7 +4,7 @@ import contextlib
 import os
 from typing import Literal
 
-from .. import saving
+from .. import ranks, saving
 from ..checks import check_flag, check_path
 from ..contracts import Logs, Path
 from .base import TrainingCallback
@@ -42,9 +42,7 @@ class BackupAndRestore(TrainingCallback):
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         assert self.training is not None
-        if os.path.isdir(self.backup_dir):
-            saving.remove_temporaries(self.backup_dir)
-        if os.path.lexists(self.path):
+        if ranks.group.once(self._find):
             self.training.restore(self.path)
         else:
             self._save()
@@ -59,12 +57,21 @@ class BackupAndRestore(TrainingCallback):
 
     def on_train_end(self, logs: Logs | None = None) -> None:
         if self.delete_checkpoint:
-            with contextlib.suppress(FileNotFoundError):
-                os.remove(self.path)
-            with contextlib.suppress(OSError):  # the folder holds other files
-                os.rmdir(self.backup_dir)
+            ranks.group.once(self._remove)
+
+    def _find(self) -> bool:
+        """Tidy the folder up; whether a backup is in it."""
+        if os.path.isdir(self.backup_dir):
+            saving.remove_temporaries(self.backup_dir)
+        return os.path.lexists(self.path)
+
+    def _remove(self) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(self.path)
+        with contextlib.suppress(OSError):  # the folder holds other files
+            os.rmdir(self.backup_dir)
 
     def _save(self) -> None:
         assert self.training is not None
-        os.makedirs(self.backup_dir, exist_ok=True)
+        ranks.group.once(lambda: os.makedirs(self.backup_dir, exist_ok=True))
         self.training.save(self.path)

@@ -6,7 +6,7 @@ import os
 import string
 from typing import Literal
 
-from .. import saving
+from .. import ranks, saving
 from ..checks import check_count, check_flag, check_number, check_path, is_integer
 from ..contracts import Logs, Path
 from ..utils.terminal import printable
@@ -106,13 +106,13 @@ class ModelCheckpoint(Monitor):
                 best = "None" if self.best is None else f"{self.best:.5f}"
                 if not self.improved(current, self.best):
                     if self.verbose:
-                        print(f"{text}{self.monitor} did not improve from {best}")
+                        ranks.say(f"{text}{self.monitor} did not improve from {best}")
                     return
                 text += f"{self.monitor} improved from {best} to {current:.5f}, "
                 self.best = current
         if self.verbose:
-            print(f"{text}saving model to {path}")
-        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+            ranks.say(f"{text}saving model to {path}")
+        ranks.group.once(lambda: os.makedirs(os.path.dirname(path) or ".", exist_ok=True))
         if self.save_weights_only:
             self.model.save_weights(path)
         else:
@@ -149,13 +149,17 @@ class CSVLogger(Callback):
         self.names: list[str] | None = None
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
-        with open(self.filename, "ab"):  # raises now if the file cannot be written
-            pass
-        self.length = os.path.getsize(self.filename) if self.append else 0
+        size = ranks.group.once(self._open)  # raises now if the file cannot be written
+        self.length = size if self.append else 0
         self.names = None
 
+    def _open(self) -> int:
+        """Make the file where there is none; the bytes that it holds."""
+        with open(self.filename, "ab"):
+            return os.path.getsize(self.filename)
+
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
-        self._write("")
+        self.length = ranks.group.once(lambda: self._write(""))
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         logs = logs or {}
@@ -165,10 +169,10 @@ class CSVLogger(Callback):
             self.names = sorted(logs)
             if not any(name.startswith("val_") for name in self.names):
                 self.names += [f"val_{name}" for name in self.names]
-        if self._valid() == 0:
+        if ranks.group.once(self._valid) == 0:
             writer.writerow(["epoch", *self.names])
         writer.writerow([epoch, *(logs.get(name, "NA") for name in self.names)])
-        self._write(text.getvalue())
+        self.length = ranks.group.once(lambda: self._write(text.getvalue()))
 
     def _special(self) -> bool:
         """Whether it is no file that has a length, but /dev/null, a terminal or a pipe."""
@@ -180,8 +184,8 @@ class CSVLogger(Callback):
             return self.length
         return min(self.length, os.path.getsize(self.filename) if os.path.exists(self.filename) else 0)
 
-    def _write(self, text: str) -> None:
-        """Write the text after the valid bytes."""
+    def _write(self, text: str) -> int:
+        """Write the text after the valid bytes; how many are valid then."""
         data = text.encode()
         try:
             length = self._valid()
@@ -195,14 +199,14 @@ class CSVLogger(Callback):
         except OSError as error:  # that of a full disk, for one, does not name the file
             what = f"CSVLogger cannot write: {error.strerror or error}"
             raise OSError(error.errno, what, self.filename) from error
-        self.length = length + len(data)
+        return length + len(data)
 
     def get_state(self) -> State:
         return {"length": self.length, "names": self.names}
 
     def set_state(self, state: State) -> None:
         length, names = checked_entry(state, "length", int), checked_entry(state, "names", list, type(None))
-        size = length if self._special() else os.path.getsize(self.filename)
+        size = length if self._special() else ranks.group.once(lambda: os.path.getsize(self.filename))
         if not 0 <= length <= size:
             raise ValueError(
                 f"CSVLogger: '{self.filename}' holds {size} bytes, but {length} were written before the training was "

@@ -4,6 +4,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+from .. import ranks
 from ..contracts import Logs
 from ..utils.terminal import is_terminal, printable
 from .base import Callback
@@ -14,12 +15,12 @@ if TYPE_CHECKING:
 
 
 def check_verbose(verbose: object) -> int:
-    """0, 1 or 2; "auto" means 1."""
+    """0, 1 or 2; "auto" means 1. Always 0 where another process shows the progress."""
     if isinstance(verbose, str) and verbose == "auto":
-        return 1
+        verbose = 1
     if verbose not in (0, 1, 2):
         raise ValueError(f"verbose must be 'auto', 0 (silent), 1 (a bar) or 2 (a line an epoch), received {verbose!r}.")
-    return int(verbose)
+    return int(verbose) if ranks.group.rank == 0 else 0
 
 
 def format_logs(logs: Logs) -> str:

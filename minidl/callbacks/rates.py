@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from .. import ranks
 from ..checks import check_count, check_number
 from ..contracts import Logs
 from .base import Callback, State, checked_entry
@@ -34,7 +35,7 @@ class LearningRateScheduler(Callback):
             raise TypeError(f"LearningRateScheduler schedule must return a number, received {rate!r}.")
         _optimizer(self).learning_rate = rate
         if self.verbose:
-            print(f"Epoch {epoch + 1}: LearningRateScheduler setting learning rate to {rate}.")
+            ranks.say(f"Epoch {epoch + 1}: LearningRateScheduler setting learning rate to {rate}.")
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         if logs is not None:
@@ -99,7 +100,7 @@ class ReduceLROnPlateau(Monitor):
                 self.wait = 0
                 lower = _optimizer(self).learning_rate = max(rate * self.factor, self.min_lr)
                 if self.verbose:
-                    print(f"Epoch {epoch + 1}: ReduceLROnPlateau reducing learning rate to {lower}.")
+                    ranks.say(f"Epoch {epoch + 1}: ReduceLROnPlateau reducing learning rate to {lower}.")
 
     def get_state(self) -> State:
         return {name: getattr(self, name) for name in ("best", "wait", "cooldown_counter")}

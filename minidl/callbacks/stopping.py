@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from .. import ranks
 from ..checks import check_count, check_flag, check_number
 from ..contracts import Array, Logs
 from .base import Callback, State, checked_entry
@@ -73,10 +74,10 @@ class EarlyStopping(Monitor):
 
     def on_train_end(self, logs: Logs | None = None) -> None:
         if self.stopped_epoch > 0 and self.verbose:
-            print(f"Epoch {self.stopped_epoch + 1}: early stopping")
+            ranks.say(f"Epoch {self.stopped_epoch + 1}: early stopping")
         if self.best_weights is not None:
             if self.verbose:
-                print(f"Restoring model weights from the end of the best epoch: {self.best_epoch + 1}.")
+                ranks.say(f"Restoring model weights from the end of the best epoch: {self.best_epoch + 1}.")
             self.model.set_weights(self.best_weights)
 
     def get_state(self) -> State:
@@ -113,5 +114,5 @@ class TerminateOnNaN(Callback):
             return
         if self.raise_error:
             raise RuntimeError(f"batch {batch}: the loss is {loss}. This batch made no step.")
-        print(f"Batch {batch}: Invalid loss, terminating training")
+        ranks.say(f"Batch {batch}: Invalid loss, terminating training")
         self.model.stop_training = True

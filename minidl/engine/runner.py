@@ -6,15 +6,16 @@ The number of shards follows from the batch size and the model's work alone. So 
 thread or with many.
 """
 
+import contextlib
 import functools
 import itertools
 import math
 from collections.abc import Sequence
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import numpy as np
 
-from .. import backprop, losses
+from .. import backprop, losses, ranks
 from ..contracts import Array, Cache, DType, MetricLike, StackLike
 from ..ops.random import RandomKey
 from ..tracing import Recorder
@@ -23,6 +24,7 @@ from .penalties import Penalties
 from .plan import Plan
 from .stages import Abandoned, Measured, Stages, alone, summed
 from .steps import is_measuring
+from .tree import Tree
 from .vector import Gradient, Layout, Range
 from .workers import get_num_threads, quietly, run
 
@@ -51,10 +53,6 @@ class Sums(NamedTuple):
         """The sums of both."""
         metrics = [own + others for own, others in zip(self.metrics, other.metrics, strict=True)]
         return Sums(self.loss + other.loss, self.samples + other.samples, metrics)
-
-
-# Of one or several shards; the gradient is None where a loss is not finite.
-Result: TypeAlias = tuple[Sums, Gradient | None]
 
 
 def work(stack: StackLike) -> int:
@@ -102,11 +100,14 @@ class Runner:
             (y, _), _ = alone(self.plan.forward(data.inputs(part(where, start, stop), self.dtype), False, None))
             out[start:stop] = self.plan.predictions(y)
 
-        run(quietly(job), self._shards(where))
+        cuts = self._shards(data, where)
+        with ranks.group.meeting():
+            run(quietly(job), [cuts[i] for i in ranks.group.own(len(cuts))])
+        ranks.group.rows(out, cuts)
 
     def evaluate(self, data: Data, where: Where) -> Sums:
         """Loss and metrics of these samples."""
-        cuts = self._shards(where)
+        cuts = self._shards(data, where)
 
         def job(i: int) -> Stages[Sums]:
             sums, _, _ = yield from self._forward(data, where, cuts[i], None, seen)
@@ -114,12 +115,13 @@ class Runner:
 
         seen = self._room(sample_count(where))
         roots, _ = summed(job, len(cuts), Sums.plus)
-        return self._complete(functools.reduce(Sums.plus, roots), data, where, seen)
+        return self._complete(functools.reduce(Sums.plus, roots), data, where, seen, cuts)
 
     def gradients(
         self, data: Data, where: Where, key: int | None, lowest: int, ranges: Sequence[Range]
     ) -> tuple[Sums, list[Gradient], Measured]:
-        """The sums of these samples, the gradient of their loss, one or two to be added, and what layers measured of them.
+        """The sums of these samples, the gradient of their loss, one or two to be added, and what layers measured of them. Among
+        several processes, each gets the part of the gradient that it has to step.
 
         key: the batch's, from which dropout's masks follow; None turns the training mode off. lowest: the first step whose
         gradients are wanted. ranges: the parts of the vector that are wanted. Pass the gradients to ``release`` when they are no
@@ -127,38 +129,34 @@ class Runner:
 
         Raises NotFinite where the loss or a gradient is not finite, naming the first layer whose output is not, or the parameter.
         """
-        cuts = self._shards(where)
+        cuts = self._shards(data, where)
 
-        def add(left: Result, right: Result) -> Result:
-            sums, gradient, other = left[0].plus(right[0]), left[1], right[1]
-            if gradient is None or other is None:
-                return sums, None
+        def add(left: Gradient, right: Gradient) -> Gradient:
             for start, stop in ranges:
-                gradient.vector[start:stop] += other.vector[start:stop]
-            self.release([other])
-            return sums, gradient
+                left.vector[start:stop] += right.vector[start:stop]
+            self.release([right])
+            return left
 
-        def job(i: int) -> Stages[Result]:
+        def job(i: int) -> Stages[Sums]:
             sums, loss_cache, caches = yield from self._forward(data, where, cuts[i], key, seen)
-            if not math.isfinite(sums.loss):
-                return sums, None
-            try:
-                return sums, (yield from self._backward(loss_cache, caches, lowest, ranges))
-            except Abandoned:
-                return sums, None
+            if math.isfinite(sums.loss):  # otherwise there will be no step
+                with contextlib.suppress(Abandoned):
+                    tree.put(i, (yield from self._backward(loss_cache, caches, lowest, ranges)))
+            return sums
 
         seen = self._room(sample_count(where))
-        roots, measured = summed(job, len(cuts), add)
-        sums = functools.reduce(Sums.plus, [sums for sums, _ in roots])
+        tree: Tree[Gradient] = Tree(len(cuts), add)
+        roots, measured = summed(job, len(cuts), Sums.plus)
+        sums = functools.reduce(Sums.plus, roots)
         if not math.isfinite(sums.loss):
             raise NotFinite(self._explain(sums.loss, data, where, cuts, key))
-        gradients = [gradient for _, gradient in roots if gradient is not None]
+        gradients = ranks.group.scatter(tree, ranges, self._blank, self.release)
         self.penalties.add_gradients(gradients[0].named, self.layout.ties)
-        return self._complete(sums, data, where, seen), gradients, measured
+        return self._complete(sums, data, where, seen, cuts), gradients, measured
 
     def measure(self, data: Data, where: Where, key: int) -> Measured:
         """What layers measure of these samples in training. key: as for ``gradients``."""
-        cuts = self._shards(where)
+        cuts = self._shards(data, where)
 
         def job(i: int) -> Stages[None]:
             start, stop = cuts[i]
@@ -167,11 +165,19 @@ class Runner:
 
         return summed(job, len(cuts), lambda left, right: None)[1]
 
+    def _blank(self) -> Gradient:
+        """A gradient of any content."""
+        try:
+            return self._free.pop()
+        except IndexError:
+            return Gradient(self.layout, self.dtype)
+
     def release(self, gradients: Sequence[Gradient]) -> None:
         """Let their arrays be reused: fresh ones would cost a page fault per 4 kB."""
         self._free.extend(gradients)
 
-    def _shards(self, where: Where) -> list[tuple[int, int]]:
+    def _shards(self, data: Data, where: Where) -> list[tuple[int, int]]:
+        ranks.group.check(data)
         n = sample_count(where)
         if n not in self._cuts:
             self._cuts[n] = shards(n, self.work)
@@ -181,12 +187,15 @@ class Runner:
         """An array for the predictions for n samples, where a metric has to see all of them at once."""
         return np.empty((n, *(self.stack.output_shape or ())), self.dtype) if self._whole else None
 
-    def _complete(self, sums: Sums, data: Data, where: Where, seen: Array | None) -> Sums:
+    def _complete(
+        self, sums: Sums, data: Data, where: Where, seen: Array | None, cuts: Sequence[tuple[int, int]]
+    ) -> Sums:
         """The sums of a batch's shards, with the penalties, and with the metrics that see all of its predictions at once."""
         if self.penalties.found:
             sums = sums._replace(loss=sums.loss + self.penalties.value() * sums.samples)
         if seen is None:
             return sums
+        ranks.group.rows(seen, cuts)
         y_true, of_shards = data.labels(where)[0], iter(sums.metrics)
         with np.errstate(all="ignore"):
             found = [metric.sums(y_true, seen) if metric.whole else next(of_shards) for metric in self.metrics]
@@ -217,10 +226,7 @@ class Runner:
         self, loss_cache: Cache, caches: list[Cache], lowest: int, ranges: Sequence[Range]
     ) -> Stages[Gradient]:
         """One shard's gradient. Raises NotFinite, naming the parameter, where it is not finite."""
-        try:
-            gradient = self._free.pop()
-        except IndexError:
-            gradient = Gradient(self.layout, self.dtype)
+        gradient = self._blank()
         assert self.plan.loss is not None
         dy = np.array(self.plan.loss.backward(loss_cache), self.dtype, order="C")  # a copy: a loss may keep its own
         yield from self.plan.backward(dy, caches, gradient.named, lowest)

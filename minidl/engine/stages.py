@@ -5,11 +5,10 @@ stopped it, and what never stops is not changed by those that do.
 """
 
 import functools
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping
 from typing import NamedTuple, TypeAlias, TypeVar
 
-import numpy as np
-
+from .. import ranks
 from ..contracts import Array, MeasuringLayer
 from .tree import Tree
 from .workers import quietly, run
@@ -22,6 +21,10 @@ class Part(NamedTuple):
 
     sums: Array
     learner: MeasuringLayer | None = None
+
+    def plus(self, other: "Part") -> "Part":
+        """The parts of both."""
+        return Part(self.sums + other.sums, self.learner)
 
 
 Stages: TypeAlias = Generator[Part, Array, Value]
@@ -51,39 +54,42 @@ def summed(
 ) -> tuple[list[Value], Measured]:
     """Run job(0), …, job(n − 1), and add up their values in a tree, except for the last addition: its two terms, or the only
     value. And what was measured."""
-    if n == 1:
+    if n == 1 and ranks.group.size == 1:
         value, measured = quietly(alone)(job(0))
         return [value], measured
-    shards, values, measured = [job(i) for i in range(n)], Tree[Value](n, add), []
-    stopped, total = _go_on(shards, None, values)
-    while len(stopped) == n:
-        assert total is not None
-        if (learner := stopped[0].learner) is not None:
-            measured.append((learner, total))
-        stopped, total = _go_on(shards, total, values)
-    for i in stopped:  # all have ended, unless some have met numbers that are not finite
-        try:
-            shards[i].throw(Abandoned())
-        except StopIteration as end:
-            values.put(i, end.value)
+    shards, values, measured = {i: job(i) for i in ranks.group.own(n)}, Tree[Value](n, add), []
+    total: Array | None = None
+    while (part := _go_on(shards, total, values)) is not None:
+        total = part.sums
+        if part.learner is not None:
+            measured.append((part.learner, total))
     return values.roots, measured
 
 
-def _go_on(
-    shards: Sequence[Stages[Value]], total: Array | None, values: Tree[Value]
-) -> tuple[dict[int, Part], Array | None]:
-    """Send each shard the last total. The parts of those that stop once more, and their total; the values of the others are put
-    into the tree."""
-    stopped: dict[int, Part] = {}
-    sums = Tree[Array](len(shards), np.add)
+def _go_on(shards: Mapping[int, Stages[Value]], total: Array | None, values: Tree[Value]) -> Part | None:
+    """Send each shard the last total. Returns the sum of the parts if all stop once more; otherwise all shards end, and their
+    values are in the tree."""
+    stopped: list[int] = []
+    parts = Tree[Part](values.n, Part.plus)
 
     def go_on(i: int) -> None:
         try:
-            stopped[i] = shards[i].send(total)  # type: ignore[arg-type]  # the first thing that a generator is sent is None
+            part = shards[i].send(total)  # type: ignore[arg-type]  # the first thing that a generator is sent is None
         except StopIteration as end:
             values.put(i, end.value)
         else:
-            sums.put(i, stopped[i].sums)
+            stopped.append(i)
+            parts.put(i, part)
 
-    run(quietly(go_on), range(len(shards)))
-    return stopped, functools.reduce(np.add, sums.roots) if len(stopped) == len(shards) else None
+    with ranks.group.meeting(parts, values):
+        run(quietly(go_on), list(shards))
+    if parts.whole:
+        return functools.reduce(Part.plus, parts.roots)
+    if parts.sums:  # some have met numbers that are not finite, and the others wait in vain
+        with ranks.group.meeting(Tree[Part](values.n, Part.plus), values):
+            for i in stopped:
+                try:
+                    shards[i].throw(Abandoned())
+                except StopIteration as end:
+                    values.put(i, end.value)
+    return None

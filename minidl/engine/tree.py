@@ -28,8 +28,11 @@ class Tree(Generic[Value]):
 
     def put(self, leaf: int, value: Value) -> None:
         """Add the value of this leaf; may be called from any thread."""
-        node = (leaf, leaf + 1)
-        for parent in reversed(self._path(leaf)[1:]):  # from the leaf's parent up to a child of the root
+        self.put_sum((leaf, leaf + 1), value)
+
+    def put_sum(self, node: Node, value: Value) -> None:
+        """Add the sum of all leaves of this node, which others have computed."""
+        for parent in reversed(self._path(node)[1:]):  # from the node's parent up to a child of the root
             left, right = halves(parent)
             with self._lock:
                 other = self._waiting.pop(right if node == left else left, None)
@@ -41,16 +44,26 @@ class Tree(Generic[Value]):
         with self._lock:
             self._waiting[node] = value
 
-    def _path(self, leaf: int) -> list[Node]:
-        """The nodes above a leaf, starting at the root."""
+    def _path(self, below: Node) -> list[Node]:
+        """The nodes above a node, starting at the root."""
         path, node = [], (0, self.n)
-        while node[1] - node[0] > 1:
+        while node != below:
             path.append(node)
             left, right = halves(node)
-            node = left if leaf < left[1] else right
+            node = left if below[0] < left[1] else right
         return path
+
+    @property
+    def sums(self) -> list[tuple[Node, Value]]:
+        """The largest nodes that are summed, with their sums, from left to right; where all leaves are there, see ``roots``."""
+        return sorted(self._waiting.items(), key=lambda found: found[0])
+
+    @property
+    def whole(self) -> bool:
+        """Whether all leaves are there."""
+        return sum(stop - start for start, stop in self._waiting) == self.n
 
     @property
     def roots(self) -> list[Value]:
         """[sum of the left half, sum of the right half]; [the value] if there is only one leaf."""
-        return [self._waiting[node] for node in sorted(self._waiting)]
+        return [value for _, value in self.sums]

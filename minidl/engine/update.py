@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from .. import ranks
 from ..contracts import Array, Operations
 from ..optimizers import Optimizer
 from .vector import Gradient, Parameters, Range, Slots
@@ -21,7 +22,7 @@ def update(
     """One step of the optimizer.
 
     gradients: one, or two to be added; the first is changed. ranges: what is trained. Every entry is updated independently,
-    so the bits do not depend on how the threads divide the work.
+    so the bits do not depend on how threads and processes divide the work.
     """
     gradient, *others = (each.vector for each in gradients)
     params, state = parameters.vector, slots.vectors
@@ -38,14 +39,18 @@ def update(
         add(piece)
         step(piece)
 
-    parts = pieces(ranges)
+    def prepare(trained: dict[str, Array]) -> float:
+        return optimizer.prepare(trained, ranks.group.squares(trained, ranges))
+
+    parts = pieces(ranks.group.part(ranges))
     if not optimizer.clips_norms:
         rate = optimizer.prepare({})
         run(quietly(add_and_step), parts)
     else:  # a gradient's norm is known only when all of it is summed
         run(quietly(add), parts)
-        rate = quietly(optimizer.prepare)(_trained(gradients[0], parameters, ranges))
+        rate = quietly(prepare)(_trained(gradients[0], parameters, ranges))
         run(quietly(step), parts)
+    ranks.group.gather(params, ranges, later=state)
 
 
 def pieces(ranges: Sequence[Range]) -> list[slice]:

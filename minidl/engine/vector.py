@@ -149,7 +149,12 @@ class Slots:
     """
 
     def __init__(self, optimizer: Optimizer, layout: Layout, dtype: DType) -> None:
-        self.vectors = {slot: np.full(layout.size, optimizer.initial(slot), dtype) for slot in optimizer.every_slot}
+        self.vectors = {slot: np.zeros(layout.size, dtype) for slot in optimizer.every_slot}
+        for slot, vector in self.vectors.items():
+            if start := optimizer.initial(
+                slot
+            ):  # untouched zeros take no memory: of several ranks, each changes its part alone
+                vector[:] = start
         by_slot = {slot: layout.views(vector) for slot, vector in self.vectors.items()}
         self.views = {address: {slot: by_slot[slot][address] for slot in by_slot} for address in layout.places}
         for address, own in self.views.items():

@@ -57,6 +57,12 @@ def set_num_threads(n: int) -> None:
         _drop_pool()
 
 
+def share_cores(processes: int) -> None:
+    """Use this process's share of the cores from now on, if nobody has said how many threads to use."""
+    if _num_threads is None and not os.environ.get("MINIDL_NUM_THREADS") and get_num_threads() == os.cpu_count():
+        set_num_threads(max(1, get_num_threads() // processes))
+
+
 def run(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
     """[function(item) for item in items], worked on by all threads at once.
 

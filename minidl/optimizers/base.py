@@ -6,7 +6,7 @@ used alone; ``prepare`` and ``update`` are its two halves, so that an engine can
 
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TypedDict
 
 import numpy as np
@@ -160,11 +160,15 @@ class Optimizer(Strict):
         for name, param in params.items():
             self.update(param, grads[name], self.slots[name], rate, reference)
 
-    def prepare(self, grads: dict[str, Array]) -> float:
-        """Begin a step: count it, clip the gradients in place, return the η to pass to ``update``."""
+    def prepare(self, grads: dict[str, Array], squares: Mapping[str, float] | None = None) -> float:
+        """Begin a step: count it, clip the gradients in place, return the η to pass to ``update``.
+
+        squares: Σ grad² of each gradient, where the caller knows them already.
+        """
         rate = self.current_learning_rate()
         if self.clips_norms:
-            squares = {name: _sum_of_squares(grad.reshape(-1)) for name, grad in grads.items()}
+            if squares is None:
+                squares = {name: _sum_of_squares(grad.reshape(-1)) for name, grad in grads.items()}
             most = self.clipnorm or self.global_clipnorm or math.inf
             for name, grad in grads.items():
                 norm = math.sqrt(squares[name] if self.clipnorm else sum(squares.values()))
@@ -224,6 +228,11 @@ def _sum_of_squares(vector: Array) -> float:
     if blocks > 1:
         middle = -(-blocks // 2) * BLOCK
         return _sum_of_squares(vector[:middle]) + _sum_of_squares(vector[middle:])
+    return block_of_squares(vector)
+
+
+def block_of_squares(vector: Array) -> float:
+    """Σ vector² in float64, in one piece."""
     wide = vector.astype(np.float64, copy=False)
     return float(wide @ wide)
 

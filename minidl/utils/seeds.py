@@ -26,6 +26,13 @@ def set_random_seed(seed: int) -> None:
     _seeds = zip(itertools.repeat(int(seed)), itertools.count(), strict=False)
 
 
+def share(seed: int) -> None:
+    """Let later models that are given no seed get those that follow from this one, unless set_random_seed was called."""
+    global _seeds
+    if _seeds is None:
+        _seeds = zip(itertools.repeat(seed), itertools.count(), strict=False)
+
+
 def draw_seed() -> int:
     """A seed for what was given none: a different one each time; from the system where set_random_seed was not called."""
     sequence = np.random.SeedSequence(None if _seeds is None else next(_seeds))
