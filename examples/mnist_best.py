@@ -101,7 +101,7 @@ def trained(seed):
         return minidl.models.load_model(done)
     model = network(seed)
     steps = args.epochs * -(-len(x_train) // args.batch_size)
-    warm_up = max(1, steps // 20)
+    warm_up = steps // 20
     rate = CosineDecay(2e-4, steps - warm_up, warmup_target=2e-3, warmup_steps=warm_up)
     model.compile(
         loss="sparse_categorical_crossentropy",

@@ -56,7 +56,7 @@ model = minidl.Sequential(
 )
 model.summary()
 steps = args.epochs * -(-len(x_train) // args.batch_size)
-warm_up = max(1, steps // 20)
+warm_up = steps // 20
 model.compile(
     loss="sparse_categorical_crossentropy",
     optimizer=Adam(
