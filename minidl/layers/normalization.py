@@ -90,7 +90,7 @@ class BatchNormalization(Layer):
         dx_i       =  Σ_j dx̂_j · ∂x̂_j/∂x_i  =  (dx̂_i  −  Σ_j dx̂_j / m  −  x̂_i · Σ_j dx̂_j · x̂_j / m) / s
 
     gamma is the same for the whole channel, and so stands before it all. What is left of the sums are two means over the batch.
-    With moving averages there is only the first path. In small steps: docs/normalization.md.
+    With moving averages there is only the first path. In small steps: docs/book/layers/batch-normalization.md.
 
     The moments and both means are of the whole batch, so a shard of it cannot compute them. ``measure`` and
     ``measure_backward`` give sums that add up over shards, and forward and backward take the total as ``sums``; without it, what
