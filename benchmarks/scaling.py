@@ -167,6 +167,8 @@ def links(count: int, rate: int) -> Iterator[list[str]]:
             yield [*launcher, "-hosts", ",".join(hosts), "-ppn", "1"]
         finally:
             for i in range(count):
+                # a namespace lets go of its links only after a while
+                subprocess.run(["ip", "link", "del", f"minidl-v{i}"], check=False)
                 subprocess.run(["ip", "netns", "del", namespace(i)], check=False)
             ip("link", "del", bridge)
 
