@@ -18,7 +18,7 @@ const MEANINGS = {
   slope: "slope of the activation",
   wins: "1 where the largest was",
   mask: "what dropout multiplies by",
-  loss: "what is to become small",
+  loss: "what training makes small",
 };
 
 export class Microscope {
@@ -298,7 +298,7 @@ export class Microscope {
       words.push(`label ${label}`, `${read === label ? "rightly read" : "read"} as ${read} (${(100 * p[read]).toFixed(1)} %)`);
     }
     words.push(`loss ${short(sheet.number("loss", 0), 5)}`);
-    this.verdict.textContent = words.join(" · ");
+    this.verdict.textContent = [words.join(" · "), ...this.network.notes].join(". ");
   }
 
   // The layers from left to right: above what goes forward, below it what comes back.
@@ -408,7 +408,7 @@ export class Microscope {
     }
     const entry = (kind, text) => make("span", { class: "entry" }, make("span", { class: `box ${kind}` }), text);
     this.legend.replaceChildren(
-      make("span", { class: "entry" }, "−", bar, "+ the largest of the array; half the colour is a quarter of it"),
+      make("span", { class: "entry" }, "−", bar, "+ the largest of the array (small numbers are shown darker than their share)"),
       entry("shut", "held at 0: dead, not the largest, dropped"),
       entry("read", "what the chosen number is made of"),
       entry("mine", "the chosen number"),
@@ -582,6 +582,7 @@ export class Microscope {
     this.summary.textContent = sentence(name, found);
     this.panel.replaceChildren(
       make("h2", { tabindex: -1 }, name, make("span", { class: "value" }, ` = ${short(found.value, 5)}`)),
+      ...this.meaningLine(),
       ...this.gateNote(),
       ...this.ruleLines(),
       ...this.sumPictures(),
@@ -592,6 +593,12 @@ export class Microscope {
       this.usesList(),
     );
     if (focused) this.panel.querySelector("h2").focus();
+  }
+
+  // A gradient's address differs from its parameter's by one sign, so say which of the two it is.
+  meaningLine() {
+    const own = this.sheet.origin(this.state.address);
+    return isGradient(own) ? [make("p", { class: "note" }, `the gradient ${meaningOf(own)} at this place`)] : [];
   }
 
   gateNote() {
@@ -782,9 +789,9 @@ export class Microscope {
       const more = flats.length > 4 ? `and ${flats.length - 4} more` : "";
       return make("li", {}, ...largest.slice(0, 4).flatMap((each) => [this.link(each), " "]), more);
     });
-    const last = this.isParameterGradient() ? "The optimizer changes the parameter by it." : "Nothing else on this page is.";
+    const last = this.isParameterGradient() ? "The optimizer uses it to change the parameter." : "Nothing else on this page does.";
     const list = rows.length ? make("ul", {}, ...rows) : make("p", {}, last);
-    return make("section", { class: "uses" }, make("h3", {}, "What is made of it"), list);
+    return make("section", { class: "uses" }, make("h3", {}, "What uses it"), list);
   }
 }
 
