@@ -120,6 +120,12 @@ def wait_until_idle(page):
     page.wait_for_selector("#progress", state="hidden")
 
 
+def settled_shares(page):
+    """The shares when every stroke has been looked at: nothing is asked any more, and they stay as they are."""
+    page.wait_for_function("!window.lab.state.asking && !window.lab.state.again")
+    return shares(page)
+
+
 def shares(page):
     return [float(share.removesuffix(" %") or 0) for share in page.locator("#bars .share").all_text_contents()]
 
@@ -155,7 +161,7 @@ def test_one_step_moves_the_prediction_and_reset_moves_it_back(browser, lab):
     with served(lab) as address, opened(browser, address, expected="status of 400") as page:
         draw(page, THREE)
         wait_for(page, "#read", "^3$")
-        before = shares(page)
+        before = settled_shares(page)
         page.check("#bars input[value='8']")
         wait_for(page, "#loss", "for a 8")
         page.fill("#step-rate", "0.02")

@@ -32,12 +32,15 @@ async function call(name, given = {}) {
   } catch {
     return complain("The lab does not answer: is it still running?");
   }
-  if (answer?.error) return complain(answer.error);
-  complain("");
+  if (answer?.error) return complain(answer.error, name);
+  if ([null, name].includes(complaint)) complain(""); // what another call has to say would be gone before it is read
   return answer ?? {};
 }
 
-function complain(why) {
+let complaint = null; // the call that the message shown is about
+
+function complain(why, about = null) {
+  complaint = why ? about : null;
   $("error").textContent = why;
   $("error").hidden = !why;
   return null;
@@ -211,7 +214,7 @@ function clear() {
 
 async function step() {
   const shown = drawing();
-  if (!shown) return complain("Draw a digit first.");
+  if (!shown) return complain("Draw a digit first.", "look");
   const found = await call("step", { drawing: shown, label: state.label, rate: $("step-rate").valueAsNumber });
   if (!found) return;
   const { before, after, promised } = found;
