@@ -121,9 +121,12 @@ def wait_until_idle(page):
 
 
 def settled_shares(page):
-    """The shares when every stroke has been looked at: nothing is asked any more, and they stay as they are."""
-    page.wait_for_function("!window.lab.state.asking && !window.lab.state.again")
-    return shares(page)
+    """The shares when the last stroke has been looked at: they stay as they are."""
+    seen = None
+    while (now := shares(page)) != seen:
+        seen = now
+        page.wait_for_timeout(500)
+    return now
 
 
 def shares(page):
