@@ -9,6 +9,7 @@ import numpy as np
 
 from .. import backprop
 from ..contracts import Array, Cache, Gradients, LayerLike
+from ..layers.rebinding import rebind
 from ..ops import reference
 from ..tracing import Trace
 
@@ -75,41 +76,54 @@ class _Nudged:
 
 def _nudge(trace: Trace, address: str, index: tuple[int, ...]) -> tuple[Callable[[float], float], float] | None:
     """The loss as a function of a change of that number, and the size of what is there."""
-    layers = _as_traced(trace)
     name, colon, what = address.rpartition(":")
-    if address == "loss:dy":
-        name, what = trace.layers[-1].name if trace.layers else "", "dy"
-        name = next((record.name for record in reversed(trace.layers) if "/" not in record.name), "")
+    if address == "loss:dy":  # that of the last layer
+        name = next(record.name for record in reversed(trace.layers) if "/" not in record.name)
     if colon and what in ("dx", "dy"):
-        record, (place, siblings) = trace[name], _find(layers, name)
-        nudged = _Nudged(siblings[place], what[1:], index)
-        siblings[place] = nudged
-
-        def with_change(change: float) -> float:
-            nudged.change = change
-            return _loss(trace, layers)
-
-        values = record.x if what == "dx" else record.y
-        return with_change, _size(values, index)
+        return _nudge_activation(trace, name, what[1:], index)
     layer, parameter = (name, what[1:]) if colon else address.rpartition("/")[::2]
-    places = [f"{layer}/{parameter}"]
-    if not colon:
-        first = trace.ties.get(places[0], places[0])
+    return _nudge_parameter(trace, f"{layer}/{parameter}", index, whole=not colon)
+
+
+def _nudge_activation(
+    trace: Trace, name: str, what: str, index: tuple[int, ...]
+) -> tuple[Callable[[float], float], float]:
+    """Of a layer's x or y."""
+    layers = _as_traced(trace)
+    place, siblings = _find(layers, name)
+    siblings[place] = nudged = _Nudged(siblings[place], what, index)
+
+    def with_change(change: float) -> float:
+        nudged.change = change
+        return _loss(trace, layers)
+
+    return with_change, _size(getattr(trace[name], what), index)
+
+
+def _nudge_parameter(
+    trace: Trace, address: str, index: tuple[int, ...], whole: bool
+) -> tuple[Callable[[float], float], float] | None:
+    """Of a parameter. whole: wherever it is used, with its penalty, and not at this address alone."""
+    places = [address]
+    if whole:
+        first = trace.ties.get(address, address)
         places = [first, *(other for other, one in trace.ties.items() if one == first)]
-    elif places[0] in {*trace.ties, *trace.ties.values()}:
+    elif address in {*trace.ties, *trace.ties.values()}:
         return None  # one use of a tied parameter cannot be moved alone
-    if not all(any(record.name == one.rpartition("/")[0] for record in trace.layers) for one in places):
+    traced = {record.name for record in trace.layers}
+    if any(one.rpartition("/")[0] not in traced for one in places):
         return None
+    layers = _as_traced(trace)
     arrays = {id(array): array for array in (_parameter(layers, one) for one in places)}.values()
     before = {id(array): array.copy() for array in arrays}
 
-    def with_parameter(change: float) -> float:
+    def with_change(change: float) -> float:
         for array in arrays:
             array[...] = before[id(array)]
             array[index] += change
-        return _loss(trace, layers) + (0.0 if colon else _penalty(trace, layers))
+        return _loss(trace, layers) + (_penalty(trace, layers) if whole else 0.0)
 
-    return with_parameter, _size(next(iter(arrays)), index)
+    return with_change, _size(next(iter(arrays)), index)
 
 
 def _as_traced(trace: Trace) -> list[LayerLike]:
@@ -121,11 +135,7 @@ def _as_traced(trace: Trace) -> list[LayerLike]:
         if hasattr(layer, "ops"):
             layer.ops = reference
         for name, value in record.params.items():
-            array = layer.params[name]
-            if array.dtype == np.float64:
-                array[...] = value
-            else:
-                layer.params[name] = value.astype(np.float64)
+            rebind(layer, name, value.astype(np.float64))
         for name, value in record.state.items():
             layer.state[name] = value.astype(np.float64)
     return layers

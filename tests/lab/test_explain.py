@@ -118,6 +118,26 @@ def test_your_own_layer_gets_the_slope_without_terms(rng):
     assert trace.explain("mine:y", (1, 2)).slope is None
 
 
+def test_a_parameter_that_your_layer_also_holds_by_another_name_is_moved(rng):
+    class Scale(Layer):
+        def build(self, input_shape, rng, dtype):
+            self.factor = np.full(input_shape, 1.5, dtype)
+            self.params = {"factor": self.factor}
+            return input_shape
+
+        def forward(self, x, *, training=False, rng=None):
+            return x * self.factor, x
+
+        def backward(self, dy, cache):
+            return dy * self.factor, {"factor": (dy * cache).sum(axis=0)}
+
+    for dtype in ("float32", "float64"):
+        model = Sequential([Scale(name="mine"), Dense(2)], seed=1, dtype=dtype)
+        model.compile(loss="mse", optimizer="sgd")
+        found = model.trace(rng.normal(size=(2, 3)), rng.normal(size=(2, 2))).explain("mine/factor", (1,))
+        assert found.slope.value == pytest.approx(found.value, rel=1e-5)
+
+
 def test_a_wrong_gradient_and_its_slope_stand_side_by_side(rng):
     class Wrong(Tripled):
         def backward(self, dy, cache):
