@@ -23,9 +23,8 @@ IMAGES = ("n", "i", "j", "c")
 
 def dense(sheet: Sheet, record: Record) -> None:
     layer: Any = record.layer
-    at, (x, kept) = f"{record.name}:", record.cache
-    kernel, bias = record.params["kernel"], record.params.get("bias")
-    z, dz = _around_activation(sheet, record, layer.activation, lambda: reference.dense_forward(x, kernel, bias), kept)
+    at = f"{record.name}:"
+    z, dz = _around_activation(sheet, record, reference.dense_forward)
     (samples, features), units = record.x.shape, layer.units
     product = Part((Factor(at + "x", ("n", "d")), Factor(at + "kernel", ("d", "u"))), {"d": features})
     sheet.rules[at + z] = Rule(
@@ -46,14 +45,11 @@ def dense(sheet: Sheet, record: Record) -> None:
 
 def conv2d(sheet: Sheet, record: Record) -> None:
     layer: Any = record.layer
-    at, (x, kept) = f"{record.name}:", record.cache
-    kernel, bias = record.params["kernel"], record.params.get("bias")
+    at = f"{record.name}:"
     how = (layer.strides, layer.padding)
-    z, dz = _around_activation(
-        sheet, record, layer.activation, lambda: reference.conv2d_forward(x, kernel, bias, *how), kept
-    )
-    (height, width, channels, filters), (samples, rows, columns, _) = kernel.shape, record.y.shape
-    there, back, written = _window(layer.strides, *_frame(record.x.shape, kernel.shape, *how))
+    z, dz = _around_activation(sheet, record, reference.conv2d_forward, *how)
+    (height, width, channels, filters), (samples, rows, columns, _) = record.params["kernel"].shape, record.y.shape
+    there, back, written = _window(layer.strides, *_frame(record.x.shape, record.params["kernel"].shape, *how))
     window, places = {"a": height, "b": width}, {"n": samples, "i": rows, "j": columns}
     x_there = Factor(at + "x", ("n", *there, "c"))
     weight, dz_here = Factor(at + "kernel", ("a", "b", "c", "f")), Factor(at + dz, ("n", "i", "j", "f"))
@@ -81,14 +77,11 @@ def conv2d(sheet: Sheet, record: Record) -> None:
 
 def conv2d_transpose(sheet: Sheet, record: Record) -> None:
     layer: Any = record.layer
-    at, (x, kept) = f"{record.name}:", record.cache
-    kernel, bias = record.params["kernel"], record.params.get("bias")
+    at = f"{record.name}:"
     how = (layer.strides, layer.padding)
-    z, dz = _around_activation(
-        sheet, record, layer.activation, lambda: reference.conv2d_transpose_forward(x, kernel, bias, *how), kept
-    )
-    (height, width, filters, channels), (samples, rows, columns, _) = kernel.shape, record.x.shape
-    there, back, written = _window(layer.strides, *_frame(record.y.shape, kernel.shape, *how))
+    z, dz = _around_activation(sheet, record, reference.conv2d_transpose_forward, *how)
+    (height, width, filters, channels), (samples, rows, columns, _) = record.params["kernel"].shape, record.x.shape
+    there, back, written = _window(layer.strides, *_frame(record.y.shape, record.params["kernel"].shape, *how))
     window = {"a": height, "b": width}
     weight, dz_there = Factor(at + "kernel", ("a", "b", "f", "c")), Factor(at + dz, ("n", *there, "f"))
     sheet.rules[at + z] = Rule(
@@ -516,14 +509,17 @@ LAYERS: dict[type, Callable[[Sheet, Record], None]] = {
 }
 
 
-def _around_activation(
-    sheet: Sheet, record: Record, kind: str, make_z: Callable[[], Array], kept: Array
-) -> tuple[str, str]:
-    """Put z and dz, which a layer with an activation does not keep; returns what they are called: y and dy, if it has none."""
+def _around_activation(sheet: Sheet, record: Record, forward: Callable[..., Array], *how: object) -> tuple[str, str]:
+    """Put z and dz, which a layer with an activation does not keep; returns what they are called: y and dy, if it has none.
+
+    z = forward(x, kernel, bias, *how).
+    """
+    layer: Any = record.layer
+    kind, at = layer.activation, f"{record.name}:"
     if kind == "linear":
         return "y", "dy"
-    at = f"{record.name}:"
-    sheet.put(at + "z", make_z())
+    x, kept = record.cache
+    sheet.put(at + "z", forward(x, record.params["kernel"], record.params.get("bias"), *how))
     sheet.put(at + "dz", getattr(reference, f"{kind}_backward")(record.dy, kept))
     activation(sheet, record.name, kind)
     return "z", "dz"
