@@ -1052,7 +1052,7 @@ def test_assert_gradients():
         assert_gradients(layer, normal(3, 5), max_entries=4)
     lines = str(caught.value).splitlines()
     record = caught.value.report.records[2]
-    assert lines[0] == "gradcheck Faulty failed."
+    assert lines[0] == "gradcheck did not accept the gradients of Faulty."
     assert lines[1] == (
         f"bias[{record.where[0]}]: the gradient says {record.analytic:.6g}, the slope is {record.numeric:.6g} "
         "(4 of 4 entries are wrong)."

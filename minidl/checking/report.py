@@ -241,7 +241,8 @@ class GradientError(AssertionError):
     """A gradient was found wrong; ``report`` holds what was found."""
 
     def __init__(self, report: Report) -> None:
-        super().__init__(printable_lines(f"gradcheck {report.target} failed.\n" + "\n".join(report.explanations())))
+        verdict = f"gradcheck did not accept the gradients of {report.target}."
+        super().__init__(printable_lines("\n".join([verdict, *report.explanations()])))
         self.report = report
 
 
