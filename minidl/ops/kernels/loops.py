@@ -12,13 +12,17 @@ wide, narrow = make_block(*SIZES[0]), make_block(*SIZES[-1])
 
 
 @jit
-def multiply(a, a_at, rows, terms, count, patch, b, blocks, start, add, floor, c, c_at, c_from):
-    """All ``rows`` with all ``blocks`` of b, ``patch`` of the ``count`` terms at a time: see ``blocks.block``."""
+def multiply(a, a_at, rows, terms, count, patch, b, blocks, start, add, floor, c, c_at, c_from, c_step):
+    """All ``rows`` with all ``blocks`` of b, ``patch`` of the ``count`` terms at a time: see ``blocks.block``.
+
+    What each patch adds up is ``c_step`` numbers further on in c: with 0, all are one sum; otherwise they are products of their own.
+    """
     for first in range(0, count, patch):
         length = patch if first + patch < count else count - first
+        c_patch = c_from + first // patch * c_step
         for q in range(blocks.shape[0]):
             b_from, lane, width = blocks[q, 0], blocks[q, 1], blocks[q, 2]
-            b_at, to, start_at = b_from + first * width, c_from + lane, 0 if add else lane
+            b_at, to, start_at = b_from + first * width, c_patch + lane, 0 if add else lane
             for p in range(0, rows, ROWS):
                 if width == WIDTHS[0]:
                     wide(a, a_at, p, terms, first, length, b, b_at, start, start_at, add, floor, c, c_at, to)

@@ -1,0 +1,330 @@
+"""Winograd's convolution by 3×3 windows: 16 multiplications for four pixels of y instead of 36, forward and for both gradients.
+
+Two numbers y of a convolution of four numbers d by three numbers g take six multiplications, or four:
+
+    y₀ = d₀g₀ + d₁g₁ + d₂g₂ = m₀ + m₁ + m₂      m₀ = (d₀ − d₂) · g₀      m₁ = (d₁ + d₂) · (g₀ + g₁ + g₂) / 2
+    y₁ = d₁g₀ + d₂g₁ + d₃g₂ = m₁ − m₂ − m₃      m₃ = (d₁ − d₃) · g₂      m₂ = (d₂ − d₁) · (g₀ − g₁ + g₂) / 2
+
+that is, y = Aᵀ (Gg ⊙ Bᵀd) with the matrices
+
+         1  0 −1  0           1   0   0          1  1  1  0
+    Bᵀ = 0  1  1  0       G = ½   ½   ½     Aᵀ = 0  1 −1 −1
+         0 −1  1  0           ½  −½   ½
+         0  1  0 −1           0   0   1
+
+Along both axes, a square of 2×2 pixels of y from 4×4 of x is Y = Aᵀ (G g Gᵀ ⊙ Bᵀ d B) A. The sum over channels goes on between
+⊙ and A, so ⊙ becomes 16 matrix products, squares × channels by channels × filters, of which each channel and each filter was
+transformed once. All of it is linear in g, so the gradient is the transpose: dg = Gᵀ (Σ A dY Aᵀ ⊙ Bᵀ d B) G, summed over squares.
+dx is a convolution of dy by the kernel turned around.
+
+In float32 the sums of a window's neighbours are rounded once more: the error is about twice that of the plain sum. An infinity or
+NaN in x may make all four pixels of a square NaN.
+
+Source: Lavin and Gray, Fast Algorithms for Convolutional Neural Networks, https://arxiv.org/abs/1509.09308, section 4.1.
+Called only by ``direct``. The plain twins are ``conv2d_forward`` and ``conv2d_backward``.
+"""
+
+from collections.abc import Iterator
+from functools import lru_cache
+
+import numpy as np
+
+from ...contracts import Array
+from .addresses import Convolution, blocks, covered, pack
+from .blocks import ROWS, SLACK
+from .jit import jit
+from .loops import multiply, put_in_frames
+from .vector import LANES, beats, choose, fill, load, store
+
+PRODUCTS = 16
+ROOM = 48 * 1024  # numbers of the squares that are transformed at once: 192 kB in float32, which stay in the L2 cache
+NONE = np.float32(-np.inf)  # no floor
+LEAST = 10  # of C · F / (C + F): with fewer channels or filters, to transform them costs more than it saves
+
+
+def pays(g: Convolution) -> bool:
+    """Whether this convolution is one that takes less time in this way. F has to be whole vectors."""
+    channels, filters = g.image[2], g.filters
+    fits = g.window == (3, 3) and g.strides == (1, 1) and filters % LANES == 0
+    return fits and channels * filters >= LEAST * (channels + filters)
+
+
+class Squares:
+    """The squares of 2×2 pixels of a convolution's output: where they are in a tile of images, and where their transforms lie.
+
+    frames: the convolution, with frames that have a row or a column more where the last squares reach beyond the output.
+    corners, pixels: of each square, where its window begins in the images, and its first pixel in y. inside: whether it has a
+    right column (1), a lower row (2). each: how many squares an image has. at_once: how many are transformed at once. The
+    channels or filters of one square after another are a plane; 16 planes are the 16 numbers of each transform.
+    """
+
+    def __init__(self, g: Convolution) -> None:
+        (top, bottom, left, right), (height, width), channels = g.frame, g.output, g.image[2]
+        frame = (top, bottom + height % 2, left, right + width % 2)
+        self.frames = Convolution(g.samples, g.image, g.window, g.filters, g.strides, frame, g.output)
+        n, i, j = np.indices((self.frames.tile, -(-height // 2), -(-width // 2))).reshape(3, -1)
+        self.each = len(n) // self.frames.tile
+        self.corners = n * self.frames.steps[0] + 2 * i * self.frames.steps[1] + 2 * j * self.frames.steps[2]
+        self.pixels = (n * g.pixels + 2 * i * width + 2 * j) * g.filters
+        self.inside = (2 * j + 1 < width) + 2 * (2 * i + 1 < height)
+        self.lanes = covered(g.filters)
+        self.at_once = max(1, ROOM // (PRODUCTS * (channels + self.lanes) * ROWS)) * ROWS
+        places, planes = np.arange(self.at_once), np.arange(PRODUCTS)[:, None]
+        self.window_at, self.sum_at = places * channels, places * self.lanes
+        # SLACK is for what vectors write too much; and without it, the planes would often meet in the same few lines of the cache
+        self.window_plane, self.sum_plane = self.at_once * channels + SLACK, self.at_once * self.lanes + SLACK
+        self.channels = (planes * self.window_plane + np.arange(channels)).reshape(-1)
+        self.places = (planes * self.window_plane + places * channels).reshape(-1)
+        rows = np.minimum(np.arange(-(-channels // ROWS) * ROWS), channels)  # of dkernel; the last is for what fills up a block
+        self.channel_at, self.channel_sum_at = rows % channels, rows * self.lanes
+
+    def windows(self, dtype: np.dtype) -> Array:
+        """Room for the transforms of the squares' windows."""
+        return np.zeros(PRODUCTS * self.window_plane, dtype)
+
+
+squares = lru_cache(maxsize=256)(Squares)
+
+
+def convolved_tiles(
+    g: Convolution, x: Array, kernel: Array, bias: Array, floor: np.float32, y: Array, all_of_y: bool
+) -> Iterator[tuple[int, int]]:
+    """Compute tile after tile of y, which holds all of them or one: (first sample, samples) of each that is done."""
+    s, channels = squares(g), g.image[2]
+    packed = pack(_halves(_halves(kernel, 0), 1).reshape(PRODUCTS * channels, g.filters))
+    padded = np.zeros(s.frames.tile * s.frames.steps[0] + SLACK, x.dtype)
+    windows, sums = s.windows(x.dtype), np.empty(PRODUCTS * s.sum_plane, x.dtype)
+    nothing = np.zeros(s.lanes, x.dtype)
+    for first in range(0, g.samples, s.frames.tile):
+        count = min(s.frames.tile, g.samples - first)
+        put_in_frames(x.reshape(-1), first, count, g.image, s.frames.frame, padded)
+        _convolve(
+            padded,
+            count * s.each,
+            s.at_once,
+            s.corners,
+            s.pixels,
+            s.inside,
+            s.frames.line,
+            channels,
+            windows,
+            s.window_plane,
+            s.window_at,
+            s.channels,
+            packed,
+            blocks(g.filters, PRODUCTS * channels),
+            nothing,
+            sums,
+            s.sum_at,
+            s.sum_plane,
+            s.lanes,
+            bias,
+            floor,
+            g.output[1],
+            g.filters,
+            y,
+            first * g.pixels * g.filters if all_of_y else 0,
+        )
+        yield first, count
+
+
+def dkernel_of(g: Convolution, dz: Array, x: Array) -> tuple[Array, Array]:
+    """dkernel (3, 3, C, F) and dbias (F,) from dz (N, OH, OW, F)."""
+    s, channels = squares(g), g.image[2]
+    padded = np.zeros(s.frames.tile * s.frames.steps[0] + SLACK, x.dtype)
+    windows, packed = s.windows(x.dtype), np.zeros(PRODUCTS * s.at_once * s.lanes, x.dtype)
+    dproducts, dbias = np.zeros((PRODUCTS, channels + 1, s.lanes), x.dtype), np.zeros(g.filters, x.dtype)
+    for first in range(0, g.samples, s.frames.tile):
+        count = min(s.frames.tile, g.samples - first)
+        put_in_frames(x.reshape(-1), first, count, g.image, s.frames.frame, padded)
+        _correlate(
+            padded,
+            count * s.each,
+            s.at_once,
+            s.corners,
+            s.pixels,
+            s.inside,
+            s.frames.line,
+            channels,
+            windows,
+            s.window_plane,
+            s.places,
+            s.channel_at,
+            dz.reshape(-1),
+            first * g.pixels * g.filters,
+            g.output[1],
+            g.filters,
+            packed,
+            blocks(g.filters, PRODUCTS * s.at_once),
+            dproducts.reshape(-1),
+            s.channel_sum_at,
+            (channels + 1) * s.lanes,
+            dbias,
+        )
+    dwide = dproducts[:, :channels, : g.filters].reshape(4, 4, channels, g.filters)
+    return _halves_transposed(_halves_transposed(dwide, 0), 1), dbias
+
+
+def _halves(g: Array, axis: int) -> Array:
+    """G · g along this axis: 3 → 4."""
+    g0, g1, g2 = np.moveaxis(g, axis, 0)
+    even, odd = (g0 + g2) / 2, g1 / 2
+    return np.stack([g0, even + odd, even - odd, g2], axis)
+
+
+def _halves_transposed(m: Array, axis: int) -> Array:
+    """Gᵀ · m along this axis: 4 → 3."""
+    m0, m1, m2, m3 = np.moveaxis(m, axis, 0)
+    even, odd = (m1 + m2) / 2, (m1 - m2) / 2
+    return np.stack([m0 + even, odd, m3 + even], axis)
+
+
+# ------------------------------------------------------------------------------------------------ compiled; arrays are flat
+
+
+@jit
+def _differences(d0, d1, d2, d3):
+    """Bᵀ · d"""
+    return d0 - d2, d1 + d2, d2 - d1, d1 - d3
+
+
+@jit
+def _sums(m0, m1, m2, m3):
+    """Aᵀ · m"""
+    return m0 + m1 + m2, m1 - m2 - m3
+
+
+@jit
+def _put_four(v0, v1, v2, v3, array, at, plane):
+    """To the same place of four planes."""
+    store(array, at, v0)
+    store(array, at + plane, v1)
+    store(array, at + 2 * plane, v2)
+    store(array, at + 3 * plane, v3)
+
+
+@jit
+def _transform_windows(x, corners, first, count, line, channels, windows, plane):
+    """windows (16, squares, C) = Bᵀ d B of ``count`` squares from ``first`` on."""
+    for square in range(count):
+        # what the last vector writes too much, the next square overwrites
+        for c in range(0, channels, LANES):
+            at, to = corners[first + square] + c, square * channels + c
+            a0, b0, c0, d0 = _four_down(x, at, line)
+            a1, b1, c1, d1 = _four_down(x, at + channels, line)
+            a2, b2, c2, d2 = _four_down(x, at + 2 * channels, line)
+            a3, b3, c3, d3 = _four_down(x, at + 3 * channels, line)
+            _put_four(*_differences(a0, a1, a2, a3), windows, to, plane)
+            _put_four(*_differences(b0, b1, b2, b3), windows, to + 4 * plane, plane)
+            _put_four(*_differences(c0, c1, c2, c3), windows, to + 8 * plane, plane)
+            _put_four(*_differences(d0, d1, d2, d3), windows, to + 12 * plane, plane)
+
+
+@jit
+def _four_down(x, at, line):
+    """Bᵀ · four numbers below each other"""
+    return _differences(load(x, at), load(x, at + line), load(x, at + 2 * line), load(x, at + 3 * line))
+
+
+@jit
+def _transform_sums(sums, plane, lanes, pixels, inside, first, count, bias, floor, width, filters, y, start):
+    """y from ``start`` on = Aᵀ m A + bias, at least the floor, of ``count`` squares from ``first`` on."""
+    least, down = fill(floor), width * filters
+    for square in range(count):
+        beside, below = inside[first + square] & 1, inside[first + square] & 2
+        for f in range(0, filters, LANES):
+            at, to, own = square * lanes + f, start + pixels[first + square] + f, load(bias, f)
+            s0, t0 = _sums_down(sums, at, plane)
+            s1, t1 = _sums_down(sums, at + plane, plane)
+            s2, t2 = _sums_down(sums, at + 2 * plane, plane)
+            s3, t3 = _sums_down(sums, at + 3 * plane, plane)
+            y0, y1 = _sums(s0, s1, s2, s3)
+            _put_pixel(y0 + own, least, y, to)
+            if beside:
+                _put_pixel(y1 + own, least, y, to + filters)
+            if below:
+                y0, y1 = _sums(t0, t1, t2, t3)
+                _put_pixel(y0 + own, least, y, to + down)
+                if beside:
+                    _put_pixel(y1 + own, least, y, to + down + filters)
+
+
+@jit
+def _sums_down(sums, at, plane):
+    """Aᵀ · four of the products"""
+    return _sums(load(sums, at), load(sums, at + 4 * plane), load(sums, at + 8 * plane), load(sums, at + 12 * plane))
+
+
+@jit
+def _put_pixel(value, least, y, at):
+    store(y, at, choose(beats(value, least), value, least))
+
+
+@jit
+def _transform_gradients(dz, start, pixels, inside, first, count, at_once, width, filters, packed, blocks, dbias):
+    """packed = the blocks of A dY Aᵀ (16, squares, F) of ``count`` squares from ``first`` on; dbias += Σ dY.
+
+    packed has room for more squares than these, which become zeros.
+    """
+    none, down = fill(np.float32(0)), width * filters
+    for q in range(blocks.shape[0]):
+        begin, lane, size = blocks[q, 0], blocks[q, 1], blocks[q, 2]
+        for f in range(lane, min(lane + size, filters), LANES):
+            total, to, plane = load(dbias, f), begin + f - lane, at_once * size
+            for square in range(first, first + count):
+                at = start + pixels[square] + f
+                beside, below = inside[square] & 1, inside[square] & 2
+                y00 = load(dz, at)
+                y01 = load(dz, at + filters) if beside else none
+                y10 = load(dz, at + down) if below else none
+                y11 = load(dz, at + down + filters) if beside and below else none
+                left, right = y00 + y10, y01 + y11
+                _put_spread(y00, y01, packed, to, plane)
+                _put_spread(left, right, packed, to + 4 * plane, plane)
+                _put_spread(y00 - y10, y01 - y11, packed, to + 8 * plane, plane)
+                _put_spread(none - y10, none - y11, packed, to + 12 * plane, plane)
+                total = total + (left + right)
+                to += size
+            store(dbias, f, total)
+            for _ in range(count, at_once):
+                for k in range(PRODUCTS):
+                    store(packed, to + k * plane, none)
+                to += size
+
+
+@jit
+def _put_spread(y0, y1, array, at, plane):
+    """A · (y₀, y₁), to the same place of four planes."""
+    _put_four(y0, y0 + y1, y0 - y1, fill(np.float32(0)) - y1, array, at, plane)
+
+
+@jit
+def _convolve(
+    padded, squares, at_once, corners, pixels, inside, line, channels, windows, window_plane, window_at, terms,
+    kernel, blocks, nothing, sums, sum_at, sum_plane, lanes, bias, floor, width, filters, y, start
+):  # fmt: skip
+    """y from ``start`` on = the convolution of images in frames, ``at_once`` of their squares at a time."""
+    for first in range(0, squares, at_once):
+        count = min(at_once, squares - first)
+        _transform_windows(padded, corners, first, count, line, channels, windows, window_plane)
+        multiply(
+            windows, window_at, count, terms, terms.size, channels, kernel, blocks, nothing, False, NONE,
+            sums, sum_at, 0, sum_plane
+        )  # fmt: skip
+        _transform_sums(sums, sum_plane, lanes, pixels, inside, first, count, bias, floor, width, filters, y, start)
+
+
+@jit
+def _correlate(
+    padded, squares, at_once, corners, pixels, inside, line, channels, windows, window_plane, terms, channel_at, dz,
+    start, width, filters, packed, blocks, dproducts, channel_sum_at, step, dbias
+):  # fmt: skip
+    """dproducts (16, C + 1, lanes) += Σ A dY Aᵀ ⊙ Bᵀ d B over these squares; dbias += Σ dY. dz: from ``start`` on."""
+    for first in range(0, squares, at_once):
+        count = min(at_once, squares - first)
+        _transform_windows(padded, corners, first, count, line, channels, windows, window_plane)
+        _transform_gradients(dz, start, pixels, inside, first, count, at_once, width, filters, packed, blocks, dbias)
+        multiply(
+            windows, channel_at, channels, terms, terms.size, at_once, packed, blocks, dproducts, True, NONE,
+            dproducts, channel_sum_at, 0, step
+        )  # fmt: skip
