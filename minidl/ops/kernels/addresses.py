@@ -175,7 +175,7 @@ def convolution(samples: int, image: Shape, kernel: Shape, strides: Pair, paddin
 def unfold(kernel: Array, group: int, stride: int) -> Array:
     """The kernel (KH, KW, C, F) as (KH, KW + (group − 1) · stride, C, group · F): of each pixel, where its window is.
 
-    The zeros around it are multiplied, too, so an infinity in x may make its neighbours in y NaN.
+    The zeros around it are multiplied, too, so x has to be finite.
     """
     if group == 1:
         return kernel

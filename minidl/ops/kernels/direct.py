@@ -12,7 +12,7 @@ from ...contracts import Array, DType, Pair
 from . import winograd
 from .addresses import Convolution, convolution, fold, pack, unfold
 from .blocks import ROWS, SLACK, SPAN_LANES
-from .loops import multiply, pack_pixels, pool, put_in_frames, sparse, take_out_of_frames
+from .loops import all_finite, multiply, pack_pixels, pool, put_in_frames, sparse, take_out_of_frames
 
 PATCH = 256  # output pixels whose products are added to dkernel at once: what they need fits into the L1 cache
 NONE = np.float32(-np.inf)  # no floor
@@ -116,13 +116,16 @@ def _convolve(g: Convolution, x: Array, kernel: Array, bias: Array, relu: bool) 
 def _convolved_tiles(
     g: Convolution, x: Array, kernel: Array, bias: Array, relu: bool, y: Array, all_of_y: bool
 ) -> Iterator[tuple[int, int]]:
-    """Compute tile after tile of y, which holds all of them or one: (first sample, samples) of each that is done."""
-    floor = np.float32(0) if relu else NONE
-    if winograd.pays(g):
-        yield from winograd.convolved_tiles(g, x, kernel, bias, floor, y, all_of_y)
-        return
-    kernel, bias = unfold(kernel, g.group, g.strides[1]), np.tile(bias, g.group)
-    g = g.grouped
+    """Compute tile after tile of y, which holds all of them or one: (first sample, samples) of each that is done.
+
+    Neighbouring pixels are computed together only where all of x is finite: one's infinity, times the other's zero, would be NaN.
+    """
+    floor, by_squares = np.float32(0) if relu else NONE, winograd.pays(g)
+    if (by_squares or g.group > 1) and all_finite(x.reshape(-1)):
+        if by_squares:
+            yield from winograd.convolved_tiles(g, x, kernel, bias, floor, y, all_of_y)
+            return
+        kernel, bias, g = unfold(kernel, g.group, g.strides[1]), np.tile(bias, g.group), g.grouped
     at, sums = g.windows
     packed = pack(kernel.reshape(g.depth, g.filters))
     padded = np.zeros(g.tile * g.steps[0] + SLACK, x.dtype)

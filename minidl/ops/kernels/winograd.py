@@ -17,8 +17,8 @@ Along both axes, a square of 2×2 pixels of y from 4×4 of x is Y = Aᵀ (G g G�
 transformed once. All of it is linear in g, so the gradient is the transpose: dg = Gᵀ (Σ A dY Aᵀ ⊙ Bᵀ d B) G, summed over squares.
 dx is a convolution of dy by the kernel turned around.
 
-In float32 the sums of a window's neighbours are rounded once more: the error is about twice that of the plain sum. An infinity or
-NaN in x may make all four pixels of a square NaN.
+In float32 the differences and sums are rounded, too: see ``tests/ops/test_winograd.py`` for how much. x has to be finite, and not
+within a factor of four of the largest float32: an infinity would make NaN of pixels that it does not reach.
 
 Source: Lavin and Gray, Fast Algorithms for Convolutional Neural Networks, https://arxiv.org/abs/1509.09308, section 4.1.
 Called only by ``direct``. The plain twins are ``conv2d_forward`` and ``conv2d_backward``.
@@ -30,23 +30,26 @@ from functools import lru_cache
 import numpy as np
 
 from ...contracts import Array
-from .addresses import Convolution, blocks, covered, pack
+from .addresses import Convolution, blocks, covered
 from .blocks import ROWS, SLACK
 from .jit import jit
 from .loops import multiply, put_in_frames
-from .vector import LANES, beats, choose, fill, load, store
+from .vector import LANES, beats, choose, fill, load, multiply_add, store
 
 PRODUCTS = 16
 ROOM = 48 * 1024  # numbers of the squares that are transformed at once: 192 kB in float32, which stay in the L2 cache
 NONE = np.float32(-np.inf)  # no floor
-LEAST = 10  # of C · F / (C + F): with fewer channels or filters, to transform them costs more than it saves
+TRANSFORM = 170  # multiplications that take as long as to transform one number of a square, of a channel or of a filter
 
 
 def pays(g: Convolution) -> bool:
-    """Whether this convolution is one that takes less time in this way. F has to be whole vectors."""
+    """Whether this convolution can be computed in this way, for which F has to be whole vectors, and takes less time so."""
+    if g.window != (3, 3) or g.strides != (1, 1) or g.filters % LANES:
+        return False
     channels, filters = g.image[2], g.filters
-    fits = g.window == (3, 3) and g.strides == (1, 1) and filters % LANES == 0
-    return fits and channels * filters >= LEAST * (channels + filters)
+    plain = g.pixels * g.grouped.depth * g.grouped.lanes // g.group
+    squares = -(-g.output[0] // 2) * -(-g.output[1] // 2)
+    return squares * (PRODUCTS * channels * covered(filters) + TRANSFORM * (channels + filters)) < plain
 
 
 class Squares:
@@ -91,7 +94,8 @@ def convolved_tiles(
 ) -> Iterator[tuple[int, int]]:
     """Compute tile after tile of y, which holds all of them or one: (first sample, samples) of each that is done."""
     s, channels = squares(g), g.image[2]
-    packed = pack(_halves(_halves(kernel, 0), 1).reshape(PRODUCTS * channels, g.filters))
+    packed, parts = np.zeros(PRODUCTS * channels * s.lanes, x.dtype), blocks(g.filters, PRODUCTS * channels)
+    _transform_kernel(kernel.reshape(-1), channels, g.filters, parts, packed)
     padded = np.zeros(s.frames.tile * s.frames.steps[0] + SLACK, x.dtype)
     windows, sums = s.windows(x.dtype), np.empty(PRODUCTS * s.sum_plane, x.dtype)
     nothing = np.zeros(s.lanes, x.dtype)
@@ -112,7 +116,7 @@ def convolved_tiles(
             s.window_at,
             s.channels,
             packed,
-            blocks(g.filters, PRODUCTS * channels),
+            parts,
             nothing,
             sums,
             s.sum_at,
@@ -161,22 +165,9 @@ def dkernel_of(g: Convolution, dz: Array, x: Array) -> tuple[Array, Array]:
             (channels + 1) * s.lanes,
             dbias,
         )
-    dwide = dproducts[:, :channels, : g.filters].reshape(4, 4, channels, g.filters)
-    return _halves_transposed(_halves_transposed(dwide, 0), 1), dbias
-
-
-def _halves(g: Array, axis: int) -> Array:
-    """G · g along this axis: 3 → 4."""
-    g0, g1, g2 = np.moveaxis(g, axis, 0)
-    even, odd = (g0 + g2) / 2, g1 / 2
-    return np.stack([g0, even + odd, even - odd, g2], axis)
-
-
-def _halves_transposed(m: Array, axis: int) -> Array:
-    """Gᵀ · m along this axis: 4 → 3."""
-    m0, m1, m2, m3 = np.moveaxis(m, axis, 0)
-    even, odd = (m1 + m2) / 2, (m1 - m2) / 2
-    return np.stack([m0 + even, odd, m3 + even], axis)
+    dkernel = np.empty((3, 3, channels, g.filters), x.dtype)
+    _transform_products(dproducts.reshape(-1), channels, g.filters, s.lanes, dkernel.reshape(-1))
+    return dkernel, dbias
 
 
 # ------------------------------------------------------------------------------------------------ compiled; arrays are flat
@@ -186,6 +177,21 @@ def _halves_transposed(m: Array, axis: int) -> Array:
 def _differences(d0, d1, d2, d3):
     """Bᵀ · d"""
     return d0 - d2, d1 + d2, d2 - d1, d1 - d3
+
+
+@jit
+def _halves(g0, g1, g2):
+    """G · g"""
+    half, none = fill(np.float32(0.5)), fill(np.float32(0))
+    even = multiply_add(half, g0 + g2, none)
+    return g0, multiply_add(half, g1, even), multiply_add(none - half, g1, even), g2
+
+
+@jit
+def _halves_back(m0, m1, m2, m3):
+    """Gᵀ · m"""
+    half, none = fill(np.float32(0.5)), fill(np.float32(0))
+    return multiply_add(half, m1 + m2, m0), multiply_add(half, m1 - m2, none), multiply_add(half, m1 + m2, m3)
 
 
 @jit
@@ -201,6 +207,60 @@ def _put_four(v0, v1, v2, v3, array, at, plane):
     store(array, at + plane, v1)
     store(array, at + 2 * plane, v2)
     store(array, at + 3 * plane, v3)
+
+
+@jit
+def _transform_kernel(kernel, channels, filters, blocks, packed):
+    """packed = the blocks of G g Gᵀ (16 · C, F)."""
+    tap = channels * filters
+    for q in range(blocks.shape[0]):
+        begin, lane, size = blocks[q, 0], blocks[q, 1], blocks[q, 2]
+        for c in range(channels):
+            for f in range(lane, min(lane + size, filters), LANES):
+                at, to, plane = c * filters + f, begin + c * size + f - lane, channels * size
+                a0, b0, c0, d0 = _three_down(kernel, at, tap)
+                a1, b1, c1, d1 = _three_down(kernel, at + tap, tap)
+                a2, b2, c2, d2 = _three_down(kernel, at + 2 * tap, tap)
+                _put_four(*_halves(a0, a1, a2), packed, to, plane)
+                _put_four(*_halves(b0, b1, b2), packed, to + 4 * plane, plane)
+                _put_four(*_halves(c0, c1, c2), packed, to + 8 * plane, plane)
+                _put_four(*_halves(d0, d1, d2), packed, to + 12 * plane, plane)
+
+
+@jit
+def _three_down(kernel, at, tap):
+    """G · three numbers below each other"""
+    return _halves(load(kernel, at), load(kernel, at + 3 * tap), load(kernel, at + 6 * tap))
+
+
+@jit
+def _transform_products(dproducts, channels, filters, lanes, dkernel):
+    """dkernel (3, 3, C, F) = Gᵀ · dproducts (16, C + 1, lanes) · G"""
+    plane, tap = (channels + 1) * lanes, channels * filters
+    for c in range(channels):
+        for f in range(0, filters, LANES):
+            at, to = c * lanes + f, c * filters + f
+            a0, b0, c0 = _products_down(dproducts, at, plane)
+            a1, b1, c1 = _products_down(dproducts, at + plane, plane)
+            a2, b2, c2 = _products_down(dproducts, at + 2 * plane, plane)
+            a3, b3, c3 = _products_down(dproducts, at + 3 * plane, plane)
+            _put_three(*_halves_back(a0, a1, a2, a3), dkernel, to, tap)
+            _put_three(*_halves_back(b0, b1, b2, b3), dkernel, to + 3 * tap, tap)
+            _put_three(*_halves_back(c0, c1, c2, c3), dkernel, to + 6 * tap, tap)
+
+
+@jit
+def _products_down(m, at, plane):
+    """Gᵀ · four numbers below each other"""
+    return _halves_back(load(m, at), load(m, at + 4 * plane), load(m, at + 8 * plane), load(m, at + 12 * plane))
+
+
+@jit
+def _put_three(v0, v1, v2, array, at, tap):
+    """To the same place of three taps."""
+    store(array, at, v0)
+    store(array, at + tap, v1)
+    store(array, at + 2 * tap, v2)
 
 
 @jit
