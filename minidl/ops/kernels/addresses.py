@@ -55,10 +55,10 @@ class Convolution:
         Few filters do not fill a block. The products with the zeros in the wider window's kernel are the price: see ``unfold``.
         """
 
-        def lanes_per_pixel(group: int) -> float:
-            return covered(group * self.filters) * (self.window[1] + (group - 1) * self.strides[1]) / group
+        def time_per_pixel(group: int) -> float:
+            return effort(group * self.filters) * (self.window[1] + (group - 1) * self.strides[1]) / group
 
-        return min((m for m in range(1, WIDTHS[0] + 1) if self.output[1] % m == 0), key=lanes_per_pixel)
+        return min((m for m in range(1, WIDTHS[0] + 1) if self.output[1] % m == 0), key=time_per_pixel)
 
     @cached_property
     def grouped(self) -> "Convolution":
@@ -82,8 +82,8 @@ class Convolution:
         if self.strides != (1, 1):
             return False
         turned = self.turned.grouped
-        scattering = self.pixels * self.window[0] * covered(self.run) * (self.filters + 8)
-        return turned.pixels * turned.depth * turned.lanes < scattering
+        scattering = self.pixels * self.window[0] * effort(self.run) * (self.filters + 8)
+        return turned.pixels * turned.depth * effort(turned.filters) < scattering
 
     @cached_property
     def windows(self) -> tuple[Array, Array]:
@@ -216,6 +216,12 @@ def blocks(size: int, depth: int) -> Array:
 def covered(size: int) -> int:
     """How many lanes the blocks have that cover ``size`` of them."""
     return sum(_widths(size))
+
+
+@lru_cache(maxsize=256)
+def effort(size: int) -> float:
+    """How many lanes the widest blocks have in the time that these take: a narrow block takes two thirds of a wide one's."""
+    return sum(width if width == WIDTHS[0] else 4 / 3 * width for width in _widths(size))
 
 
 def _widths(size: int) -> list[int]:

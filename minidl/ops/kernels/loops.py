@@ -15,7 +15,7 @@ wide, narrow = make_block(*SIZES[0]), make_block(*SIZES[-1])
 def multiply(a, a_at, rows, terms, count, patch, b, blocks, start, add, floor, c, c_at, c_from, c_step):
     """All ``rows`` with all ``blocks`` of b, ``patch`` of the ``count`` terms at a time: see ``blocks.block``.
 
-    What each patch adds up is ``c_step`` numbers further on in c: with 0, all are one sum; otherwise they are products of their own.
+    Each patch's sums are ``c_step`` numbers further on in c: with 0 they are all the same, else each patch is its own product.
     """
     for first in range(0, count, patch):
         length = patch if first + patch < count else count - first

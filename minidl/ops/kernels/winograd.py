@@ -17,8 +17,10 @@ Along both axes, a square of 2×2 pixels of y from 4×4 of x is Y = Aᵀ (G g G�
 transformed once. All of it is linear in g, so the gradient is the transpose: dg = Gᵀ (Σ A dY Aᵀ ⊙ Bᵀ d B) G, summed over squares.
 dx is a convolution of dy by the kernel turned around.
 
-In float32 the differences and sums are rounded, too: see ``tests/ops/test_winograd.py`` for how much. x has to be finite, and not
-within a factor of four of the largest float32: an infinity would make NaN of pixels that it does not reach.
+In float32 the transforms round, too, but the sums are shorter, over C numbers instead of 9 · C. With 64 channels of normally
+distributed numbers the root mean square error is 4.4 · 2⁻²⁴ of the result's for y, where the plain sum's is 7.2 · 2⁻²⁴; 4.3 and
+6.7 for dx; 6.2 and 7.2 for dkernel. x has to be finite, and a factor of four below the largest float32: an infinity would make
+NaN of pixels that it does not reach.
 
 Source: Lavin and Gray, Fast Algorithms for Convolutional Neural Networks, https://arxiv.org/abs/1509.09308, section 4.1.
 Called only by ``direct``. The plain twins are ``conv2d_forward`` and ``conv2d_backward``.
@@ -30,7 +32,7 @@ from functools import lru_cache
 import numpy as np
 
 from ...contracts import Array
-from .addresses import Convolution, blocks, covered
+from .addresses import Convolution, blocks, covered, effort
 from .blocks import ROWS, SLACK
 from .jit import jit
 from .loops import multiply, put_in_frames
@@ -47,9 +49,9 @@ def pays(g: Convolution) -> bool:
     if g.window != (3, 3) or g.strides != (1, 1) or g.filters % LANES:
         return False
     channels, filters = g.image[2], g.filters
-    plain = g.pixels * g.grouped.depth * g.grouped.lanes // g.group
+    plain = g.pixels * g.grouped.depth * effort(g.grouped.filters) / g.group
     squares = -(-g.output[0] // 2) * -(-g.output[1] // 2)
-    return squares * (PRODUCTS * channels * covered(filters) + TRANSFORM * (channels + filters)) < plain
+    return squares * (PRODUCTS * channels * effort(filters) + TRANSFORM * (channels + filters)) < plain
 
 
 class Squares:
@@ -78,7 +80,9 @@ class Squares:
         self.window_plane, self.sum_plane = self.at_once * channels + SLACK, self.at_once * self.lanes + SLACK
         self.channels = (planes * self.window_plane + np.arange(channels)).reshape(-1)
         self.places = (planes * self.window_plane + places * channels).reshape(-1)
-        rows = np.minimum(np.arange(-(-channels // ROWS) * ROWS), channels)  # of dkernel; the last is for what fills up a block
+        rows = np.minimum(
+            np.arange(-(-channels // ROWS) * ROWS), channels
+        )  # of dkernel; the last is for what fills up a block
         self.channel_at, self.channel_sum_at = rows % channels, rows * self.lanes
 
     def windows(self, dtype: np.dtype) -> Array:
@@ -201,8 +205,9 @@ def _sums(m0, m1, m2, m3):
 
 
 @jit
-def _put_four(v0, v1, v2, v3, array, at, plane):
+def _put_four(vectors, array, at, plane):
     """To the same place of four planes."""
+    v0, v1, v2, v3 = vectors
     store(array, at, v0)
     store(array, at + plane, v1)
     store(array, at + 2 * plane, v2)
@@ -221,10 +226,10 @@ def _transform_kernel(kernel, channels, filters, blocks, packed):
                 a0, b0, c0, d0 = _three_down(kernel, at, tap)
                 a1, b1, c1, d1 = _three_down(kernel, at + tap, tap)
                 a2, b2, c2, d2 = _three_down(kernel, at + 2 * tap, tap)
-                _put_four(*_halves(a0, a1, a2), packed, to, plane)
-                _put_four(*_halves(b0, b1, b2), packed, to + 4 * plane, plane)
-                _put_four(*_halves(c0, c1, c2), packed, to + 8 * plane, plane)
-                _put_four(*_halves(d0, d1, d2), packed, to + 12 * plane, plane)
+                _put_four(_halves(a0, a1, a2), packed, to, plane)
+                _put_four(_halves(b0, b1, b2), packed, to + 4 * plane, plane)
+                _put_four(_halves(c0, c1, c2), packed, to + 8 * plane, plane)
+                _put_four(_halves(d0, d1, d2), packed, to + 12 * plane, plane)
 
 
 @jit
@@ -244,9 +249,9 @@ def _transform_products(dproducts, channels, filters, lanes, dkernel):
             a1, b1, c1 = _products_down(dproducts, at + plane, plane)
             a2, b2, c2 = _products_down(dproducts, at + 2 * plane, plane)
             a3, b3, c3 = _products_down(dproducts, at + 3 * plane, plane)
-            _put_three(*_halves_back(a0, a1, a2, a3), dkernel, to, tap)
-            _put_three(*_halves_back(b0, b1, b2, b3), dkernel, to + 3 * tap, tap)
-            _put_three(*_halves_back(c0, c1, c2, c3), dkernel, to + 6 * tap, tap)
+            _put_three(_halves_back(a0, a1, a2, a3), dkernel, to, tap)
+            _put_three(_halves_back(b0, b1, b2, b3), dkernel, to + 3 * tap, tap)
+            _put_three(_halves_back(c0, c1, c2, c3), dkernel, to + 6 * tap, tap)
 
 
 @jit
@@ -256,8 +261,9 @@ def _products_down(m, at, plane):
 
 
 @jit
-def _put_three(v0, v1, v2, array, at, tap):
+def _put_three(vectors, array, at, tap):
     """To the same place of three taps."""
+    v0, v1, v2 = vectors
     store(array, at, v0)
     store(array, at + tap, v1)
     store(array, at + 2 * tap, v2)
@@ -274,10 +280,10 @@ def _transform_windows(x, corners, first, count, line, channels, windows, plane)
             a1, b1, c1, d1 = _four_down(x, at + channels, line)
             a2, b2, c2, d2 = _four_down(x, at + 2 * channels, line)
             a3, b3, c3, d3 = _four_down(x, at + 3 * channels, line)
-            _put_four(*_differences(a0, a1, a2, a3), windows, to, plane)
-            _put_four(*_differences(b0, b1, b2, b3), windows, to + 4 * plane, plane)
-            _put_four(*_differences(c0, c1, c2, c3), windows, to + 8 * plane, plane)
-            _put_four(*_differences(d0, d1, d2, d3), windows, to + 12 * plane, plane)
+            _put_four(_differences(a0, a1, a2, a3), windows, to, plane)
+            _put_four(_differences(b0, b1, b2, b3), windows, to + 4 * plane, plane)
+            _put_four(_differences(c0, c1, c2, c3), windows, to + 8 * plane, plane)
+            _put_four(_differences(d0, d1, d2, d3), windows, to + 12 * plane, plane)
 
 
 @jit
@@ -355,7 +361,7 @@ def _transform_gradients(dz, start, pixels, inside, first, count, at_once, width
 @jit
 def _put_spread(y0, y1, array, at, plane):
     """A · (y₀, y₁), to the same place of four planes."""
-    _put_four(y0, y0 + y1, y0 - y1, fill(np.float32(0)) - y1, array, at, plane)
+    _put_four((y0, y0 + y1, y0 - y1, fill(np.float32(0)) - y1), array, at, plane)
 
 
 @jit
