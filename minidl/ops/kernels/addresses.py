@@ -90,17 +90,17 @@ class Convolution:
         """Of each output pixel of a tile: where its window begins, and where its F sums go."""
         n, i, j = np.indices((self.tile, *self.output)).reshape(3, -1)
         windows = n * self.steps[0] + i * self.steps[1] + j * self.steps[2]
-        return _whole(windows, windows[-1]), _whole(np.arange(len(n)) * self.filters, (len(n) - 1) * self.filters)
+        return whole(windows, windows[-1]), whole(np.arange(len(n)) * self.filters, (len(n) - 1) * self.filters)
 
     @cached_property
     def taps(self) -> Array:
         """Of each number of a window: where it is in the window."""
-        return _whole((np.arange(self.window[0])[:, None] * self.line + np.arange(self.run)).reshape(-1), 0)
+        return whole((np.arange(self.window[0])[:, None] * self.line + np.arange(self.run)).reshape(-1), 0)
 
     @cached_property
     def tap_sums(self) -> Array:
         """Of each number of a window: where its row of dkernel (T + 1, G) begins; the last row is for what fills up a block."""
-        return _whole(np.arange(self.depth) * self.lanes, self.depth * self.lanes)
+        return whole(np.arange(self.depth) * self.lanes, self.depth * self.lanes)
 
     @cached_property
     def each_filter(self) -> Array:
@@ -119,8 +119,8 @@ class Convolution:
         groups = [np.flatnonzero(columns % apart == k) for k in range(min(apart, self.output[1]))]
         nowhere = self.tile * self.steps[0] + SLACK  # behind the images, for the rows that fill up a block
         return (
-            np.concatenate([_whole(sums[group], 0) for group in groups]),
-            np.concatenate([_whole(windows[group], nowhere) for group in groups]),
+            np.concatenate([whole(sums[group], 0) for group in groups]),
+            np.concatenate([whole(windows[group], nowhere) for group in groups]),
             nowhere + self.window[0] * self.line + self.run + SLACK,
         )
 
@@ -241,6 +241,6 @@ def _equally(samples: int, most: int) -> int:
     return -(-samples // max(1, rounds))
 
 
-def _whole(starts: Array, filler: int) -> Array:
+def whole(starts: Array, filler: int) -> Array:
     """The starts, filled up to whole blocks."""
     return np.concatenate([starts, np.full(-len(starts) % ROWS, filler)]).astype(np.int64)

@@ -12,10 +12,9 @@ from ...contracts import Array, DType, Pair
 from . import winograd
 from .addresses import Convolution, convolution, fold, pack, unfold
 from .blocks import ROWS, SLACK, SPAN_LANES
-from .loops import all_finite, multiply, pack_pixels, pool, put_in_frames, sparse, take_out_of_frames
+from .loops import NONE, all_finite, multiply, pack_pixels, pool, put_in_frames, sparse, take_out_of_frames
 
 PATCH = 256  # output pixels whose products are added to dkernel at once: what they need fits into the L1 cache
-NONE = np.float32(-np.inf)  # no floor
 EMPTY = np.empty(0, np.float32)
 
 

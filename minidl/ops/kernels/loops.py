@@ -6,6 +6,7 @@ from .blocks import ROWS, SIZES, SPAN, SPAN_LANES, WIDTHS, gather, make_block, s
 from .jit import jit
 from .vector import LANES, beats, choose, copy, fill, load, multiply_add, store
 
+NONE = np.float32(-np.inf)  # no floor
 CUT = 4  # instead of a place in a pool's window, row · 2 + column: the ReLU was at 0
 
 wide, narrow = make_block(*SIZES[0]), make_block(*SIZES[-1])

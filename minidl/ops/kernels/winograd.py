@@ -19,8 +19,8 @@ dx is a convolution of dy by the kernel turned around.
 
 In float32 the transforms round, too, but the sums are shorter, over C numbers instead of 9 · C. With 64 channels of normally
 distributed numbers the root mean square error is 4.4 · 2⁻²⁴ of the result's for y, where the plain sum's is 7.2 · 2⁻²⁴; 4.3 and
-6.7 for dx; 6.2 and 7.2 for dkernel. x has to be finite, and a factor of four below the largest float32: an infinity would make
-NaN of pixels that it does not reach.
+6.7 for dx; 6.2 and 7.2 for dkernel. x and the kernel have to be finite, and x a factor of four below the largest float32: an
+infinity would make NaN of pixels that it does not reach.
 
 Source: Lavin and Gray, Fast Algorithms for Convolutional Neural Networks, https://arxiv.org/abs/1509.09308, section 4.1.
 Called only by ``direct``. The plain twins are ``conv2d_forward`` and ``conv2d_backward``.
@@ -32,15 +32,14 @@ from functools import lru_cache
 import numpy as np
 
 from ...contracts import Array
-from .addresses import Convolution, blocks, covered, effort
+from .addresses import Convolution, blocks, covered, effort, whole
 from .blocks import ROWS, SLACK
 from .jit import jit
-from .loops import multiply, put_in_frames
+from .loops import NONE, multiply, put_in_frames
 from .vector import LANES, beats, choose, fill, load, multiply_add, store
 
 PRODUCTS = 16
 ROOM = 48 * 1024  # numbers of the squares that are transformed at once: 192 kB in float32, which stay in the L2 cache
-NONE = np.float32(-np.inf)  # no floor
 TRANSFORM = 170  # multiplications that take as long as to transform one number of a square, of a channel or of a filter
 
 
@@ -80,10 +79,9 @@ class Squares:
         self.window_plane, self.sum_plane = self.at_once * channels + SLACK, self.at_once * self.lanes + SLACK
         self.channels = (planes * self.window_plane + np.arange(channels)).reshape(-1)
         self.places = (planes * self.window_plane + places * channels).reshape(-1)
-        rows = np.minimum(
-            np.arange(-(-channels // ROWS) * ROWS), channels
-        )  # of dkernel; the last is for what fills up a block
-        self.channel_at, self.channel_sum_at = rows % channels, rows * self.lanes
+        # a sum for each channel, and one more for the rows that fill up a block
+        self.channel_at = whole(np.arange(channels), 0)
+        self.channel_sum_at = whole(np.arange(channels) * self.lanes, channels * self.lanes)
 
     def windows(self, dtype: np.dtype) -> Array:
         """Room for the transforms of the squares' windows."""
