@@ -1,5 +1,6 @@
 """Winograd's convolution against the plain operations, exactly and in float32; and where it is taken."""
 
+import numba
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -67,6 +68,7 @@ class TestExactly:
             np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="takes minutes, for the same sums in the same order")
 @pytest.mark.parametrize("channels", [32, 64])
 def test_float32_is_as_near_to_float64_as_the_plain_sums(channels, monkeypatch):
     """Errors as root mean squares, in units of 2⁻²⁴ times the result's own: the rounding of one number in float32."""
