@@ -9,7 +9,7 @@ from support import assert_close
 
 from minidl.ops import reference
 from minidl.ops.kernels import addresses, blocks, direct, vector
-from minidl.ops.kernels.loops import CUT
+from minidl.ops.kernels.loops import CUT, all_finite
 
 POOL = (2, 2)
 
@@ -142,15 +142,39 @@ def test_a_nan_is_not_hidden(relu, where):
     np.testing.assert_array_equal(index[nan], place[nan])
 
 
-def test_infinities_win_and_lose():
+@pytest.mark.parametrize("filters", [1, blocks.WIDTHS[0]])
+def test_infinities_win_and_lose(filters):
     x = np.array([[-np.inf, 1], [np.inf, 2]], np.float32)[None, :, :, None]
-    # as many filters as a block has lanes: an infinity times the zeros of filters that are not there is NaN
-    lanes = blocks.WIDTHS[0]
     y, index = direct.forward_pooled(
-        x, np.ones((1, 1, 1, lanes), np.float32), np.zeros(lanes, np.float32), (1, 1), "valid", True
+        x, np.ones((1, 1, 1, filters), np.float32), np.zeros(filters, np.float32), (1, 1), "valid", True
     )
     assert (y == np.inf).all()
     assert (index == 2).all()
+
+
+@pytest.mark.parametrize("bad", [np.inf, -np.inf, np.nan])
+@pytest.mark.parametrize(("channels", "filters"), [(1, 1), (1, 4), (3, 20), (32, 32)])
+def test_a_number_that_is_not_finite_reaches_no_pixel_but_those_whose_windows_have_it(bad, channels, filters):
+    """Also where neighbouring pixels are computed together."""
+    rng = np.random.default_rng(filters)
+    x, kernel = whole_numbers(rng, 2, 8, 8, channels), rng.integers(1, 4, (3, 3, channels, filters)).astype(np.float32)
+    x[0, 3, 4, channels - 1] = bad
+    problem = x, kernel, whole_numbers(rng, filters), (1, 1), "valid", True
+    y, pooled = direct.forward(*problem), direct.forward_pooled(*problem)[0]
+    np.testing.assert_array_equal(y, plain_forward(*problem))
+    np.testing.assert_array_equal(pooled, plain_pooled(*problem)[1])
+    assert np.isfinite(y).sum() == y.size - (filters * 9 if bad > 0 or bad != bad else 0)
+
+
+@pytest.mark.parametrize("size", [0, 1, 7, 8, 31, 32, 33, 100])
+def test_all_finite(size):
+    x = np.full(size, -3e38, np.float32)
+    assert all_finite(x)
+    for place in range(size):
+        for bad in (np.inf, -np.inf, np.nan):
+            x[place] = bad
+            assert not all_finite(x), place
+        x[place] = 3e38
 
 
 @pytest.mark.parametrize("size", range(1, 100))

@@ -55,10 +55,10 @@ class Convolution:
         Few filters do not fill a block. The products with the zeros in the wider window's kernel are the price: see ``unfold``.
         """
 
-        def lanes_per_pixel(group: int) -> float:
-            return covered(group * self.filters) * (self.window[1] + (group - 1) * self.strides[1]) / group
+        def time_per_pixel(group: int) -> float:
+            return effort(group * self.filters) * (self.window[1] + (group - 1) * self.strides[1]) / group
 
-        return min((m for m in range(1, WIDTHS[0] + 1) if self.output[1] % m == 0), key=lanes_per_pixel)
+        return min((m for m in range(1, WIDTHS[0] + 1) if self.output[1] % m == 0), key=time_per_pixel)
 
     @cached_property
     def grouped(self) -> "Convolution":
@@ -82,25 +82,25 @@ class Convolution:
         if self.strides != (1, 1):
             return False
         turned = self.turned.grouped
-        scattering = self.pixels * self.window[0] * covered(self.run) * (self.filters + 8)
-        return turned.pixels * turned.depth * turned.lanes < scattering
+        scattering = self.pixels * self.window[0] * effort(self.run) * (self.filters + 8)
+        return turned.pixels * turned.depth * effort(turned.filters) < scattering
 
     @cached_property
     def windows(self) -> tuple[Array, Array]:
         """Of each output pixel of a tile: where its window begins, and where its F sums go."""
         n, i, j = np.indices((self.tile, *self.output)).reshape(3, -1)
         windows = n * self.steps[0] + i * self.steps[1] + j * self.steps[2]
-        return _whole(windows, windows[-1]), _whole(np.arange(len(n)) * self.filters, (len(n) - 1) * self.filters)
+        return whole(windows, windows[-1]), whole(np.arange(len(n)) * self.filters, (len(n) - 1) * self.filters)
 
     @cached_property
     def taps(self) -> Array:
         """Of each number of a window: where it is in the window."""
-        return _whole((np.arange(self.window[0])[:, None] * self.line + np.arange(self.run)).reshape(-1), 0)
+        return whole((np.arange(self.window[0])[:, None] * self.line + np.arange(self.run)).reshape(-1), 0)
 
     @cached_property
     def tap_sums(self) -> Array:
         """Of each number of a window: where its row of dkernel (T + 1, G) begins; the last row is for what fills up a block."""
-        return _whole(np.arange(self.depth) * self.lanes, self.depth * self.lanes)
+        return whole(np.arange(self.depth) * self.lanes, self.depth * self.lanes)
 
     @cached_property
     def each_filter(self) -> Array:
@@ -119,8 +119,8 @@ class Convolution:
         groups = [np.flatnonzero(columns % apart == k) for k in range(min(apart, self.output[1]))]
         nowhere = self.tile * self.steps[0] + SLACK  # behind the images, for the rows that fill up a block
         return (
-            np.concatenate([_whole(sums[group], 0) for group in groups]),
-            np.concatenate([_whole(windows[group], nowhere) for group in groups]),
+            np.concatenate([whole(sums[group], 0) for group in groups]),
+            np.concatenate([whole(windows[group], nowhere) for group in groups]),
             nowhere + self.window[0] * self.line + self.run + SLACK,
         )
 
@@ -175,7 +175,7 @@ def convolution(samples: int, image: Shape, kernel: Shape, strides: Pair, paddin
 def unfold(kernel: Array, group: int, stride: int) -> Array:
     """The kernel (KH, KW, C, F) as (KH, KW + (group − 1) · stride, C, group · F): of each pixel, where its window is.
 
-    The zeros around it are multiplied, too, so an infinity in x may make its neighbours in y NaN.
+    The zeros around it are multiplied, too, so x has to be finite.
     """
     if group == 1:
         return kernel
@@ -218,6 +218,12 @@ def covered(size: int) -> int:
     return sum(_widths(size))
 
 
+@lru_cache(maxsize=256)
+def effort(size: int) -> float:
+    """How many lanes the widest blocks have in the time that these take: a narrow block takes two thirds of a wide one's."""
+    return sum(width if width == WIDTHS[0] else 4 / 3 * width for width in _widths(size))
+
+
 def _widths(size: int) -> list[int]:
     """The widths of blocks that cover so many lanes, with as few too many as can be."""
     found = size // WIDTHS[0] * [WIDTHS[0]]
@@ -235,6 +241,6 @@ def _equally(samples: int, most: int) -> int:
     return -(-samples // max(1, rounds))
 
 
-def _whole(starts: Array, filler: int) -> Array:
+def whole(starts: Array, filler: int) -> Array:
     """The starts, filled up to whole blocks."""
     return np.concatenate([starts, np.full(-len(starts) % ROWS, filler)]).astype(np.int64)

@@ -21,9 +21,9 @@ from numba.extending import lower_builtin, type_callable
 
 from .vector import FEATURES
 
-# (rows, vectors, lanes) of the blocks, the widest first: as many sums as there are registers for. With 16 registers, a block of
-# one vector takes as long as a block of two: it loads as many numbers for half as many products.
-SIZES = [(12, 2, 16), (12, 1, 16)] if "+avx512f" in FEATURES else [(6, 2, 8)]
+# (rows, vectors, lanes) of the blocks, the widest first: as many sums as there are registers for. A block of one vector loads
+# nearly as many numbers as one of two, for half as many products; it is for the last lanes.
+SIZES = [(12, 2, 16), (12, 1, 16)] if "+avx512f" in FEATURES else [(6, 2, 8), (6, 1, 8)]
 WIDTHS = tuple(vectors * lanes for _, vectors, lanes in SIZES)
 ROWS = SIZES[0][0]  # of every block
 SPAN, SPAN_LANES = 6, 8  # vectors of a window that gather and scatter keep in registers; many windows have short rows

@@ -9,12 +9,12 @@ from collections.abc import Iterator
 import numpy as np
 
 from ...contracts import Array, DType, Pair
+from . import winograd
 from .addresses import Convolution, convolution, fold, pack, unfold
 from .blocks import ROWS, SLACK, SPAN_LANES
-from .loops import multiply, pack_pixels, pool, put_in_frames, sparse, take_out_of_frames
+from .loops import NONE, all_finite, multiply, pack_pixels, pool, put_in_frames, sparse, take_out_of_frames
 
 PATCH = 256  # output pixels whose products are added to dkernel at once: what they need fits into the L1 cache
-NONE = np.float32(-np.inf)  # no floor
 EMPTY = np.empty(0, np.float32)
 
 
@@ -48,7 +48,8 @@ def backward(
     dkernel, dbias = _dkernel(g, dz, x)
     if not need_dx:
         return EMPTY, dkernel, dbias
-    return (_dx_turned if g.turning_pays else _dx_scattered)(g, dz, kernel), dkernel, dbias
+    turn = g.strides == (1, 1) and (winograd.pays(g.turned) or g.turning_pays)
+    return (_dx_turned if turn else _dx_scattered)(g, dz, kernel), dkernel, dbias
 
 
 def backward_pooled(
@@ -114,15 +115,22 @@ def _convolve(g: Convolution, x: Array, kernel: Array, bias: Array, relu: bool) 
 def _convolved_tiles(
     g: Convolution, x: Array, kernel: Array, bias: Array, relu: bool, y: Array, all_of_y: bool
 ) -> Iterator[tuple[int, int]]:
-    """Compute tile after tile of y, which holds all of them or one: (first sample, samples) of each that is done."""
-    kernel, bias = unfold(kernel, g.group, g.strides[1]), np.tile(bias, g.group)
-    g = g.grouped
+    """Compute tile after tile of y, which holds all of them or one: (first sample, samples) of each that is done.
+
+    Neighbouring pixels are computed together only where all of x is finite: one's infinity, times the other's zero, would be NaN.
+    """
+    floor, by_squares = np.float32(0) if relu else NONE, winograd.pays(g)
+    if (by_squares or g.group > 1) and all_finite(x.reshape(-1)):
+        if by_squares:
+            yield from winograd.convolved_tiles(g, x, kernel, bias, floor, y, all_of_y)
+            return
+        kernel, bias, g = unfold(kernel, g.group, g.strides[1]), np.tile(bias, g.group), g.grouped
     at, sums = g.windows
     packed = pack(kernel.reshape(g.depth, g.filters))
     padded = np.zeros(g.tile * g.steps[0] + SLACK, x.dtype)
     lanes = np.zeros(g.lanes, x.dtype)
     lanes[: g.filters] = bias
-    flat, floor = x.reshape(-1), np.float32(0) if relu else NONE
+    flat = x.reshape(-1)
     for first in range(0, g.samples, g.tile):
         count = min(g.tile, g.samples - first)
         put_in_frames(flat, first, count, g.image, g.frame, padded)
@@ -142,12 +150,15 @@ def _convolved_tiles(
             y,
             sums,
             first * g.pixels * g.filters if all_of_y else 0,
+            0,
         )
         yield first, count
 
 
 def _dkernel(g: Convolution, dz: Array, x: Array) -> tuple[Array, Array]:
     """dkernel (KH, KW, C, F), dbias (F,): the taps are the rows, the filters the lanes, and the sum goes over the pixels."""
+    if winograd.pays(g):
+        return winograd.dkernel_of(g, dz, x)
     group, stride, g = g.group, g.strides[1], g.grouped
     padded = np.zeros(g.tile * g.steps[0] + SLACK, x.dtype)
     packed = np.empty(g.tile * g.pixels * g.lanes + SLACK, x.dtype)
@@ -171,6 +182,7 @@ def _dkernel(g: Convolution, dz: Array, x: Array) -> tuple[Array, Array]:
             NONE,
             dkernel.reshape(-1),
             g.tap_sums,
+            0,
             0,
         )
     dgrouped = dkernel[: g.depth, : g.filters].reshape(*g.window, g.image[2], g.filters)
@@ -210,6 +222,7 @@ def _dx_scattered(g: Convolution, dz: Array, kernel: Array) -> Array:
             NONE,
             dpadded,
             windows,
+            0,
             0,
         )
         take_out_of_frames(dpadded, first, count, g.image, g.frame, dflat)

@@ -6,24 +6,45 @@ from .blocks import ROWS, SIZES, SPAN, SPAN_LANES, WIDTHS, gather, make_block, s
 from .jit import jit
 from .vector import LANES, beats, choose, copy, fill, load, multiply_add, store
 
+NONE = np.float32(-np.inf)  # no floor
 CUT = 4  # instead of a place in a pool's window, row · 2 + column: the ReLU was at 0
 
 wide, narrow = make_block(*SIZES[0]), make_block(*SIZES[-1])
 
 
 @jit
-def multiply(a, a_at, rows, terms, count, patch, b, blocks, start, add, floor, c, c_at, c_from):
-    """All ``rows`` with all ``blocks`` of b, ``patch`` of the ``count`` terms at a time: see ``blocks.block``."""
+def multiply(a, a_at, rows, terms, count, patch, b, blocks, start, add, floor, c, c_at, c_from, c_step):
+    """All ``rows`` with all ``blocks`` of b, ``patch`` of the ``count`` terms at a time: see ``blocks.block``.
+
+    Each patch's sums are ``c_step`` numbers further on in c: with 0 they are all the same, else each patch is its own product.
+    """
     for first in range(0, count, patch):
         length = patch if first + patch < count else count - first
+        c_patch = c_from + first // patch * c_step
         for q in range(blocks.shape[0]):
             b_from, lane, width = blocks[q, 0], blocks[q, 1], blocks[q, 2]
-            b_at, to, start_at = b_from + first * width, c_from + lane, 0 if add else lane
+            b_at, to, start_at = b_from + first * width, c_patch + lane, 0 if add else lane
             for p in range(0, rows, ROWS):
                 if width == WIDTHS[0]:
                     wide(a, a_at, p, terms, first, length, b, b_at, start, start_at, add, floor, c, c_at, to)
                 else:
                     narrow(a, a_at, p, terms, first, length, b, b_at, start, start_at, add, floor, c, c_at, to)
+
+
+@jit
+def all_finite(x):
+    """Whether no number of x is infinite or NaN: those times 0 are NaN."""
+    none = fill(np.float32(0))
+    total, other = none, none
+    whole = x.size - x.size % (2 * LANES)
+    for i in range(0, whole, 2 * LANES):
+        total = multiply_add(load(x, i), none, total)
+        other = multiply_add(load(x, i + LANES), none, other)
+    last = np.zeros(LANES, x.dtype)
+    store(last, 0, total + other)
+    for i in range(whole, x.size):
+        last[0] += x[i] * np.float32(0)
+    return last.sum() == 0
 
 
 @jit

@@ -1,4 +1,4 @@
-"""Vectors: LANES float32 numbers that a kernel loads, compares, multiplies and adds as one value.
+"""Vectors: LANES float32 numbers that a kernel loads, compares, multiplies and adds (+, −) as one value.
 
 LLVM vectorises simple loops by itself, but silently gives up where several sums should stay in registers at once, as in a
 convolution. There the kernels are written in vectors, with the functions of this module. Without the compiler
@@ -7,6 +7,7 @@ convolution. There the kernels are written in vectors, with the functions of thi
 Arrays are flat. Indices are not checked, and a negative one does not count from the end.
 """
 
+import operator
 from collections.abc import Sequence
 from typing import TypeAlias
 
@@ -88,6 +89,8 @@ type_callable(store)(lambda context: lambda array, start, vector: types.none)
 type_callable(copy)(lambda context: lambda source, first, target, start, n: types.none)
 type_callable(fill)(lambda context: lambda number: VECTOR)
 type_callable(multiply_add)(lambda context: lambda a, b, total: VECTOR)
+type_callable(operator.add)(lambda context: lambda a, b: VECTOR if a == b == VECTOR else None)
+type_callable(operator.sub)(lambda context: lambda a, b: VECTOR if a == b == VECTOR else None)
 type_callable(beats)(lambda context: lambda a, b: CONDITION)
 type_callable(choose)(lambda context: lambda condition, yes, no: VECTOR)
 
@@ -140,6 +143,16 @@ def _repeat(builder: ir.IRBuilder, number: ir.Value) -> ir.Value:
 def _multiply_add(context: BaseContext, builder: ir.IRBuilder, signature: Signature, arguments: Values) -> ir.Value:
     a, b, total = arguments
     return builder.fadd(builder.fmul(a, b, flags=("contract",)), total, flags=("contract",))
+
+
+@lower_builtin(operator.add, VECTOR, VECTOR)
+def _add(context: BaseContext, builder: ir.IRBuilder, signature: Signature, arguments: Values) -> ir.Value:
+    return builder.fadd(*arguments)
+
+
+@lower_builtin(operator.sub, VECTOR, VECTOR)
+def _subtract(context: BaseContext, builder: ir.IRBuilder, signature: Signature, arguments: Values) -> ir.Value:
+    return builder.fsub(*arguments)
 
 
 @lower_builtin(beats, VECTOR, VECTOR)
