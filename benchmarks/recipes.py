@@ -3,6 +3,7 @@
     python -m benchmarks.recipes best --seed 3     runs one recipe with one seed, and writes docs/accuracy/best-3.json
     python -m benchmarks.recipes sprint --all      runs it with all seeds of the protocol that are missing
     python -m benchmarks.recipes --ablation        short runs of the best recipe, each without one of its parts
+    python -m benchmarks.recipes --speed           seconds an epoch of the best network, beside PyTorch's best configuration
     python -m benchmarks.recipes --list            which runs there are, and which are missing
     python -m benchmarks.recipes --write           writes docs/accuracy.md with its pictures
 
@@ -21,7 +22,10 @@ from typing import Any, NamedTuple
 
 from minidl.machine import describe, thread_counts
 
+from . import limits, race
+from .results import main as measure
 from .results import write_json
+from .summary import overview, race_tables
 from .tables import Table, markdown, number
 
 ROOT = Path(__file__).parent.parent
@@ -60,6 +64,8 @@ ABLATION = {"whole": Recipe("mnist_best", SHORT, 3, "all parts", True)} | {
     f"without-{part}": Recipe("mnist_best", (*SHORT, "--without", part), 3, f"without {part}", True) for part in PARTS
 }
 EVERY = RECIPES | ABLATION
+# Not the compiled step: torch.func.grad, which it is made with, refuses batch normalization's averages.
+RACED = ("minidl", "torch", "torch_channels_last")
 PUBLISHED = {  # test error in %, and what it is
     "Deotte 2018, one network, the last epoch": 0.359,
     "Deotte 2018, 15 networks together": 0.255,
@@ -87,6 +93,8 @@ file in `docs/accuracy`, one for each run, which holds the digits that it got wr
 
 ```sh
 python -m benchmarks.recipes best --seed 0     # one run; --all: all seeds that are missing
+python -m benchmarks.recipes --ablation        # the best recipe, each time without one of its parts
+python -m benchmarks.recipes --speed           # an epoch of the best network beside PyTorch's, without augmentation in both
 python -m benchmarks.recipes --list            # which runs are missing
 python -m benchmarks.recipes --write           # this page
 ```
@@ -209,6 +217,7 @@ def tables(found: dict[str, list[dict[str, Any]]]) -> list[Table]:
         Table("The recipes", header, rows, (note,)),
         Table("Published, or run again by others", ("", "error, %"), published),
         ablation(found),
+        *speed(),
         Table("Every run", single, every),
     ]
 
@@ -234,6 +243,23 @@ def ablation(found: dict[str, list[dict[str, Any]]]) -> Table:
         "short a training needs less of what keeps a long one from learning its digits by heart."
     )
     return Table("What each part brings", ("", "error, %", "change", "CPU minutes", "seeds"), rows, (note,))
+
+
+def measure_speed(threads: int, *options: str) -> None:
+    """The race for the best network, without its augmentation on both sides, and what the machine could do at best."""
+    where = ["--output", str(FOLDER / "speed"), "--threads", str(threads), *options]
+    measure(race.PART, [*where, "--models", "mnist_best", "--contestants", *RACED])
+    measure(limits.PART, where)
+
+
+def speed() -> list[Table]:
+    """What ``measure_speed`` has found, if it was run."""
+    path = FOLDER / "speed" / "results.json"
+    if not path.exists():
+        return []
+    parts = json.loads(path.read_text())
+    found = [overview(parts["race"]), race_tables(parts["race"], "mnist_best")[0]]
+    return [*found, limits.distance_table(parts["limits"], parts["race"])]
 
 
 def write_page() -> None:
@@ -263,6 +289,7 @@ def main() -> None:
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--all", action="store_true", help="all seeds that are missing, instead of one")
     options.add_argument("--ablation", action="store_true", help="all runs without a part that are missing")
+    options.add_argument("--speed", action="store_true", help="measure an epoch of the best network beside PyTorch's")
     options.add_argument("--threads", type=int, default=thread_counts()[-1], help="(default: one per core)")
     options.add_argument("--list", action="store_true", help="which runs there are")
     options.add_argument("--write", action="store_true", help="write the page")
@@ -278,6 +305,8 @@ def main() -> None:
         ):  # seed by seed: wherever it is stopped, there is something to compare
             for name in ABLATION:
                 run_missing(name, [seed], chosen.threads)
+    if chosen.speed:
+        measure_speed(chosen.threads)
     if chosen.list:
         for name, runs in results().items():
             print(f"{name}: seeds {[r['seed'] for r in runs]} of {EVERY[name].seeds}")

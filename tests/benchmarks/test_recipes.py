@@ -7,6 +7,8 @@ import statistics
 import pytest
 
 from benchmarks import recipes
+from benchmarks.flops import training_flops
+from benchmarks.models import MODELS
 from minidl import Sequential
 from minidl.datasets import mnist
 from minidl.layers import Conv2D, Dense, Flatten, MaxPooling2D, RandomAffine
@@ -104,6 +106,33 @@ def test_ablation_runs_what_is_missing(tmp_path, monkeypatch):
         f"{name}-{seed}" for name in recipes.ABLATION for seed in range(3)
     }
     assert (tmp_path / "whole-1.json").read_text() == "as it was"
+
+
+def test_the_speed_is_that_of_one_run(tmp_path, monkeypatch):
+    """An epoch of 30 s beside PyTorch's of 60 s, at 1 TFLOP/s: the ratio, and how many times as long as the products alone."""
+    monkeypatch.setattr(recipes, "FOLDER", tmp_path)
+    assert recipes.speed() == []
+    record = {
+        "model": "mnist_best",
+        "kind": "warm",
+        "round": 0,
+        "samples": 60_000,
+        "latency": {"1": 1.0},
+        "accuracy": 0.9,
+    }
+    record |= dict.fromkeys(("start_to_first_epoch", "start_to_first_step", "build", "first_step", "startup"), 1.0)
+    record |= {"evaluation": 1.0, "peak_memory": 1, "fit_memory": 1}
+    times = zip(recipes.RACED, (30.0, 70.0, 60.0), strict=True)
+    records = [record | {"contestant": name, "epoch": epoch} for name, epoch in times]
+    settings = {"models": ["mnist_best"], "contestants": list(recipes.RACED), "samples": 60_000, "threads": 2}
+    rate = {"threads": 2, "matmul": {"2048": 1e12}}
+    parts = {"race": {"settings": settings, "records": records}, "limits": {"records": [rate]}}
+    (tmp_path / "speed").mkdir()
+    (tmp_path / "speed" / "results.json").write_text(json.dumps(parts))
+    beside, _, distance = recipes.speed()
+    assert beside.rows[0][1:4] == ("30.0", "60.0", "0.50")
+    limit = training_flops(MODELS["mnist_best"]) * 60_000 / 1e12
+    assert distance.rows[1] == ("minidl, times the limit", recipes.number(30 / limit))
 
 
 def test_an_ensemble_comes_after_its_members(tmp_path, monkeypatch):
