@@ -51,7 +51,7 @@ class Recipe(NamedTuple):
 RECIPES = {
     "best": Recipe("mnist_best", (), 5, "one network", True, "≤ 0.30 %"),
     "best-short": Recipe("mnist_best", ("--epochs", "3"), 1, "one network, a tenth of the time", True),
-    "best-long": Recipe("mnist_best", ("--epochs", "90"), 3, "one network, three times as long", True, "≤ 0.25 %"),
+    "best-long": Recipe("mnist_best", ("--epochs", "105"), 3, "one network, three times as long", True, "≤ 0.25 %"),
     "ensemble": Recipe("mnist_best", ("--ensemble", "5"), 1, "five networks, which vote", True, "≤ 0.22 %", "best"),
     "sprint": Recipe("mnist_sprint", (), 10, "a sprint to 99 %", goal="≤ 1.00 %"),
     "sprint-classic": Recipe("mnist_sprint", ("--classic",), 10, "the recipe that the sprint began as"),

@@ -49,7 +49,7 @@ from minidl.utils import to_categorical
 PARTS = ("augmentation", "normalization", "dropout", "smoothing", "schedule", "averages")
 
 parser = argparse.ArgumentParser(description="Train the best network for MNIST that a CPU can train in half an hour.")
-parser.add_argument("--epochs", type=int, default=30, help="passes over the training digits (default: 30)")
+parser.add_argument("--epochs", type=int, default=35, help="passes over the training digits (default: 35)")
 parser.add_argument("--batch-size", type=int, default=128, help="digits per step (default: 128)")
 parser.add_argument("--seed", type=int, default=0, help="determines everything that is random (default: 0)")
 parser.add_argument(
