@@ -35,6 +35,10 @@ class Pool(NamedTuple):
     size: int
 
 
+class Norm(NamedTuple):
+    """Batch normalization of each channel, with Keras's settings: moving averages that keep 0.99, ε = 0.001."""
+
+
 class Dropout(NamedTuple):
     """Sets a share of its input to zero in training."""
 
@@ -52,7 +56,7 @@ class Dense(NamedTuple):
     activation: str
 
 
-Layer = Rescaling | Conv | Pool | Dropout | Flatten | Dense
+Layer = Rescaling | Conv | Pool | Norm | Dropout | Flatten | Dense
 
 
 class Model(NamedTuple):
@@ -138,6 +142,27 @@ MODELS = {
             Pool(2),
             Flatten(),
             Dense(256, "relu"),
+            Dense(10, "softmax"),
+        ),
+    ),
+    "mnist_best": Model(
+        "mnist_best.py's network",  # without its augmentation, which not every library has
+        128,
+        (
+            Conv(32, 3),
+            Conv(32, 3),
+            Pool(2),
+            Norm(),
+            Dropout(0.2),
+            Conv(64, 3),
+            Conv(64, 3),
+            Pool(2),
+            Norm(),
+            Dropout(0.3),
+            Flatten(),
+            Dense(256, "relu"),
+            Norm(),
+            Dropout(0.5),
             Dense(10, "softmax"),
         ),
     ),

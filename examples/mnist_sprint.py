@@ -8,6 +8,7 @@ that hold hardly any ink is cut off, which saves a third of the arithmetic.
     python examples/mnist_sprint.py --runs 10      the mean of ten seeds
 
 The recipe began as that of github.com/tuomaso/train_mnist_fast (24 and 32 filters, 256 units), which --classic runs, to compare.
+It takes seconds, so nothing is kept of a training that is stopped.
 """
 
 import argparse
@@ -73,7 +74,7 @@ errors, times = [], []
 for seed in range(args.seed, args.seed + args.runs):
     model = compiled(seed)
     began, cpu = time.perf_counter(), time.process_time()
-    model.fit(x_train, y_train, epochs=args.epochs, batch_size=batch_size, verbose=0)
+    model.fit(x_train, y_train, epochs=args.epochs, batch_size=batch_size)
     seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - cpu
     predictions = model.predict(x_test, verbose=0).argmax(axis=1)
     wrong = np.flatnonzero(predictions != y_test)
@@ -81,3 +82,4 @@ for seed in range(args.seed, args.seed + args.runs):
     times.append(seconds)
     print(f"Seed {seed}: {seconds:.2f} s of training, {100 - errors[-1]:.2f}% of the test digits")
 print(f"Test error: {statistics.mean(errors):.2f}% after {statistics.mean(times):.2f} s, mean of {args.runs}")
+print("Beside it: 0.96% after 0.76 s on a GPU, mean of 30 (github.com/tuomaso/train_mnist_fast)")

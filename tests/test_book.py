@@ -80,8 +80,8 @@ def test_every_figure_is_drawn_by_the_program_and_shown():
     drawn = re.findall(r'^    "([\w-]+)": \w+,$', program, re.MULTILINE)
     shown = [
         name
-        for page in (DOCS / "book").glob("*.md")
-        for name in re.findall(r"\(pictures/([\w-]+)\.svg\)", page.read_text(encoding="utf-8"))
+        for page in (DOCS / "book").rglob("*.md")
+        for name in re.findall(r"\((?:\.\./)?pictures/([\w-]+)\.svg\)", page.read_text(encoding="utf-8"))
     ]
     assert sorted(drawn) == sorted(shown)
     assert sorted(drawn) == sorted(path.stem for path in (DOCS / "book" / "pictures").iterdir())

@@ -1,16 +1,19 @@
 """Every example runs for a moment, as a reader would run it, and says what is true."""
 
+import itertools
 import os
 import re
 import runpy
 import subprocess
 import sys
-from itertools import pairwise
 from pathlib import Path
 
 import numba
 import numpy as np
 import pytest
+
+from minidl.callbacks import BackupAndRestore
+from minidl.models import load_model
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 QUICK = ("--samples", "2000", "--epochs", "1", "--batch-size", "50")  # 40 steps
@@ -119,7 +122,26 @@ def test_the_best(tmp_path, run):
     again = run("mnist_best", *arguments)
     assert again.count("trained before") == 2
     assert number_after("Test error:", again) == error
-    assert [path.suffix for path in (tmp_path / "best").iterdir()] == [".safetensors"] * 2
+    assert sorted(path.suffix for path in (tmp_path / "best").iterdir()) == [
+        ".json",
+        ".json",
+        ".safetensors",
+        ".safetensors",
+    ]
+    assert re.findall(r".* CPU minutes", again) == re.findall(r".* CPU minutes", output)  # those of the training
+
+
+def test_the_best_without_its_parts(tmp_path, run):
+    """Nothing is left but the layers that learn, and the training digits are cut in two."""
+    left_out = ("augmentation", "normalization", "dropout", "smoothing", "schedule", "averages")
+    arguments = ("--samples", "600", "--epochs", "1", "--validate", "--folder", tmp_path, "--without", *left_out)
+    output = run("mnist_best", *arguments)
+    assert "of 100 images" in output
+    assert not any(name in output for name in ("RandomAffine", "BatchNormalization", "Dropout"))
+    model = load_model(next(tmp_path.glob("*.safetensors")))
+    assert model.optimizer.use_ema is False
+    assert model.loss.label_smoothing == 0
+    assert model.optimizer.learning_rate == 0.001
 
 
 def test_the_best_of_other_data(tmp_path, run):
@@ -138,11 +160,38 @@ def test_the_best_of_other_data(tmp_path, run):
 
 
 @pytest.mark.parametrize("name", ["mnist_sprint", "mnist_small"])
-def test_recipes(name, run):
-    output = run(name, *QUICK)
-    assert number_after("Test error:", output) < 0.75 * CHANCE
+def test_recipes(name, run, tmp_path):
+    output = run(name, *QUICK, *(("--folder", tmp_path) if name == "mnist_small" else ()))
+    error = number_after("Test error:", output)
+    assert error < 0.75 * CHANCE
     if name == "mnist_small":
-        assert "8,858 parameters." in output
+        assert "8,986 parameters." in output
+        assert f"{error:5.2f}  → this network, 8,986 parameters, the last of 1 epochs" in output
+
+
+@pytest.mark.parametrize("name", ["mnist_best", "mnist_small"])
+def test_a_training_that_was_killed_knows_what_it_took(name, run, tmp_path, monkeypatch, capsys):
+    """Killed in its last epoch, it repeats that one alone, ends up the same, and counts the time of both."""
+    arguments = ("--samples", "400", "--epochs", "2", "--validate", "--folder")
+    expected = number_after("Validation error:", run(name, *arguments, tmp_path / "whole").replace("%", ""))
+
+    class Killed(BaseException):
+        pass
+
+    def killed(self, epoch, logs=None):
+        if epoch == 1:
+            raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(BackupAndRestore, "on_epoch_begin", killed)
+        patch.setattr("time.process_time", itertools.count(0, 600).__next__)  # an epoch takes ten minutes
+        with pytest.raises(Killed):
+            run(name, *arguments, tmp_path / "stopped")
+    capsys.readouterr()  # of the one that was killed
+    output = run(name, *arguments, tmp_path / "stopped")
+    assert "Epoch 1/2" not in output
+    assert number_after("Validation error:", output.replace("%", "")) == expected
+    assert 10 <= float(re.search(r"([\d.]+) CPU minutes", output)[1]) < 12
 
 
 def test_show_augmentation(tmp_path, run):
@@ -217,7 +266,7 @@ def test_one_layer_by_hand(samples, tmp_path, run):
     assert [int(step) for step, _, _ in descent] == [0, 1, 2, 3]
     losses = [float(by_hand) for _, by_hand, _ in descent]
     assert losses == pytest.approx([float(library) for _, _, library in descent], abs=2e-9)
-    assert all(after < before for before, after in pairwise(losses))
+    assert all(after < before for before, after in itertools.pairwise(losses))
     assert number_after("between the weights of both in the end:", output) < 1e-14
     assert_is_png(tmp_path / "a.png")
 
@@ -278,7 +327,7 @@ def test_two_layers_by_hand(tmp_path, run):
     losses = re.findall(r"^\d+ +(\d+\.\d+) +(\d+\.\d+)$", output, re.MULTILINE)
     assert len(losses) == 4
     assert all(by_hand == library for by_hand, library in losses)
-    assert all(float(after) < float(before) for (before, _), (after, _) in pairwise(losses))
+    assert all(float(after) < float(before) for (before, _), (after, _) in itertools.pairwise(losses))
     assert number_after("weights of both in the end:", output) < 1e-14
     assert_is_png(tmp_path / "graph.png")
 

@@ -13,6 +13,7 @@ from ..models import (
     Flatten,
     Layer,
     Model,
+    Norm,
     Pool,
     Rescaling,
 )
@@ -36,6 +37,8 @@ def translate(layer: Layer) -> keras.Layer:
             return layers.Conv2D(filters, window, strides, padding, activation="relu")
         case Pool(size):
             return layers.MaxPooling2D(size)
+        case Norm():
+            return layers.BatchNormalization()
         case Dropout(rate):
             return layers.Dropout(rate)
         case Flatten():

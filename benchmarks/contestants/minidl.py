@@ -4,7 +4,7 @@ import minidl
 from minidl import layers as keras_named
 from minidl.contracts import Array
 
-from ..models import LEARNING_RATE, Conv, Dense, Dropout, Flatten, Layer, Model, Pool, Rescaling
+from ..models import LEARNING_RATE, Conv, Dense, Dropout, Flatten, Layer, Model, Norm, Pool, Rescaling
 
 
 def translate(layer: Layer) -> object:
@@ -16,6 +16,8 @@ def translate(layer: Layer) -> object:
             return keras_named.Conv2D(filters, window, strides, padding, activation="relu")
         case Pool(size):
             return keras_named.MaxPooling2D((size, size))
+        case Norm():
+            return keras_named.BatchNormalization()
         case Dropout(rate):
             return keras_named.Dropout(rate)
         case Flatten():

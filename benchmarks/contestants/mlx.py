@@ -16,9 +16,11 @@ from ..models import (
     Flatten,
     Layer,
     Model,
+    Norm,
     Pool,
     Rescaling,
     Shape,
+    Unsupported,
     same_padding,
     with_shapes,
 )
@@ -48,6 +50,8 @@ def translate(layer: Layer, shape: Shape) -> list[nn.Module]:
             return [Call(lambda x: mx.pad(x, [(0, 0), *zeros, (0, 0)])), convolution, nn.ReLU()]
         case Pool(size):
             return [nn.MaxPool2d(size, size)]
+        case Norm():
+            raise Unsupported("MLX's adapter has no batch normalization.")
         case Dropout(rate):
             return [nn.Dropout(rate)]
         case Flatten():

@@ -15,6 +15,7 @@ from ..models import (
     Flatten,
     Layer,
     Model,
+    Norm,
     Pool,
     Rescaling,
     Unsupported,
@@ -31,6 +32,8 @@ def translate(layer: Layer) -> list[layers.Layer]:
             return [convolution, layers.Activation("relu")]
         case Pool(size):
             return [layers.MaxPooling2D(size)]
+        case Norm():
+            raise Unsupported("neuralnetlib's adapter has no batch normalization.")
         case Dropout(rate):
             return [layers.Dropout(rate)]
         case Flatten():

@@ -9,7 +9,20 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from ..models import LEARNING_RATE, Conv, Dense, Dropout, Flatten, Layer, Model, Pool, Rescaling, with_shapes
+from ..models import (
+    LEARNING_RATE,
+    Conv,
+    Dense,
+    Dropout,
+    Flatten,
+    Layer,
+    Model,
+    Norm,
+    Pool,
+    Rescaling,
+    Unsupported,
+    with_shapes,
+)
 
 Params = list[tuple[jax.Array, jax.Array]]
 
@@ -23,6 +36,8 @@ def initial(model: Model, seed: int) -> Params:
                 shape, places = (window, window, before[2], filters), window * window
             case Dense(units):
                 shape, places = (math.prod(before), units), 1
+            case Norm():
+                raise Unsupported("JAX's adapter has no batch normalization.")
             case _:
                 continue
         limit = math.sqrt(6 / (places * (shape[-2] + shape[-1])))

@@ -15,9 +15,11 @@ from ..models import (
     Flatten,
     Layer,
     Model,
+    Norm,
     Pool,
     Rescaling,
     Shape,
+    Unsupported,
     same_padding,
     with_shapes,
 )
@@ -35,6 +37,8 @@ def translate(layer: Layer, shape: Shape) -> list[Callable[[Tensor], Tensor]]:
             return [convolution, Tensor.relu]
         case Pool(size):
             return [lambda x: x.max_pool2d((size, size))]
+        case Norm():
+            raise Unsupported("tinygrad's adapter has no batch normalization.")
         case Dropout(rate):
             return [lambda x: x.dropout(rate)]
         case Flatten():

@@ -19,6 +19,7 @@ from ..models import (
     Flatten,
     Layer,
     Model,
+    Norm,
     Pool,
     Rescaling,
     Shape,
@@ -59,6 +60,9 @@ def translate(layer: Layer, shape: Shape) -> list[nn.Module]:
             return convolution(layer, shape)
         case Pool(size):
             return [nn.MaxPool2d(size)]
+        case Norm():
+            kind = nn.BatchNorm2d if len(shape) == 3 else nn.BatchNorm1d
+            return [kind(shape[-1], eps=1e-3, momentum=0.01)]  # the share that is new, not the one that is kept
         case Dropout(rate):
             return [nn.Dropout(rate)]
         case Flatten():

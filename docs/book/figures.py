@@ -191,6 +191,18 @@ def ladders(record: Any) -> list[Any]:
     return [found for part in record for found in ladders(part)] if isinstance(record, list) else []
 
 
+def warp(names: dict[str, Any]) -> None:
+    rows, columns = names["places"][0]
+    figure, axes = plt.subplots(1, 3, figsize=(8, 3), layout="constrained")
+    axes[0].imshow(names["digit"][0, :, :, 0], cmap="gray_r")
+    axes[0].plot(columns[::3, ::3], rows[::3, ::3], ".", color=ORANGE, markersize=4)
+    axes[1].imshow(names["warped"][0, :, :, 0], cmap="gray_r")
+    axes[2].imshow(names["read"][0, :, :, 0], cmap="gray_r", vmin=0)
+    for axis, title in zip(axes, ("x, and every third place", "y", "dx, where dy is 1"), strict=True):
+        axis.set(title=title, xticks=[], yticks=[], xlim=(-0.5, 27.5), ylim=(27.5, -0.5))
+    save(figure, "warp")
+
+
 FIGURES: dict[str, Callable[[dict[str, Any]], None]] = {
     "one-weight": one_weight,
     "one-layer": one_layer,
@@ -200,13 +212,14 @@ FIGURES: dict[str, Callable[[dict[str, Any]], None]] = {
     "one-digit": one_digit,
     "promise": promise,
     "ladder": ladder,
+    "warp": warp,
 }
 
 
 def draw(page: Path) -> None:
     """The figures of a page, each from what the code above it has left behind."""
     text = page.read_text(encoding="utf-8")
-    shown = [(found.start(), found[1]) for found in re.finditer(r"\(pictures/([\w-]+)\.svg\)", text)]
+    shown = [(found.start(), found[1]) for found in re.finditer(r"\((?:\.\./)?pictures/([\w-]+)\.svg\)", text)]
     starts = [block.start() for block in BLOCK.finditer(text) if block[1] == "python"]
     names = prepare()
     for _, following in zip(run(page, names), [*starts[1:], len(text)], strict=True):
@@ -216,6 +229,8 @@ def draw(page: Path) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Draw the figures of the book.")
-    parser.add_argument("pages", nargs="*", default=["afternoon", "promise", "speed"], help="whose figures")
+    parser.add_argument(
+        "pages", nargs="*", default=["afternoon", "promise", "speed", "layers/augmentation"], help="whose figures"
+    )
     for chosen in parser.parse_args().pages:
         draw(BOOK / f"{chosen}.md")

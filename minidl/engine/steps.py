@@ -299,25 +299,62 @@ class NormStep(MeasuredStep):
             norm.scale_of(inverse, layer.params.get("gamma")),
             norm.shift_of(inverse, layer.params.get("beta")),
         )
-        y = np.empty_like(x)
-        norm.forward_into(norm.rows(x), mean, scale, beta, _has_relu(self.layers), norm.rows(y))
-        return y, (x, mean, inverse, count, scale, beta)
+        y, kept = self.normalized(x, mean, scale, beta)
+        return y, (x, kept, mean, inverse, count, scale)
 
     def backward_in_stages(self, dy: Array, cache: Cache, grads: Gradients, need_dx: bool) -> Stages[Array]:
-        x, mean, inverse, count, scale, beta = cache
-        relu, channels = _has_relu(self.layers), x.shape[-1]
-        flat, flat_x, own = norm.rows(dy), norm.rows(x), np.zeros((2, channels))
-        norm.backward_sums_into(flat, flat_x, mean, scale, beta, relu, own)
+        x, kept, mean, inverse, count, scale = cache
+        own = np.zeros((2, x.shape[-1]))
+        self.add_sums(dy, x, kept, mean, scale, own)
         own[1] *= inverse
         for name, gradient in (("beta", own[0]), ("gamma", own[1])):
             if name in self.layer.params:
                 grads[f"{self.address}/{name}"][...] = gradient
         if not need_dx:
             return NOT_NEEDED
-        total = (yield Part(own)) / count if count else np.zeros((2, channels))
+        total = (yield Part(own)) / count if count else np.zeros_like(own)
         shift, slope = norm.slopes_of(scale, inverse, *total)
-        norm.backward_into(flat, flat_x, mean, scale, beta, relu, shift, slope, flat)
+        return self.dx(dy, x, kept, mean, scale, shift, slope)
+
+    def normalized(self, x: Array, mean: Array, scale: Array, beta: Array) -> tuple[Array, Array]:
+        """y, and what the next two methods need beside x."""
+        y = np.empty_like(x)
+        norm.forward_into(norm.rows(x), mean, scale, beta, _has_relu(self.layers), norm.rows(y))
+        return y, beta
+
+    def add_sums(self, dy: Array, x: Array, kept: Array, mean: Array, scale: Array, sums: Array) -> None:
+        """Add Σ dz and Σ dz · (x − mean) of each channel, where dz is the gradient in front of the ReLU.  sums (2, C)"""
+        norm.backward_sums_into(norm.rows(dy), norm.rows(x), mean, scale, kept, _has_relu(self.layers), sums)
+
+    def dx(self, dy: Array, x: Array, kept: Array, mean: Array, scale: Array, shift: Array, slope: Array) -> Array:
+        """scale · dz − shift − (x − mean) · slope, written over dy."""
+        flat = norm.rows(dy)
+        norm.backward_into(flat, norm.rows(x), mean, scale, kept, _has_relu(self.layers), shift, slope, flat)
         return dy
+
+
+class NormPoolStep(NormStep):
+    """A NormStep and the 2×2 MaxPooling2D after it, whose input is never kept. Plain twin: the layers."""
+
+    @classmethod
+    def replaces(cls, layers: Sequence[StackedLayer]) -> int:
+        normalization = NormStep.replaces(layers)
+        return normalization + 1 if normalization and _pools(layers[normalization:]) else 0
+
+    def normalized(self, x: Array, mean: Array, scale: Array, beta: Array) -> tuple[Array, Array]:
+        n, height, width, channels = x.shape
+        y = np.empty((n, height // 2, width // 2, channels), x.dtype)
+        index = np.empty(y.shape, np.uint8)
+        norm.forward_pooled_into(x, mean, scale, beta, _has_relu(self.layers), y, index)
+        return y, index
+
+    def add_sums(self, dy: Array, x: Array, kept: Array, mean: Array, scale: Array, sums: Array) -> None:
+        norm.backward_pooled_sums_into(dy, kept, x, mean, sums)
+
+    def dx(self, dy: Array, x: Array, kept: Array, mean: Array, scale: Array, shift: Array, slope: Array) -> Array:
+        dx = np.empty_like(x)
+        norm.backward_pooled_into(dy, kept, x, mean, scale, shift, slope, dx)
+        return dx
 
 
 class DropoutStep(LayerStep):
@@ -505,13 +542,11 @@ class ConvNormStep(StagedStep):
         assert isinstance(layers[1], BatchNormalization)
         self.norm, self.above = layers[1], f"{addresses[1]}/"
         self.relu, self.pooled = _has_relu(layers), isinstance(layers[-1], MaxPooling2D)
-        end = len(layers) - self.pooled
-        self.steps: list[LayerStep] = [
+        above = NormPoolStep if self.pooled else NormStep
+        self.steps = [
             ConvStep(layers[:1], addresses[:1], places[:1]),
-            NormStep(layers[1:end], addresses[1:end], places[1:end]),
+            above(layers[1:], addresses[1:], places[1:]),
         ]
-        if self.pooled:
-            self.steps.append(LayerStep(layers[end:], addresses[end:], places[end:]))
 
     @classmethod
     def replaces(cls, layers: Sequence[StackedLayer]) -> int:
@@ -579,6 +614,7 @@ FUSED: tuple[type[LayerStep], ...] = (
     DenseStep,
     FlattenStep,
     DropoutStep,
+    NormPoolStep,
     NormStep,
     FusedResidualStep,
     MeasuredStep,

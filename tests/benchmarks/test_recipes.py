@@ -7,6 +7,8 @@ import statistics
 import pytest
 
 from benchmarks import recipes
+from benchmarks.flops import training_flops
+from benchmarks.models import MODELS
 from minidl import Sequential
 from minidl.datasets import mnist
 from minidl.layers import Conv2D, Dense, Flatten, MaxPooling2D, RandomAffine
@@ -69,6 +71,70 @@ def test_a_run_is_recorded_and_the_page_is_made_of_it(tmp_path, monkeypatch, cap
     assert {path.name for path in recipes.FOLDER.glob("*.svg")} == {"errors.svg", "wrong.svg"}
 
 
+def test_what_a_part_brings_is_asked_of_training_digits(tmp_path, monkeypatch, capsys):
+    """Of 600 digits, 100 are kept apart; the network has none of the layers of what is left out."""
+    monkeypatch.setattr(recipes, "KEPT", tmp_path)
+    found = recipes.run("without-normalization", 0, 1, samples=600, epochs=1)
+    printed = capsys.readouterr().out
+    assert f"Validation error: {len(found['wrong']):.2f}% ({len(found['wrong'])} of 100 images)" in printed
+    assert "RandomAffine" in printed
+    assert "BatchNormalization" not in printed
+    assert "Beside others" not in printed
+    (_, labels), _ = mnist.load_data()
+    assert all(labels[500 + i] != read for i, read in found["wrong"].items())
+    assert (found["samples"], found["epochs"]) == (500, 1)
+
+
+def test_the_change_is_that_of_the_same_seeds():
+    """Seed 1 without a part is not run yet: 30 of 10,000 against 10 of seed 0."""
+    found = {name: [] for name in recipes.EVERY}
+    found["whole"] = [result(wrong=range(10)), result(seed=1, wrong=range(90))]
+    found["without-dropout"] = [result(wrong=range(30))]
+    rows = {row[0]: row for row in recipes.ablation(found).rows}
+    assert rows["without dropout"][:3] == ("without dropout", "0.300", "+0.200")
+    assert rows["all parts"][2] == "–"
+    assert rows["without schedule"][1] == "not run yet"
+
+
+def test_ablation_runs_what_is_missing(tmp_path, monkeypatch):
+    monkeypatch.setattr(recipes, "FOLDER", tmp_path)
+    monkeypatch.setattr(recipes, "run", lambda name, seed, threads: result(name, seed))
+    (tmp_path / "whole-1.json").write_text("as it was")
+    monkeypatch.setattr("sys.argv", ["recipes", "--ablation"])
+    recipes.main()
+    assert {path.stem for path in tmp_path.iterdir()} == {
+        f"{name}-{seed}" for name in recipes.ABLATION for seed in range(3)
+    }
+    assert (tmp_path / "whole-1.json").read_text() == "as it was"
+
+
+def test_the_speed_is_that_of_one_run(tmp_path, monkeypatch):
+    """An epoch of 30 s beside PyTorch's of 60 s, at 1 TFLOP/s: the ratio, and how many times as long as the products alone."""
+    monkeypatch.setattr(recipes, "FOLDER", tmp_path)
+    assert recipes.speed() == []
+    record = {
+        "model": "mnist_best",
+        "kind": "warm",
+        "round": 0,
+        "samples": 60_000,
+        "latency": {"1": 1.0},
+        "accuracy": 0.9,
+    }
+    record |= dict.fromkeys(("start_to_first_epoch", "start_to_first_step", "build", "first_step", "startup"), 1.0)
+    record |= {"evaluation": 1.0, "peak_memory": 1, "fit_memory": 1}
+    times = zip(recipes.RACED, (30.0, 70.0, 60.0), strict=True)
+    records = [record | {"contestant": name, "epoch": epoch} for name, epoch in times]
+    settings = {"models": ["mnist_best"], "contestants": list(recipes.RACED), "samples": 60_000, "threads": 2}
+    rate = {"threads": 2, "matmul": {"2048": 1e12}}
+    parts = {"race": {"settings": settings, "records": records}, "limits": {"records": [rate]}}
+    (tmp_path / "speed").mkdir()
+    (tmp_path / "speed" / "results.json").write_text(json.dumps(parts))
+    beside, _, distance = recipes.speed()
+    assert beside.rows[0][1:4] == ("30.0", "60.0", "0.50")
+    limit = training_flops(MODELS["mnist_best"]) * 60_000 / 1e12
+    assert distance.rows[1] == ("minidl, times the limit", recipes.number(30 / limit))
+
+
 def test_an_ensemble_comes_after_its_members(tmp_path, monkeypatch):
     monkeypatch.setattr(recipes, "FOLDER", tmp_path)
     with pytest.raises(SystemExit, match="ensemble puts together the networks of best: run that with --all first"):
@@ -83,5 +149,5 @@ def test_the_committed_page_is_that_of_the_committed_runs():
 
 
 def test_each_recipes_example_is_there():
-    for recipe in recipes.RECIPES.values():
+    for recipe in recipes.EVERY.values():
         assert (recipes.ROOT / "examples" / f"{recipe.example}.py").exists()

@@ -80,6 +80,21 @@ CASES = {
         (6,),
         steps.NormStep,
     ),
+    "normalization, relu and pool": (
+        lambda: [BatchNormalization(), ReLU(), MaxPooling2D()],
+        (5, 6, 9),  # the last row is in no window
+        steps.NormPoolStep,
+    ),
+    "normalization and pool, without gamma and beta": (
+        lambda: [BatchNormalization(scale=False, center=False), MaxPooling2D()],
+        (4, 4, 3),
+        steps.NormPoolStep,
+    ),
+    "normalization and pool, frozen": (
+        lambda: [BatchNormalization(trainable=False), Activation("relu"), MaxPooling2D()],
+        (4, 5, 17),
+        steps.NormPoolStep,
+    ),
     "normalization, frozen": (lambda: [BatchNormalization(trainable=False), ReLU()], (6,), steps.NormStep),
     "convolution, normalization": (
         lambda: [Conv2D(3, (2, 3)), BatchNormalization(scale=False)],

@@ -52,7 +52,7 @@ def test_signatures_are_equal(name):
 def test_every_operation_is_compared_below():
     compared = {"dense_forward", "dense_backward", "conv2d_forward", "conv2d_backward", "dropout"}
     compared |= {"conv2d_transpose_forward", "conv2d_transpose_backward", "gelu_forward", "gelu_backward"}
-    compared |= {"resample_forward", "resample_backward", "average_update"}
+    compared |= {"elastic_places", "resample_forward", "resample_backward", "average_update"}
     compared |= {"max_pool2d_forward", "max_pool2d_backward", *UPDATES}
     compared |= {f"batch_norm_{what}" for what in ("sums", "forward", "backward_sums", "backward")}
     compared |= {f"{name}_{way}" for name in ELEMENTWISE for way in ("forward", "backward")}
@@ -465,6 +465,14 @@ def test_resampling(dtype, size, n, interpolation, fill_mode, seed, layout):
     )
     compare("resample_forward", x, in_layout(places, layout), interpolation, fill_mode, 0.5)
     compare("resample_backward", dy, in_layout(places, layout), interpolation, fill_mode)
+
+
+@given(size=st.tuples(st.integers(1, 30), st.integers(1, 30)), n=st.integers(0, 3), seed=seeds, layout=layouts)
+def test_elastic_places(size, n, seed, layout):
+    """Windows of one cell up to nine, and images that are left alone."""
+    random = np.random.default_rng(seed)
+    strength = random.uniform(0, 1, n) * random.integers(0, 2, n)
+    compare("elastic_places", in_layout(random.normal(size=(n, 2, *size)), layout), strength)
 
 
 @both_dtypes

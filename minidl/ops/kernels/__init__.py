@@ -15,7 +15,6 @@ from ..reference import (
     clipped_relu_forward,
     dense_backward,
     dense_forward,
-    elastic_places,
     elu_backward,
     elu_forward,
     gaussian_noise,
@@ -56,7 +55,7 @@ from .elementwise import gelu_backward, gelu_forward, relu_backward
 from .noise import dropout
 from .normalization import batch_norm_backward, batch_norm_backward_sums, batch_norm_forward, batch_norm_sums
 from .pooling import max_pool2d_backward, max_pool2d_forward
-from .resampling import resample_backward, resample_forward
+from .resampling import elastic_places, resample_backward, resample_forward
 from .transposed import conv2d_transpose_backward, conv2d_transpose_forward
 from .updates import adam_update, average_update, momentum_update, rmsprop_update, sgd_update
 

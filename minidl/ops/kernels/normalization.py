@@ -1,10 +1,11 @@
-"""Batch normalization in as few passes over the data as there can be, with the ReLU after it where there is one."""
+"""Batch normalization in as few passes over the data as there can be, with the ReLU and the 2×2 max-pool after it, if any."""
 
 import numpy as np
 
 from ...contracts import Array
 from ..floats import floating, of_floats
 from .jit import jit
+from .loops import CUT
 
 
 @jit
@@ -50,6 +51,66 @@ def backward_into(
             value, centred = dy[m, c], x[m, c] - mean[c]
             dz = zero if relu and centred * scale[c] + beta[c] <= zero else value
             dx[m, c] = dz * scale[c] - shift[c] - centred * slope[c]
+
+
+@jit
+def forward_pooled_into(x: Array, mean: Array, scale: Array, beta: Array, relu: bool, y: Array, index: Array) -> None:
+    """y, index (N, H / 2, W / 2, C) = the largest of each four of what ``forward_into`` makes of x (N, H, W, C), and its place.
+
+    The place is row · 2 + column, or CUT where the ReLU was at 0. Ties go to the first, a NaN wins, as in max_pool2d_forward.
+    """
+    zero = y.dtype.type(0)
+    samples, height, width, channels = y.shape
+    for n in range(samples):
+        for i in range(height):
+            for j in range(width):
+                for c in range(channels):
+                    best = (x[n, 2 * i, 2 * j, c] - mean[c]) * scale[c] + beta[c]
+                    place = np.uint8(0)
+                    for k in range(1, 4):
+                        value = (x[n, 2 * i + k // 2, 2 * j + k % 2, c] - mean[c]) * scale[c] + beta[c]
+                        wins = not value <= best and best == best
+                        best, place = value if wins else best, np.uint8(k) if wins else place
+                    cut = relu and best <= zero
+                    y[n, i, j, c] = zero if cut else best
+                    index[n, i, j, c] = np.uint8(CUT) if cut else place
+
+
+@jit
+def backward_pooled_sums_into(dy: Array, index: Array, x: Array, mean: Array, sums: Array) -> None:
+    """``backward_sums_into`` behind ``forward_pooled_into``: of each four, only the largest has a dz."""
+    samples, height, width, channels = dy.shape
+    for n in range(samples):
+        for i in range(height):
+            for j in range(width):
+                for c in range(channels):
+                    place, largest = index[n, i, j, c], x[n, 2 * i, 2 * j, c]
+                    for k in range(1, 4):
+                        value = x[n, 2 * i + k // 2, 2 * j + k % 2, c]
+                        largest = value if place == k else largest
+                    dz = np.float64(dy[n, i, j, c] if place != CUT else dy.dtype.type(0))
+                    sums[0, c] += dz
+                    sums[1, c] += dz * np.float64(largest - mean[c])
+
+
+@jit
+def backward_pooled_into(
+    dy: Array, index: Array, x: Array, mean: Array, scale: Array, shift: Array, slope: Array, dx: Array
+) -> None:
+    """``backward_into`` behind ``forward_pooled_into``.  dy, index (N, H / 2, W / 2, C) → dx (N, H, W, C)"""
+    zero = dx.dtype.type(0)
+    _, height, width, channels = x.shape
+    for n in range(len(x)):
+        for i in range(height):
+            for j in range(width):
+                if i // 2 < dy.shape[1] and j // 2 < dy.shape[2]:
+                    own = i % 2 * 2 + j % 2
+                    for c in range(channels):
+                        dz = dy[n, i // 2, j // 2, c] if index[n, i // 2, j // 2, c] == own else zero
+                        dx[n, i, j, c] = dz * scale[c] - shift[c] - (x[n, i, j, c] - mean[c]) * slope[c]
+                else:  # in no window of the pool
+                    for c in range(channels):
+                        dx[n, i, j, c] = -shift[c] - (x[n, i, j, c] - mean[c]) * slope[c]
 
 
 def rows(x: Array) -> Array:

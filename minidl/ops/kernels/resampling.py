@@ -1,4 +1,7 @@
-"""Reading images at other places: one pass over the places, where NumPy gathers the pixels of each corner in turn."""
+"""Reading images at other places: one pass over the places, where NumPy gathers the pixels of each corner in turn.
+
+The blur of an elastic distortion goes down the columns and then along the rows, where the reference multiplies by matrices.
+"""
 
 import math
 
@@ -91,6 +94,38 @@ def _backward(dy, places, bilinear, mode, dx):
                             continue
                         for k in range(channels):
                             dx[n, r, c, k] += share * dy[n, i, j, k]
+
+
+@jit
+def _elastic(noise, alpha, sigma, places):
+    """places (N, 2, H, W) = each pixel's own, moved by α · σ · blurred noise."""
+    samples, _, height, width = noise.shape
+    for n in range(samples):
+        reach = np.int64(6 * sigma[n]) // 2
+        weights = np.exp(-0.5 * (np.arange(reach + 1) / max(sigma[n], 1e-6)) ** 2)
+        weights /= 2 * weights.sum() - weights[0]
+        line = np.zeros(width + 2 * reach)  # with zeros on both sides
+        for k in range(2):
+            for i in range(height):
+                line[reach : reach + width] = 0
+                for row in range(max(0, i - reach), min(height, i + reach + 1)):
+                    weight = weights[abs(row - i)]
+                    for j in range(width):
+                        line[reach + j] += weight * noise[n, k, row, j]
+                for j in range(width):
+                    places[n, k, i, j] = i if k == 0 else j
+                for d in range(2 * reach + 1):
+                    weight = weights[abs(d - reach)] * alpha[n] * sigma[n]
+                    for j in range(width):
+                        places[n, k, i, j] += weight * line[j + d]
+
+
+def elastic_places(noise: Array, strength: Array) -> Array:
+    """See the reference."""
+    places = np.empty(noise.shape)
+    height, width = noise.shape[2:]
+    _elastic(noise, 0.1 * max(height, width) * strength, 0.05 * min(height, width) * strength, places)
+    return places
 
 
 @of_floats
