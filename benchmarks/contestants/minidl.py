@@ -4,7 +4,7 @@ import minidl
 from minidl import layers as keras_named
 from minidl.contracts import Array
 
-from ..models import LEARNING_RATE, Conv, Dense, Dropout, Flatten, Layer, Model, Pool, Rescaling
+from ..models import EVALUATION_BATCH, LEARNING_RATE, Conv, Dense, Dropout, Flatten, Layer, Model, Pool, Rescaling
 
 
 def translate(layer: Layer) -> object:
@@ -44,4 +44,6 @@ class Trainer:
 
     def predict(self, x: Array) -> Array:
         """Probabilities, (n, classes)."""
+        if len(x) <= EVALUATION_BATCH:  # as Keras's users do
+            return self.model.predict_on_batch(x)
         return self.model.predict(x, verbose=0)

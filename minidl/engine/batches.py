@@ -141,7 +141,7 @@ class Stream:
 
 def is_stream(x: object) -> bool:
     """Whether it gives batches, and is no array: it can be iterated over, or has ``__len__`` and ``__getitem__``."""
-    if isinstance(x, np.ndarray) or isinstance(x, type | str | bytes | Mapping | Set) or has_numbers(x):
+    if isinstance(x, np.ndarray | type | str | bytes | Mapping | Set) or has_numbers(x):
         return False
     return isinstance(x, Iterable) or (hasattr(x, "__len__") and hasattr(x, "__getitem__"))
 
