@@ -113,18 +113,17 @@ def watched(
     batches: Batches,
     verbose: int | str,
     callbacks: Sequence[Callback] | Callback | None,
-    blas: bool = True,
+    limit: contextlib.AbstractContextManager[None] | None = None,
 ) -> Iterator[CallbackList]:
     """The hooks of one evaluate or predict, including the progress bar.
 
-    what: the name of the call. blas: whether to keep BLAS single-threaded.
+    what: the name of the call. limit: the one on BLAS, by default that to one thread.
     """
     verbose, steps = check_verbose(verbose), batches.steps
     shown = [Progress(verbose, steps)] if verbose else []
     hooks = CallbackList([*shown, *one_by_one(callbacks)], model, {"steps": steps, "verbose": verbose})
-    limit = SingleThreadedBlas() if blas else contextlib.nullcontext()
     try:
-        with ranks.group.together(what, model, [batches]), limit:
+        with ranks.group.together(what, model, [batches]), limit or SingleThreadedBlas():
             yield hooks
     finally:
         for progress in shown:

@@ -1,5 +1,6 @@
 """Sequential: the model that users write, a stack of layers trained with fit."""
 
+import contextlib
 import operator
 import warnings
 from collections.abc import Callable, Sequence
@@ -33,6 +34,7 @@ from .engine.data import Data, Parts, collect, collect_batch, unpacked
 from .engine.engine import Engine, is_view
 from .engine.interrupts import Uninterrupted
 from .engine.plan import doubt
+from .engine.runner import Runner
 from .engine.steps import may_call_blas
 from .home import Home
 from .layers.inside import build_layer, home, settle
@@ -48,7 +50,10 @@ from .utils.lookup import by_name
 from .utils.names import explained
 from .utils.seeds import draw_seed
 
-EVALUATION_BATCH = 500  # samples; apart from rounding, the result does not depend on it
+# Samples; apart from rounding, the result does not depend on it. It is cut into eight shards, so that two or four threads have
+# as much to do as each other.
+EVALUATION_BATCH = 800
+STATISTICS_BATCH = 500  # samples, of which each has its own moments
 
 # One for all models, because a model that holds a lock cannot be copied; a layer's build may build a model in turn.
 _building = fork_safe()
@@ -322,10 +327,20 @@ class Sequential(Storable):
         """
         batches, _ = self._batches(x, size=batch_size, default=EVALUATION_BATCH, steps=steps, labeled=False)
         runner = self._engine.runner(self)
-        # for one image, the limit on BLAS would take as long as a layer
-        blas = not isinstance(batches, Cut) or may_call_blas(runner.plan.steps, batches.count)
-        with watched("predict", self, batches, verbose, callbacks, blas) as hooks:
+        limit = _limit(runner, batches.count) if isinstance(batches, Cut) else SingleThreadedBlas()
+        with watched("predict", self, batches, verbose, callbacks, limit) as hooks:
             return predict(runner, batches, hooks, self.output_shape or ())
+
+    def predict_on_batch(self, x: Samples) -> Array:
+        """The predictions, (N, *output_shape), for x (N, *input_shape) as one batch: as ``predict`` does, apart from rounding.
+
+        No callbacks and no bar: for one image, those take as long as a small network.
+        """
+        data, runner = Data(self._inputs(x)), self._engine.runner(self)
+        y = np.empty((len(data), *(self.output_shape or ())), runner.dtype)
+        with ranks.group.together("predict_on_batch", self, [data]), _limit(runner, len(data)):
+            runner.predict(data, slice(0, len(data)), y)
+        return y
 
     def train_on_batch(
         self,
@@ -353,7 +368,7 @@ class Sequential(Storable):
         in which each batch is normalized by its own moments, as in training; the state becomes the moments over all batches.
         Frozen layers keep theirs. x, batch_size, steps: as for ``predict``.
         """
-        batches, _ = self._batches(x, size=batch_size, default=EVALUATION_BATCH, steps=steps, labeled=False)
+        batches, _ = self._batches(x, size=batch_size, default=STATISTICS_BATCH, steps=steps, labeled=False)
         with self._engine.trained_by_this_thread(self):
             Stepper(self, self._engine).measure(batches)
 
@@ -486,6 +501,11 @@ class Sequential(Storable):
         self._engine = Engine()
         if self.optimizer is not None and self.optimizer.home is None:
             self.optimizer.home = Home(self)
+
+
+def _limit(runner: Runner, n: int) -> contextlib.AbstractContextManager[None]:
+    """Keeps BLAS single-threaded where predictions for n samples call it: for one image, that takes as long as a layer."""
+    return SingleThreadedBlas() if may_call_blas(runner.plan.steps, n) else contextlib.nullcontext()
 
 
 def _result(logs: Logs, metrics: Sequence[tuple[str, MetricLike]], return_dict: bool) -> Any:

@@ -516,6 +516,22 @@ def test_a_step_is_weights_minus_rate_times_gradient():
         assert accuracy == (p.argmax(axis=1) == y).mean()
 
 
+@pytest.mark.parametrize("n", [1, 2, 40])
+def test_predict_on_batch_predicts_what_predict_does(n):
+    model = cnn()
+    x, _ = samples(model, n)
+    np.testing.assert_array_equal(model.predict_on_batch(x), model.predict(x, batch_size=n, verbose=0))
+    np.testing.assert_array_equal(model.predict_on_batch(x.tolist()), model.predict_on_batch(x))
+    with pytest.raises(ValueError, match="expects x of shape"):
+        model.predict_on_batch(x[0])
+
+
+def test_predict_on_batch_needs_no_compile():
+    model = Sequential([Dense(1, use_bias=False, input_shape=(2,))])
+    model.set_weights([np.array([[3.0], [5.0]])])
+    assert model.predict_on_batch([[1, 2]]) == 13
+
+
 def test_train_on_batch_returns_what_evaluate_does():
     model = linear(metrics=None)
     model.set_weights([np.array([[3.0]])])

@@ -4,7 +4,7 @@ import minidl
 from minidl import layers as keras_named
 from minidl.contracts import Array
 
-from ..models import LEARNING_RATE, Conv, Dense, Dropout, Flatten, Layer, Model, Norm, Pool, Rescaling
+from ..models import EVALUATION_BATCH, LEARNING_RATE, Conv, Dense, Dropout, Flatten, Layer, Model, Norm, Pool, Rescaling
 
 
 def translate(layer: Layer) -> object:
@@ -46,4 +46,6 @@ class Trainer:
 
     def predict(self, x: Array) -> Array:
         """Probabilities, (n, classes)."""
+        if len(x) <= EVALUATION_BATCH:  # as Keras's users do
+            return self.model.predict_on_batch(x)
         return self.model.predict(x, verbose=0)

@@ -6,6 +6,8 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol, TypeAlias, TypeVar
 
+import numpy as np
+
 from ..checks import check_positive
 from ..contracts import Array, ClassWeight, Samples
 from .arrays import has_numbers
@@ -139,7 +141,7 @@ class Stream:
 
 def is_stream(x: object) -> bool:
     """Whether it gives batches, and is no array: it can be iterated over, or has ``__len__`` and ``__getitem__``."""
-    if isinstance(x, type | str | bytes | Mapping | Set) or has_numbers(x):
+    if isinstance(x, np.ndarray | type | str | bytes | Mapping | Set) or has_numbers(x):
         return False
     return isinstance(x, Iterable) or (hasattr(x, "__len__") and hasattr(x, "__getitem__"))
 

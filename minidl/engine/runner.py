@@ -11,7 +11,7 @@ import functools
 import itertools
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -53,6 +53,9 @@ class Sums(NamedTuple):
         """The sums of both."""
         metrics = [own + others for own, others in zip(self.metrics, other.metrics, strict=True)]
         return Sums(self.loss + other.loss, self.samples + other.samples, metrics)
+
+
+Evaluated: TypeAlias = Stages[Sums]  # made once: an annotation inside a method is evaluated each time
 
 
 def work(stack: StackLike) -> int:
@@ -109,7 +112,7 @@ class Runner:
         """Loss and metrics of these samples."""
         cuts = self._shards(data, where)
 
-        def job(i: int) -> Stages[Sums]:
+        def job(i: int) -> Evaluated:
             sums, _, _ = yield from self._forward(data, where, cuts[i], None, seen)
             return sums
 
@@ -137,7 +140,7 @@ class Runner:
             self.release([right])
             return left
 
-        def job(i: int) -> Stages[Sums]:
+        def job(i: int) -> Evaluated:
             sums, loss_cache, caches = yield from self._forward(data, where, cuts[i], key, seen)
             if math.isfinite(sums.loss):  # otherwise there will be no step
                 with contextlib.suppress(Abandoned):

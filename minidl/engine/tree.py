@@ -56,7 +56,7 @@ class Tree(Generic[Value]):
     @property
     def sums(self) -> list[tuple[Node, Value]]:
         """The largest nodes that are summed, with their sums, from left to right; where all leaves are there, see ``roots``."""
-        return sorted(self._waiting.items(), key=lambda found: found[0])
+        return [(node, self._waiting[node]) for node in sorted(self._waiting)]
 
     @property
     def whole(self) -> bool:

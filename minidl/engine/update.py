@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from .. import ranks
 from ..contracts import Array, Operations
 from ..optimizers import Optimizer
@@ -39,16 +41,15 @@ def update(
         add(piece)
         step(piece)
 
-    def prepare(trained: dict[str, Array]) -> float:
-        return optimizer.prepare(trained, ranks.group.squares(trained, ranges))
-
     parts = pieces(ranks.group.part(ranges))
     if not optimizer.clips_norms:
         rate = optimizer.prepare({})
         run(quietly(add_and_step), parts)
     else:  # a gradient's norm is known only when all of it is summed
         run(quietly(add), parts)
-        rate = quietly(prepare)(_trained(gradients[0], parameters, ranges))
+        trained = _trained(gradients[0], parameters, ranges)
+        with np.errstate(all="ignore"):
+            rate = optimizer.prepare(trained, ranks.group.squares(trained, ranges))
         run(quietly(step), parts)
     ranks.group.gather(params, ranges, later=state)
 

@@ -7,7 +7,7 @@ import pytest
 from support import TOLERANCE
 
 from minidl import Sequential
-from minidl.engine.losses import SoftmaxLoss, SparseSoftmaxLoss, compiled
+from minidl.engine.losses import MANY, SoftmaxLoss, SparseSoftmaxLoss, compiled
 from minidl.layers import Activation, Dense
 from minidl.losses import CategoricalCrossentropy, MeanSquaredError, SparseCategoricalCrossentropy
 
@@ -43,6 +43,17 @@ def test_it_gives_what_the_loss_gives(name, weighted, dtype):
         assert isinstance(value, float)
         np.testing.assert_allclose(dy, plain.backward(cache), **TOLERANCE[np.dtype(dtype)])
         assert dy.dtype == dtype
+
+
+@DTYPES
+@pytest.mark.parametrize("classes", [2, MANY, MANY + 1])
+def test_labels_of_few_and_of_many_classes_become_the_same_rows(classes, dtype):
+    labels = np.array([classes - 1, 0, 1, 1])
+    target = SparseSoftmaxLoss().target(labels, np.zeros((4, classes), dtype))
+    assert target.dtype == dtype
+    assert target.shape == (4, classes)
+    assert np.argwhere(target == 1).tolist() == [[0, classes - 1], [1, 0], [2, 1], [3, 1]]
+    assert target.sum() == 4
 
 
 @DTYPES

@@ -32,6 +32,8 @@ CASES = {
     "dropout": (lambda: [Dropout(0.4)], (7,), steps.DropoutStep),
     "dropout of nothing": (lambda: [Dropout(0)], (7,), steps.DropoutStep),
     "dense": (lambda: [Dense(4)], (5,), steps.DenseStep),
+    "dense of 3": (lambda: [Dense(6)], (3,), steps.DenseStep),
+    "dense of 11, relu": (lambda: [Dense(9, activation="relu")], (11,), steps.DenseStep),
     "dense, relu": (lambda: [Dense(4, activation="relu")], (5,), steps.DenseStep),
     "dense, relu, no bias": (lambda: [Dense(4, activation="relu", use_bias=False)], (5,), steps.DenseStep),
     "dense, no bias": (lambda: [Dense(4, use_bias=False)], (5,), steps.DenseStep),
