@@ -8,7 +8,8 @@ hand in the middle of a write: with half of the bytes written, before or after t
 gets its name. The tally says which hit where. The exit code is 1 where anything differs, or where a life that could clean up
 has left a temporary file.
 
-With --keep the counts are kept in that file, and the next run goes on from them, with other kills, until there are so many in all.
+With --keep the kills are counted in that file, and the next run goes on from there, with other kills, until there are so many in
+all.
 """
 
 import argparse
@@ -164,7 +165,9 @@ def die_in_a_write(by: int, count: int, speaker: Connection) -> None:
     saving.open, os.fsync, os.replace = torn_open, fsync, replace
 
 
-def one_life(folder: Path, save_freq: str, by: int = signal.SIGKILL, seconds: float | None = None, die_at: int = 0) -> str:
+def one_life(
+    folder: Path, save_freq: str, by: int = signal.SIGKILL, seconds: float | None = None, die_at: int = 0
+) -> str:
     """Start or go on; send the signal after so many seconds. Returns "" where the training ended, otherwise when it died.
 
     The process is a fork of this one, which spares it the imports and the loading of kernels.
@@ -213,7 +216,11 @@ def run(times: int, seed: int, counts: Counts, report=print) -> int:
             hits = Counts()
             for _ in range(chance.randint(1, min(4, times - kills(counts)))):
                 by = chance.choice([signal.SIGKILL, signal.SIGTERM])
-                how = {"seconds": chance.uniform(0, length)} if chance.random() < 0.5 else {"die_at": chance.randint(1, 60)}
+                how = (
+                    {"seconds": chance.uniform(0, length)}
+                    if chance.random() < 0.5
+                    else {"die_at": chance.randint(1, 60)}
+                )
                 died = one_life(folder, save_freq, by, **how)
                 if not died:
                     break
@@ -231,7 +238,9 @@ def run(times: int, seed: int, counts: Counts, report=print) -> int:
     for name, count in sorted(counts.items()):
         if name.startswith("SIG"):
             report(f"{count:5} {name}")
-    report(f"{kills(counts)} kills in {counts['trainings']} trainings (seed {seed}); that differ: {counts['differing']}")
+    report(
+        f"{kills(counts)} kills in {counts['trainings']} trainings (seed {seed}); that differ: {counts['differing']}"
+    )
     return counts["differing"]
 
 
@@ -248,7 +257,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--times", type=int, default=100, help="how many kills in all (default: 100)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--keep", type=Path, metavar="FILE", help="go on from the counts in this file, and keep them there")
+    parser.add_argument(
+        "--keep", type=Path, metavar="FILE", help="go on from the counts in this file, and keep them there"
+    )
     arguments = parser.parse_args()
     sys.exit(run(arguments.times, arguments.seed, Counts(arguments.keep)) > 0)
 
