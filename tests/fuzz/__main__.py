@@ -1,22 +1,32 @@
 """Fuzz a reader of files, guided by what code each input reaches:
 
     pip install -e '.[fuzz]'
-    python tests/fuzz load_model --runs 50000 --corpus /tmp/corpus
+    python tests/fuzz load_model --runs 1000000 --keep counts.json --corpus /tmp/corpus
 
-It begins with real files that it makes itself, and keeps in the corpus, where one is given, what reached new code; the next run
-goes on from there. It ends with an error, and the input beside it, at the first promise that is broken (see targets.py).
+It begins with real files that it makes itself and with those in tests/fuzz/corpus, and keeps in the corpus, where one is given,
+what reached new code; the next run goes on from there. It ends with an error, and the input beside it, at the first promise that
+is broken (see targets.py). With --keep the inputs are counted in that file, by target and by what became of them, and the next
+run goes on from there, with other inputs, until there are so many in all. The memory of one input in eight is measured.
 """
 
 import argparse
-import collections
 import random
+import resource
 import sys
 import tempfile
+import time
 import types
+import zlib
 from pathlib import Path
 
 import atheris
-from targets import TARGETS, check, mutate
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from counts import Counts
+from targets import BYTES, CORPUS, TARGETS, check, mutate
+
+MOST_MEMORY = 8 << 30  # bytes of addresses: what a file must not make its reader ask for, whether it is used or not
 
 
 def instrument(module: types.ModuleType) -> None:
@@ -31,28 +41,43 @@ def instrument(module: types.ModuleType) -> None:
 
 parser = argparse.ArgumentParser(description="Fuzz a reader of files.")
 parser.add_argument("target", choices=sorted(TARGETS))
-parser.add_argument("--runs", type=int, default=10_000, help="how many inputs to try (default: 10000)")
+parser.add_argument("--runs", type=int, default=10_000, help="how many inputs to try in all (default: 10000)")
 parser.add_argument("--seed", type=int, default=1, help="of the mutations (default: 1)")
 parser.add_argument("--corpus", type=Path, help="a folder to go on from and to keep inputs in")
+parser.add_argument("--keep", type=Path, metavar="FILE", help="go on from the counts in this file, and keep them there")
 arguments = parser.parse_args()
-target = TARGETS[arguments.target]
-tally: collections.Counter[str] = collections.Counter()
-folder = tempfile.TemporaryDirectory()
+target, counts = TARGETS[arguments.target], Counts(arguments.keep)
+resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
+memory = Path("/dev/shm")
+folder = tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None)  # each input is a file: let it be a quick one
 path = Path(folder.name) / "input"
+began = kept = time.monotonic()
+before = done = sum(count for name, count in counts.items() if name.startswith(f"{arguments.target}: "))
 
 
 def test_one_input(content: bytes) -> None:
-    refused = check(target, content, path)
-    tally["accepted" if refused is None else type(refused).__name__] += 1
-    if sum(tally.values()) == arguments.runs:  # libFuzzer ends the process itself, without a word
-        print(f"{arguments.target}: {arguments.runs} inputs, {dict(tally)}", flush=True)
+    global done, kept
+    try:
+        refused = check(target, content, path, measured=zlib.crc32(content) % 8 == 0)
+        outcome = "accepted" if refused is None else type(refused).__name__
+    except BaseException:
+        outcome = "a promise was broken"
+        raise
+    finally:
+        counts[f"{arguments.target}: {outcome}"] += 1
+        done += 1
+        if outcome.startswith("a ") or done == arguments.runs or time.monotonic() - kept > 10:
+            kept = time.monotonic()
+            counts.keep()
+    if done == arguments.runs:  # libFuzzer ends the process itself, without a word
+        own = {name: count for name, count in counts.items() if name.startswith(f"{arguments.target}: ")}
+        print(f"{done} inputs, {(done - before) / (time.monotonic() - began):.0f} a second: {own}", flush=True)
 
 
 def custom_mutator(content: bytes, most: int, seed: int) -> bytes:
     rng = random.Random(seed)
-    if (
-        rng.random() < 0.5
-    ):  # most of the corpus is damaged in several ways already, and is refused for the first of them
+    # most of the corpus is damaged in several ways already, and is refused for the first of them
+    if rng.random() < 0.5:
         content = rng.choice(seeds)
     return mutate(content, rng, lambda part: atheris.Mutate(part, most))[:most]
 
@@ -67,14 +92,17 @@ seeds = target.seeds()
 for number, content in enumerate(seeds):
     (corpus / f"seed-{number}").write_bytes(content)
     check(target, content, path)  # compiles, imports and caches what the first of them needs
+if done >= arguments.runs:
+    sys.exit(f"{done} inputs have been tried already: ask for more with --runs.")
 options = [
-    f"-runs={arguments.runs}",
-    f"-seed={arguments.seed}",
+    f"-runs={arguments.runs - done}",
+    f"-seed={arguments.seed + done}",
     "-timeout=20",
     "-max_len=16384",
     "-print_final_stats=1",
 ]
 options += [f"-artifact_prefix={Path.cwd()}/", "-len_control=0", "-verbosity=0"]
-mutator = {} if arguments.target == "read_idx" else {"custom_mutator": custom_mutator}
-atheris.Setup([sys.argv[0], *options, str(corpus)], test_one_input, **mutator)
+committed = [str(each) for each in (CORPUS / arguments.target,) if each.is_dir()]  # only read
+mutator = {} if arguments.target in BYTES else {"custom_mutator": custom_mutator}
+atheris.Setup([sys.argv[0], *options, str(corpus), *committed], test_one_input, **mutator)
 atheris.Fuzz()

@@ -33,6 +33,8 @@ from minidl.training import Stepper, Training
 
 WATCHED = ("open", "import", "exec", "compile", "os.", "shutil.", "subprocess.", "socket.", "ctypes.")
 FLOATS = {"F16": "<f2", "F32": "<f4", "F64": "<f8"}
+CORPUS = Path(__file__).parent / "corpus"  # a folder for each target, of inputs that reach different code
+BYTES = ("read_idx",)  # targets whose files are changed byte by byte; those of the others are in minidl's format
 HARMLESS = ("os.listdir", "os.scandir")
 # JSON's small objects take up to about 60 times their text; an array is there twice, in the file's form and in the model.
 MEMORY_PER_BYTE, MEMORY = 100, 1 << 20
@@ -164,7 +166,10 @@ def compare_weights(path: Path) -> None:
 
 def training():
     """A fit that has not begun: 2 epochs of 3 batches, with callbacks that have a state."""
-    model = mlp()
+    return training_of(mlp())
+
+
+def training_of(model):
     own = [EarlyStopping("loss", restore_best_weights=True), ReduceLROnPlateau("loss"), History()]
     data, _ = model._data(np.ones((6, 4)), np.array([0, 1, 2, 0, 1, 2]))
     return Training(Stepper(model, model._engine), Cut(data, 2), None, True, (0, 2), own, 0)
@@ -185,16 +190,26 @@ def backups() -> list[bytes]:
     return found
 
 
+@functools.cache
+def trained() -> tuple[Sequential, Any]:
+    """A model, and its state, which is put back before each file: to make a model takes much longer."""
+    model = mlp()
+    return model, copy.deepcopy(state.get_state(model))
+
+
 def read_backup(path: Path) -> Training:
     """What BackupAndRestore does at the beginning of a fit; a file that is refused has changed nothing in the model."""
-    fresh = training()
-    before = resuming.get_state(fresh)
-    before = copy.deepcopy((before[0]["state"], before[1]))
+    model, before = trained()
+    state.set_state(model, *before)
+    model.seed, model.optimizer.learning_rate, model.stop_training = 1, 0.001, False
+    fresh = training_of(model)
     try:
         resuming.restore(fresh, path)
     except ValueError:
-        counters, arrays = state.get_state(fresh.model)
-        assert (counters, fresh.model.seed, fresh.model.optimizer.learning_rate) == (before[0], 1, 0.001)
+        counters, arrays = state.get_state(model)
+        assert (counters, model.seed, model.optimizer.learning_rate) == (before[0], 1, 0.001)
+        assert not model.stop_training
+        assert arrays.keys() == before[1].keys()
         assert all(np.array_equal(array, before[1][name]) for name, array in arrays.items())
         raise
     return fresh
@@ -237,21 +252,29 @@ class Watch:
 WATCH = Watch()
 
 
-def check(target: Target, content: bytes, path: Path) -> Exception | None:
-    """Read the content as a file at path; the error it was refused with. Raises where a promise is broken."""
+def check(target: Target, content: bytes, path: Path, measured: bool = True) -> Exception | None:
+    """Read the content as a file at path; the error it was refused with. Raises where a promise is broken.
+
+    measured: whether the memory is, too, which takes four times as long.
+    """
     path.write_bytes(content)
-    tracemalloc.start()
-    WATCH.found, WATCH.own, thing, refused = [], str(path), None, None
-    try:
-        thing = target.read(path)
-    except target.errors as error:
-        refused = error
-    finally:
-        WATCH.own = None
-        peak = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
-    if len(str(refused)) > 3000:
-        raise RuntimeError(f"a file made its reader say much: {len(str(refused))} characters")
+    thing = refused = None
+    with warnings.catch_warnings(record=True) as said:  # shown, they would open a file: the source, to quote it
+        warnings.simplefilter("always")
+        if measured:
+            tracemalloc.start()
+        WATCH.found, WATCH.own = [], str(path)
+        try:
+            thing = target.read(path)
+        except target.errors as error:
+            refused = error
+        finally:
+            WATCH.own = None
+            peak = tracemalloc.get_traced_memory()[1]  # 0 where it is not measured
+            tracemalloc.stop()
+    much = max(len(str(each)) for each in (refused, *(warning.message for warning in said)))
+    if much > 3000:
+        raise RuntimeError(f"a file made its reader say much: {much} characters")
     if WATCH.found:
         raise RuntimeError(f"a file made its reader do this: {WATCH.found}")
     allowed = MEMORY + MEMORY_PER_BYTE * len(content)
