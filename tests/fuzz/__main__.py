@@ -97,7 +97,7 @@ if done >= arguments.runs:
 options = [
     f"-runs={arguments.runs - done}",
     f"-seed={arguments.seed + done}",
-    "-timeout=20",
+    "-timeout=600",  # for what hangs: by the clock, which runs on where this process is stopped for a while
     "-max_len=16384",
     "-print_final_stats=1",
 ]

@@ -14,6 +14,7 @@ import random
 import struct
 import sys
 import tempfile
+import time
 import tracemalloc
 import warnings
 from collections.abc import Callable, Iterator
@@ -38,6 +39,7 @@ BYTES = ("read_idx",)  # targets whose files are changed byte by byte; those of 
 HARMLESS = ("os.listdir", "os.scandir")
 # JSON's small objects take up to about 60 times their text; an array is there twice, in the file's form and in the model.
 MEMORY_PER_BYTE, MEMORY = 100, 1 << 20
+SECONDS = 5.0  # of the processor's time: a file of these sizes takes milliseconds
 
 
 class Target(NamedTuple):
@@ -261,6 +263,7 @@ def check(target: Target, content: bytes, path: Path, measured: bool = True) -> 
     thing = refused = None
     with warnings.catch_warnings(record=True) as said:  # shown, they would open a file: the source, to quote it
         warnings.simplefilter("always")
+        began = time.process_time()
         if measured:
             tracemalloc.start()
         WATCH.found, WATCH.own = [], str(path)
@@ -272,6 +275,9 @@ def check(target: Target, content: bytes, path: Path, measured: bool = True) -> 
             WATCH.own = None
             peak = tracemalloc.get_traced_memory()[1]  # 0 where it is not measured
             tracemalloc.stop()
+    seconds = time.process_time() - began
+    if seconds > SECONDS:
+        raise RuntimeError(f"a file kept its reader busy for {seconds:.1f} s")
     much = max(len(str(each)) for each in (refused, *(warning.message for warning in said)))
     if much > 3000:
         raise RuntimeError(f"a file made its reader say much: {much} characters")
