@@ -262,8 +262,12 @@ def load(path: str) -> dict[str, Any]:
             f"'{path}' is of format {found['format']!r:.200}, and this minidl reads format {FORMAT}: measure anew."
         )
     machine, records = found["machine"], found["records"]
-    if not isinstance(machine, dict) or not all(_is_text(machine.get(name)) for name in ("processor", "cores", "minidl")):
-        raise ValueError(f"'{path}' is damaged: its machine must be texts by name, found {machine!r:.200}. Measure anew.")
+    if not isinstance(machine, dict) or not all(
+        _is_text(machine.get(name)) for name in ("processor", "cores", "minidl")
+    ):
+        raise ValueError(
+            f"'{path}' is damaged: its machine must be texts by name, found {machine!r:.200}. Measure anew."
+        )
     if not isinstance(found["settings"], dict) or not isinstance(records, list) or not records:
         raise ValueError(f"'{path}' is damaged: expected settings by name, and a list of records. Measure anew.")
     for record in records:
@@ -305,7 +309,8 @@ def comparison(first: dict[str, Any], second: dict[str, Any]) -> Table:
     if not common:
         counts = [sorted({record["threads"] for record in found["records"]}) for found in (first, second)]
         raise ValueError(
-            f"the files have no number of threads in common: {counts[0]!s:.200} and {counts[1]!s:.200}. Measure with --threads {counts[0][0]}."
+            f"the files have no number of threads in common: {counts[0]!s:.200} and {counts[1]!s:.200}. Measure with "
+            f"--threads {counts[0][0]}."
         )
     table = Table(title="Training, samples a second: median (least–most)", title_justify="left")
     for number, text in enumerate(("network", "threads", "first", "second", "second ÷ first", "")):

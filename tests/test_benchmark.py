@@ -101,8 +101,22 @@ def test_what_is_unlike_is_refused(results, tmp_path, capsys):
         *(
             ("records", [{"network": "CNN", "threads": 1, "flops": 100, "rates": [4.0]} | {name: value}])
             for name, value in [
-                *(("network", 1), ("network", "\x1b[2J"), ("threads", "1"), ("threads", 0), ("threads", True), ("flops", None)),
-                *(("rates", []), ("rates", None), ("rates", [0]), ("rates", [True]), ("rates", ["1"]), ("rates", [10**400])),
+                *(
+                    ("network", 1),
+                    ("network", "\x1b[2J"),
+                    ("threads", "1"),
+                    ("threads", 0),
+                    ("threads", True),
+                    ("flops", None),
+                ),
+                *(
+                    ("rates", []),
+                    ("rates", None),
+                    ("rates", [0]),
+                    ("rates", [True]),
+                    ("rates", ["1"]),
+                    ("rates", [10**400]),
+                ),
             ]
         ),
     ],
@@ -116,6 +130,7 @@ def test_a_file_of_somebody_elses_is_shown_only_where_it_is_whole(results, tmp_p
         assert "\x1b" not in captured.err + captured.out
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
 def test_what_is_no_file_or_is_nested_without_end_is_refused(results, tmp_path, capsys):
     mine = write(tmp_path / "mine.json", results)
     os.mkfifo(tmp_path / "pipe")

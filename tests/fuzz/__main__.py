@@ -10,6 +10,7 @@ run goes on from there, with other inputs, until there are so many in all. The m
 """
 
 import argparse
+import contextlib
 import random
 import resource
 import sys
@@ -24,7 +25,7 @@ import atheris
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from counts import Counts
-from targets import BYTES, CORPUS, TARGETS, check, mutate
+from targets import CORPUS, TARGETS, check, mutated
 
 MOST_MEMORY = 8 << 30  # bytes of addresses: what a file must not make its reader ask for, whether it is used or not
 
@@ -49,7 +50,9 @@ arguments = parser.parse_args()
 target, counts = TARGETS[arguments.target], Counts(arguments.keep)
 resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
 memory = Path("/dev/shm")
-folder = tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None)  # each input is a file: let it be a quick one
+folder = tempfile.TemporaryDirectory(
+    dir=memory if memory.is_dir() else None
+)  # each input is a file: let it be a quick one
 path = Path(folder.name) / "input"
 began = kept = time.monotonic()
 before = done = sum(count for name, count in counts.items() if name.startswith(f"{arguments.target}: "))
@@ -79,7 +82,7 @@ def custom_mutator(content: bytes, most: int, seed: int) -> bytes:
     # most of the corpus is damaged in several ways already, and is refused for the first of them
     if rng.random() < 0.5:
         content = rng.choice(seeds)
-    return mutate(content, rng, lambda part: atheris.Mutate(part, most))[:most]
+    return mutated(target, content, rng, lambda part: atheris.Mutate(part, most))[:most]
 
 
 READERS = ("callbacks", "configs", "datasets", "initializers", "layers", "losses", "models", "optimizers", "resuming")
@@ -88,10 +91,13 @@ for name in (*READERS, "saving", "utils"):
         instrument(module)
 corpus = arguments.corpus or Path(folder.name) / "corpus"
 corpus.mkdir(parents=True, exist_ok=True)
-seeds = target.seeds()
+seeds = [*target.seeds(), *target.odd()]
 for number, content in enumerate(seeds):
     (corpus / f"seed-{number}").write_bytes(content)
-    check(target, content, path)  # compiles, imports and caches what the first of them needs
+    path.write_bytes(content)
+    target.prepare(path)
+    with contextlib.suppress(*target.errors):
+        target.read(path)  # compiles, imports and caches what the first of them needs
 if done >= arguments.runs:
     sys.exit(f"{done} inputs have been tried already: ask for more with --runs.")
 options = [
@@ -103,6 +109,6 @@ options = [
 ]
 options += [f"-artifact_prefix={Path.cwd()}/", "-len_control=0", "-verbosity=0"]
 committed = [str(each) for each in (CORPUS / arguments.target,) if each.is_dir()]  # only read
-mutator = {} if arguments.target in BYTES else {"custom_mutator": custom_mutator}
+mutator = {} if target.mutate is None else {"custom_mutator": custom_mutator}
 atheris.Setup([sys.argv[0], *options, str(corpus), *committed], test_one_input, **mutator)
 atheris.Fuzz()
