@@ -1,5 +1,6 @@
 """Callbacks that write files: the model, at its best or after every epoch, and one line of logs per epoch."""
 
+import contextlib
 import csv
 import io
 import os
@@ -134,7 +135,8 @@ class CSVLogger(Callback):
     Missing values become NA; without validation the columns for it are there all the same, as in Keras.
 
     Every line is on disk when its epoch has ended. Where another program empties or removes the file meanwhile, it gets a new
-    header. Raises OSError where the file cannot be written.
+    header; a last line that was cut short, by a full disk for one, is ended before the first is appended. Raises OSError where
+    the file cannot be written.
     """
 
     def __init__(self, filename: Path, separator: str = ",", append: bool = False) -> None:
@@ -154,9 +156,19 @@ class CSVLogger(Callback):
         self.names = None
 
     def _open(self) -> int:
-        """Make the file where there is none; the bytes that it holds."""
-        with open(self.filename, "ab"):
-            return os.path.getsize(self.filename)
+        """Make the file where there is none, and end its last line; the bytes that it holds."""
+        with open(self.filename, "ab") as file:
+            size = os.path.getsize(self.filename)
+            if self.append and size > 0 and not self._special() and self._last_byte() not in b"\r\n":
+                size += file.write(b"\r\n")
+        return size
+
+    def _last_byte(self) -> bytes:
+        """Nothing, where the file may only be written."""
+        with contextlib.suppress(PermissionError), open(self.filename, "rb") as file:
+            file.seek(-1, os.SEEK_END)
+            return file.read()
+        return b""
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         self.length = ranks.group.once(lambda: self._write(""))

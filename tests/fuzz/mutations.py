@@ -83,6 +83,11 @@ def change_model_file(content: bytes, rng: random.Random, bytewise: Bytewise) ->
         return framed(bytewise(header), body)
     try:
         parts = json.loads(header)
+        if way < 0.23:  # a name twice
+            name = rng.choice(list(parts))
+            text = json.dumps({name: change(parts[name], rng) if parts[name] else 1})
+            first, second = rng.sample((text, header.decode()), 2)
+            return framed(f"{first[:-1]}, {second[1:]}".encode(), body)
         if way < 0.35:
             return framed(json.dumps(change(parts, rng)).encode(), body)
         inner = json.loads(parts["__metadata__"]["minidl"])
