@@ -10,6 +10,7 @@ import contextlib
 import functools
 import json
 import os
+import random
 import shutil
 import stat
 import tempfile
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from mutations import Bytewise, change_json
 
 from minidl import Sequential, callbacks, saving
 from minidl.layers import Dense, Dropout
@@ -24,6 +26,12 @@ from minidl.layers import Dense, Dropout
 BACKUP = "backup/backup.safetensors"
 UNFINISHED = "backup/.minidl-0123456789abcdef.tmp"
 PLACES = (BACKUP, UNFINISHED, "backup", "backup/notes.txt", "log.csv", "best.safetensors", "other", "other/notes.txt")
+LINKED = (
+    "backup",
+    "log.csv",
+    "best.safetensors",
+    "other",
+)  # where these are links, the user has led the training elsewhere
 OTHERS = ("backup/notes.txt", "other", "other/notes.txt")  # what the training must leave alone
 X, Y = np.random.default_rng(1).normal(size=(6, 4)), np.array([0, 1, 2, 0, 1, 2])
 
@@ -150,11 +158,11 @@ def prepare(path: Path) -> None:
 def resume(path: Path) -> int:
     """Fit with the folder as it was left. The batches that were made."""
     scene, steps = path.with_name("scene"), steps_of(path)
-    if stat.S_ISFIFO(kind(scene / "log.csv")):  # that the user named this pipe is an order to wait for a reader
+    if (scene / "log.csv").is_fifo():  # that the user named this pipe is an order to wait for a reader
         raise ValueError("nobody reads the log.")
     model, before = made(), {name: seen(scene / name) for name in OTHERS}
     initial = [array.tobytes() for array in model.get_weights()]
-    odd = None if stat.S_ISREG(kind(scene / BACKUP)) else seen(scene / BACKUP)
+    odd = None if kind(scene / BACKUP) == 0 or stat.S_ISREG(kind(scene / BACKUP)) else seen(scene / BACKUP)
     error: Any = None
     try:
         batches = fit(model, scene)
@@ -167,7 +175,8 @@ def resume(path: Path) -> int:
         rate = model.optimizer.learning_rate  # type: ignore[union-attr]
         if (weights, model.seed, model.steps_trained, model.epochs_trained, rate) != (initial, 1, 0, 0, 0.001):
             raise RuntimeError(f"a fit was refused with a model that is half restored: {error}")
-    if before != {name: seen(scene / name) for name in OTHERS} or (
+    linked = any(stat.S_ISLNK(kind(scene / name)) for name in LINKED)
+    if (not linked and before != {name: seen(scene / name) for name in OTHERS}) or (
         odd is not None and error and odd != seen(scene / BACKUP)
     ):
         raise RuntimeError("a fit has changed what is not its own")
@@ -225,3 +234,24 @@ def do(scene: Path, what: object = None, name: object = None, value: object = No
         if content:
             content[whole % len(content)] ^= 1 << (whole // len(content)) % 8
         path.write_bytes(content)
+
+
+def change_scene(content: bytes, rng: random.Random, bytewise: Bytewise) -> bytes:
+    """One step more, in the place of another, or taken away."""
+    try:
+        steps = json.loads(content)
+        place, what = rng.randrange(len(steps) + 1), rng.random()
+        if what > 0.9 or len(steps) > 12:
+            return change_json(content, rng, bytewise)
+        name = rng.choice(PLACES[:1] * 4 + PLACES)
+        step = rng.choice(
+            (
+                ["put", name, rng.choice(sorted(contents()))],
+                *([kind, name, rng.choice(PLACES)] for kind in ("folder", "pipe", "socket", "link", "move", "remove")),
+                *([kind, name, rng.randrange(8000)] for kind in ("cut", "longer", "flip")),
+            )
+        )
+        steps[place : place + rng.choice((0, 0, 1))] = [step] if what < 0.75 else []
+        return json.dumps(steps).encode()
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        return change_json(content, rng, bytewise)

@@ -357,7 +357,7 @@ TARGETS = {
     "backup_folder": Target(
         folders.scenes,
         folders.resume,
-        mutate=change_json,
+        mutate=folders.change_scene,
         memory=8 << 20,
         folders=("scene",),
         odd=folders.odd_scenes,
