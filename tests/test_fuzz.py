@@ -9,26 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from fuzz.mutations import change
+from fuzz.mutations import bytewise, change
 from fuzz.targets import CORPUS, TARGETS, Target, check, compare_weights, mutated, read_weights, weights_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-
-def bytewise(rng):
-    """A few bytes changed, taken away, doubled or added."""
-
-    def edit(content):
-        data = bytearray(content)
-        for _ in range(rng.choice((1, 1, 2, 8))):
-            start = rng.randrange(len(data) + 1)
-            end = min(len(data), start + rng.choice((0, 1, 1, 4, 8, 100)))
-            data[start:end] = rng.choice(
-                (rng.randbytes(end - start), rng.randbytes(4), b"", data[start:end] * 2, b"\xff" * 8)
-            )
-        return bytes(data)
-
-    return edit
 
 
 @pytest.fixture(scope="module")

@@ -72,6 +72,22 @@ VALUES = [
 ]
 
 
+def bytewise(rng: random.Random) -> Bytewise:
+    """A few bytes changed, taken away, doubled or added."""
+
+    def edit(content: bytes) -> bytes:
+        data = bytearray(content)
+        for _ in range(rng.choice((1, 1, 2, 8))):
+            start = rng.randrange(len(data) + 1)
+            end = min(len(data), start + rng.choice((0, 1, 1, 4, 8, 100)))
+            data[start:end] = rng.choice(
+                (rng.randbytes(end - start), rng.randbytes(4), b"", data[start:end] * 2, b"\xff" * 8)
+            )
+        return bytes(data)
+
+    return edit
+
+
 def change_model_file(content: bytes, rng: random.Random, bytewise: Bytewise) -> bytes:
     """A safetensors file a little different: in its bytes, in its header with the length put right, or in what its JSON says."""
     size = int.from_bytes(content[:8], "little")
