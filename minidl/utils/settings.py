@@ -54,7 +54,9 @@ def _inits(cls: type) -> Iterator[Callable[..., None]]:
                 return
 
 
-@functools.lru_cache(256)  # asked for with every object that is made or described, and slow; bounded for classes of a notebook
+@functools.lru_cache(
+    256
+)  # asked for with every object that is made or described, and slow; bounded for classes of a notebook
 def _parameters(init: Callable[..., None]) -> Mapping[str, inspect.Parameter]:
     """All but self."""
     return dict(list(inspect.signature(init).parameters.items())[1:])

@@ -353,6 +353,18 @@ def test_the_callbacks_in_a_callback_list_have_their_states_kept(tmp_path):
     assert_same(train(tmp_path / "killed"), expected)
 
 
+@pytest.mark.parametrize("place", ["taken", "taken/folder"])
+def test_a_folder_that_cannot_be_made_is_an_error_of_its_own(tmp_path, place):
+    (tmp_path / "taken").write_text("mine")
+    for callback in (c.BackupAndRestore(tmp_path / place), c.ModelCheckpoint(tmp_path / place / "model")):
+        name = type(callback).__name__
+        with pytest.raises(
+            OSError, match=rf"{name} cannot make its folder: a file is in its place: move that.*{place}"
+        ):
+            build().fit(X, Y, verbose=0, callbacks=callback)
+    assert (tmp_path / "taken").read_text() == "mine"
+
+
 def test_what_others_keep_in_the_folder_stays(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     (tmp_path / ".minidl-notes.tmp").write_text("mine, too")

@@ -8,8 +8,8 @@ what reached new code; the next run goes on from there. It ends with an error, a
 is broken (see targets.py). With --keep the inputs are counted in that file, by target and by what became of them, and the next
 run goes on from there, with other inputs, until there are so many in all. The memory of one input in eight is measured.
 
-With --blind the same changes are made at random to the same files, and nothing is added to the corpus: it needs no atheris, and tries
-more inputs a second, of most targets two to five times as many.
+With --blind the same changes are made at random to the same files, and nothing is added to the corpus: it needs no atheris, and
+tries more inputs a second.
 """
 
 import argparse
