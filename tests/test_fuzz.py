@@ -43,7 +43,7 @@ def test_odd_files_are_refused(name, seeds, tmp_path):
 @pytest.mark.parametrize("name", TARGETS)
 def test_what_the_fuzzer_found_to_reach_different_code_is_refused_or_sound(name, seeds, tmp_path):
     files = sorted((CORPUS / name).iterdir())
-    assert len(files) > 10
+    assert len(files) > 5
     for file in files:
         check(TARGETS[name], file.read_bytes(), tmp_path / "input", measured=False)
 

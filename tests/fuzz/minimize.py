@@ -1,4 +1,5 @@
-"""Choose from the inputs that the fuzzer has kept those that are committed: the smallest that reach every line that any reaches.
+"""Choose from the inputs that the fuzzer has kept those that are committed: the smallest that reach every line that any reaches,
+and are refused for every reason.
 
     python tests/fuzz/minimize.py load_model /tmp/corpus
 
@@ -8,8 +9,10 @@ They are written to tests/fuzz/corpus/load_model, in the place of what is there,
 import argparse
 import contextlib
 import hashlib
+import re
 import sys
 import tempfile
+import threading
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -23,30 +26,36 @@ import minidl
 PACKAGE = str(Path(minidl.__file__).parent)
 
 
-def reached(name: str, content: bytes, path: Path) -> set[tuple[str, int, int]]:
-    """(file, line, the next line) of the library's Python code that reads this input."""
-    steps: set[tuple[str, int, int]] = set()
+Steps = set[tuple[str, int, int]]
+STEPS: Steps = set()
 
-    def look(frame: FrameType, event: str, _: Any) -> Any:
-        file, before = frame.f_code.co_filename, 0
-        if not file.startswith(PACKAGE):
-            return None
 
-        def line(frame: FrameType, event: str, _: Any) -> Any:
-            nonlocal before
-            if event == "line":
-                steps.add((file, before, frame.f_lineno))
-                before = frame.f_lineno
-            return line
+def look(frame: FrameType, event: str, _: Any) -> Any:
+    """Note (file, line, the next line) of the library's Python code, in whatever thread."""
+    file, before = frame.f_code.co_filename, 0
+    if not file.startswith(PACKAGE):
+        return None
 
+    def line(frame: FrameType, event: str, _: Any) -> Any:
+        nonlocal before
+        if event == "line":
+            STEPS.add((file, before, frame.f_lineno))
+            before = frame.f_lineno
         return line
 
+    return line
+
+
+def reached(name: str, content: bytes, path: Path) -> Steps:
+    """The steps of the code that reads this input; and why it was refused, without details."""
+    STEPS.clear()
     sys.settrace(look)
     try:
-        check(TARGETS[name], content, path, measured=False)
+        refused = check(TARGETS[name], content, path, measured=False)
     finally:
         sys.settrace(None)
-    return steps
+    reason = re.sub(r"(found|received|holds|asks? for) .*|'[^']*'|[^a-z ]", "", str(refused))
+    return STEPS | {(reason, 0, 0)}
 
 
 def main() -> None:
@@ -57,7 +66,8 @@ def main() -> None:
     target, own = TARGETS[arguments.target], CORPUS / arguments.target
     own.mkdir(parents=True, exist_ok=True)
     inputs = {file.read_bytes() for folder in (*arguments.corpus, own) for file in folder.iterdir()}
-    kept: list[bytes] = []
+    kept: dict[bytes, Steps] = {}
+    threading.settrace(look)  # for those that begin from now on
     with tempfile.TemporaryDirectory() as folder:
         path, known = Path(folder) / "input", set()
         for content in [*target.seeds(), *target.odd()]:  # these are made, not kept; and they load what is loaded once
@@ -67,15 +77,19 @@ def main() -> None:
                 target.read(path)
             known |= reached(arguments.target, content, path)
         for content in sorted(inputs, key=lambda content: (len(content), content)):
-            steps = reached(arguments.target, content, path)
-            if not steps <= known:
-                known |= steps
-                kept.append(content)
+            steps = reached(arguments.target, content, path) - known
+            if not steps <= set().union(*kept.values()):
+                kept[content] = steps
+    for content in reversed(list(kept)):  # what others, which came later, reach as well
+        steps = kept.pop(content)
+        if not steps <= set().union(*kept.values()):
+            kept[content] = steps
     for file in own.iterdir():
         file.unlink()
     for content in kept:
         (own / hashlib.sha256(content).hexdigest()[:16]).write_bytes(content)
-    print(f"{len(kept)} of {len(inputs)} inputs, {sum(map(len, kept))} bytes, {len(known)} steps from line to line")
+    steps = known.union(*kept.values())
+    print(f"{len(kept)} of {len(inputs)} inputs, {sum(map(len, kept))} bytes, {len(steps)} steps from line to line")
 
 
 if __name__ == "__main__":
