@@ -55,7 +55,7 @@ def test_changed_files_are_refused_or_sound(name, seeds, tmp_path_factory, seed)
     rng = random.Random(seed)
     edit = bytewise(rng)
     content = mutated(TARGETS[name], rng.choice([*seeds[name], *TARGETS[name].odd()]), rng, edit)
-    check(TARGETS[name], content, tmp_path_factory.getbasetemp() / "fuzzed")
+    check(TARGETS[name], content, tmp_path_factory.getbasetemp() / "fuzzed", measured=seed % 4 == 0)
 
 
 def test_the_mutations_reach_what_is_behind_the_first_checks(seeds, tmp_path):

@@ -28,23 +28,21 @@ REQUESTS: dict[str, Any] = {
     "step": {"drawing": {"digit": 2}, "label": 4, "rate": 0.1},
     "reset": {},
     "train": TRAINING | {"fresh": False},
-    "plant": {"bug": "pool-ties-all-win", "layer": "dense"},
-    "compare": TRAINING,
-    "heal": {},
     "stop": {},
 }
 
 
 def requests() -> list[bytes]:
-    """One of each kind; and the page, its files and its events, which are asked for with GET."""
-    posted = [{"address": name, "method": "POST", "headers": [], "body": body} for name, body in REQUESTS.items()]
+    """One of each kind, in an order in which each is answered; and the page, a file of it and its events."""
     bugs = [(bug["bug"], layer) for bug in session().state()["bugs"] for layer in bug["layers"]]
-    posted += [
-        {"address": "plant", "method": "POST", "headers": [], "body": {"bug": bug, "layer": layer}}
-        for bug, layer in bugs[:2]
+    planted = [("plant", {"bug": bug, "layer": layer}) for bug, layer in bugs[:2]]
+    posted = [*REQUESTS.items(), *planted, ("compare", TRAINING), ("heal", {})]
+    asked = [(name, "GET", "") for name in ("", "lab.css", "events")]
+    every = [*((name, "POST", body) for name, body in posted), *asked]
+    return [
+        json.dumps({"address": name, "method": method, "headers": [], "body": body}).encode()
+        for name, method, body in every
     ]
-    asked = [{"address": name, "method": "GET", "headers": [], "body": ""} for name in ("", "lab.css", "events")]
-    return [json.dumps(request).encode() for request in (*posted, *asked)]
 
 
 @functools.cache

@@ -8,6 +8,7 @@ import contextlib
 import copy
 import functools
 import gzip
+import importlib.util
 import io
 import json
 import math
@@ -364,15 +365,18 @@ TARGETS = {
         prepare=folders.prepare,
     ),
     "benchmark": Target(results, read_results, compare_results, mutate=change_json),
-    "lab": Target(
+}
+
+
+if importlib.util.find_spec("starlette") is not None:  # the extra "lab"
+    TARGETS["lab"] = Target(
         lab.requests,
         lab.ask,
         mutate=lab.change_request,
         memory=64 << 20,
         folders=(os.path.dirname(minidl.__file__),),
         work=("ctypes.cdata", "compile"),  # BLAS is limited in a training; the rules are formulas of the library
-    ),
-}
+    )
 
 
 def mutated(target: Target, content: bytes, rng: random.Random, bytewise: Bytewise) -> bytes:
