@@ -4,7 +4,9 @@ The same promises and mutations as the coverage-guided fuzzer's, ``python tests/
 """
 
 import contextlib
+import json
 import random
+import subprocess
 import sys
 from pathlib import Path
 
@@ -56,6 +58,28 @@ def test_changed_files_are_refused_or_sound(name, seeds, tmp_path_factory, seed)
     edit = bytewise(rng)
     content = mutated(TARGETS[name], rng.choice([*seeds[name], *TARGETS[name].odd()]), rng, edit)
     check(TARGETS[name], content, tmp_path_factory.getbasetemp() / "fuzzed", measured=seed % 4 == 0)
+
+
+def test_a_run_goes_on_from_the_counts_of_the_last_one(tmp_path):
+    """30 inputs, and 20 others when 50 are asked for; those 50 are then enough."""
+    command = [
+        sys.executable,
+        Path(__file__).parent / "fuzz",
+        "read_idx",
+        "--blind",
+        "--keep",
+        tmp_path / "counts.json",
+        "--runs",
+    ]
+    printed = [
+        subprocess.run([*command, runs], capture_output=True, text=True, check=False) for runs in ("30", "50", "50")
+    ]
+    assert [done.returncode for done in printed] == [0, 0, 1], printed
+    assert [done.stdout.split(",")[0] for done in printed[:2]] == ["30 inputs", "50 inputs"]
+    assert "50 inputs have been tried already" in printed[2].stderr
+    counts = json.loads((tmp_path / "counts.json").read_text())
+    assert sum(counts.values()) == 50
+    assert {"read_idx: ValueError", "read_idx: accepted"} >= counts.keys()
 
 
 def test_the_mutations_reach_what_is_behind_the_first_checks(seeds, tmp_path):

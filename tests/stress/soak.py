@@ -29,6 +29,7 @@ from minidl.layers import Conv2D, Dense, Dropout, Flatten, MaxPooling2D
 
 MEGABYTE = 2**20
 FITS = 20  # of a cycle
+LINE = 5000  # fits between two lines at most, so that a run that is stopped has said something
 
 
 def make(seed: int) -> Sequential:
@@ -97,10 +98,11 @@ def main() -> None:
     x, y = rng.random((32, 8, 8, 1), np.float32), rng.integers(0, 10, 32)
     model, cycles, lines, start = make(0), 0, [], time.monotonic()
     total = -(-(options.fits - counts["fits"]) // FITS)
+    every = min(total / 10, LINE / FITS)  # cycles between two lines
     print(f"{'seconds':>8} {'fits':>8} {'MB':>8} {'threads':>8} {'files':>6}")
     with tempfile.TemporaryDirectory() as folder:
         while cycles <= total:
-            if cycles >= len(lines) * total / 10:  # eleven lines
+            if cycles >= len(lines) * every:
                 set_num_threads(2)
                 model.fit(x, y, verbose=0)
                 time.sleep(0.5)  # for threads that are about to end
@@ -115,7 +117,7 @@ def main() -> None:
             if cycles % 10 == 0:
                 model = changed(model, Path(folder) / "model.safetensors", x, y, cycles)
                 counts.keep()
-    settled, last = lines[2], lines[-1]
+    settled, last = lines[len(lines) // 5], lines[-1]
     grown = last[0] > settled[0] + 8 or last[1] > settled[1] or last[2] > settled[2]
     counts["runs"] += 1
     counts["runs in which something grew"] += grown
