@@ -14,19 +14,22 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 from threadpoolctl import threadpool_limits
 
+from . import configs
+from .checks import check_file, is_integer
 from .contracts import Array, LayerLike, Shape
 from .engine.workers import set_num_threads
 from .layers import Conv2D, Dense, Flatten, MaxPooling2D
 from .machine import STREAM, bandwidths, describe, matmul_rates, pinned, thread_counts
 from .models import Sequential
 from .saving import replace
+from .utils.terminal import printable_lines
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -246,18 +249,48 @@ def picture(results: dict[str, Any]) -> "Figure":
 
 
 def load(path: str) -> dict[str, Any]:
-    """A file of results. Raises ValueError where it is none of ours, OSError where it cannot be read."""
+    """A file of results. Raises ValueError where it is none of ours, or is damaged, and OSError where it cannot be read."""
+    check_file(path, "a file of results")
     try:
-        found = json.loads(Path(path).read_text(encoding="utf-8"))
+        found = configs.parse(Path(path).read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"'{path}' is no file of results: it is not JSON ({error}).") from error
     if not isinstance(found, dict) or not {"format", "machine", "settings", "limits", "records"} <= found.keys():
         raise ValueError(f"'{path}' is no file of results: write one with python -m minidl.benchmark --output {path}.")
     if found["format"] != FORMAT:
         raise ValueError(
-            f"'{path}' is of format {found['format']}, and this minidl reads format {FORMAT}: measure anew."
+            f"'{path}' is of format {found['format']!r:.200}, and this minidl reads format {FORMAT}: measure anew."
         )
+    machine, records = found["machine"], found["records"]
+    if not isinstance(machine, dict) or not all(
+        _is_text(machine.get(name)) for name in ("processor", "cores", "minidl")
+    ):
+        raise ValueError(
+            f"'{path}' is damaged: its machine must be texts by name, found {machine!r:.200}. Measure anew."
+        )
+    if not isinstance(found["settings"], dict) or not isinstance(records, list) or not records:
+        raise ValueError(f"'{path}' is damaged: expected settings by name, and a list of records. Measure anew.")
+    for record in records:
+        if not _is_record(record):
+            raise ValueError(
+                f"'{path}' is damaged: a record must be a network, threads, flops and rates, found {record!r:.200}. Measure anew."
+            )
     return found
+
+
+def _is_text(value: object) -> TypeGuard[str]:
+    """Whether it is one that may be shown on a terminal."""
+    return isinstance(value, str) and value.isprintable()
+
+
+def _is_record(value: object) -> bool:
+    """Whether it has what ``comparison`` needs."""
+    if not isinstance(value, dict) or not _is_text(value.get("network")):
+        return False
+    rates, threads = value.get("rates"), value.get("threads")
+    numbers = [value.get("flops"), *(rates if isinstance(rates, list) else ())]
+    positive = all(type(number) in (int, float) and 0 < number < 2**63 for number in numbers)
+    return positive and len(numbers) > 1 and is_integer(threads) and threads > 0
 
 
 def comparison(first: dict[str, Any], second: dict[str, Any]) -> Table:
@@ -269,14 +302,15 @@ def comparison(first: dict[str, Any], second: dict[str, Any]) -> Table:
         values = [found["settings"].get(name) for found in (first, second)]
         if values[0] != values[1]:
             raise ValueError(
-                f"the settings differ: {name} is {values[0]} in the first file, {values[1]} in the second."
+                f"the settings differ: {name:.200} is {values[0]!s:.200} in the first file, {values[1]!s:.200} in the second."
             )
     pairs = {(record["network"], record["threads"]): record for record in first["records"]}
     common = [record for record in second["records"] if (record["network"], record["threads"]) in pairs]
     if not common:
         counts = [sorted({record["threads"] for record in found["records"]}) for found in (first, second)]
         raise ValueError(
-            f"the files have no number of threads in common: {counts[0]} and {counts[1]}. Measure with --threads {counts[0][0]}."
+            f"the files have no number of threads in common: {counts[0]!s:.200} and {counts[1]!s:.200}. Measure with "
+            f"--threads {counts[0][0]}."
         )
     table = Table(title="Training, samples a second: median (least–most)", title_justify="left")
     for number, text in enumerate(("network", "threads", "first", "second", "second ÷ first", "")):
@@ -284,7 +318,7 @@ def comparison(first: dict[str, Any], second: dict[str, Any]) -> Table:
     for record in common:
         if record["flops"] != pairs[record["network"], record["threads"]]["flops"]:
             raise ValueError(
-                f"the files mean different networks by {record['network']!r}: measure both with one minidl."
+                f"the files mean different networks by {record['network']!r:.200}: measure both with one minidl."
             )
         a, b = pairs[record["network"], record["threads"]]["rates"], record["rates"]
         low, high = min(b) / max(a), max(b) / min(a)
@@ -340,7 +374,7 @@ def main(given: Sequence[str] | None = None) -> int:
         results = measure(sorted(set(options.threads)), settings, console.print)
         replace(options.output, (json.dumps(results, indent=1, ensure_ascii=False) + "\n").encode())
     except (ValueError, OSError) as error:
-        print(f"minidl.benchmark: {error}", file=sys.stderr)
+        print(f"minidl.benchmark: {printable_lines(str(error))}", file=sys.stderr)
         return 2
     for table in tables(results):
         console.print(table)

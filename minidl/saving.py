@@ -108,6 +108,16 @@ def replace(path: Path, data: bytes) -> None:
                 os.close(descriptor)
 
 
+def make_folder(path: Path, owner: str) -> None:
+    """Make a folder for somebody's files, with those above it, where there is none. Raises OSError where that is not possible."""
+    try:
+        os.makedirs(path, exist_ok=True)
+    except OSError as error:
+        taken = isinstance(error, FileExistsError | NotADirectoryError)
+        reason = "a file is in its place: move that, or choose another folder" if taken else error.strerror
+        raise OSError(error.errno, f"{owner} cannot make its folder: {reason}", os.fsdecode(path)) from error
+
+
 def remove_temporaries(folder: Path) -> None:
     """Remove from this folder the temporary files of processes that were killed during ``write``."""
     for name in os.listdir(folder):

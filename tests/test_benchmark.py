@@ -2,6 +2,7 @@
 
 import copy
 import json
+import os
 import sys
 
 import pytest
@@ -86,6 +87,61 @@ def test_what_is_unlike_is_refused(results, tmp_path, capsys):
     assert "write one with python -m minidl.benchmark" in capsys.readouterr().err
     assert benchmark.main(["--compare", mine, str(tmp_path / "missing.json")]) == 2
     assert "missing.json" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("machine", {"processor": "\x1b[2J", "cores": "1", "minidl": "0"}),
+        ("machine", []),
+        ("settings", []),
+        ("records", {}),
+        ("records", []),
+        ("records", [None]),
+        *(
+            ("records", [{"network": "CNN", "threads": 1, "flops": 100, "rates": [4.0]} | {name: value}])
+            for name, value in [
+                *(
+                    ("network", 1),
+                    ("network", "\x1b[2J"),
+                    ("threads", "1"),
+                    ("threads", 0),
+                    ("threads", True),
+                    ("flops", None),
+                ),
+                *(
+                    ("rates", []),
+                    ("rates", None),
+                    ("rates", [0]),
+                    ("rates", [True]),
+                    ("rates", ["1"]),
+                    ("rates", [10**400]),
+                ),
+            ]
+        ),
+    ],
+)
+def test_a_file_of_somebody_elses_is_shown_only_where_it_is_whole(results, tmp_path, capsys, key, value):
+    mine, yours = write(tmp_path / "mine.json", results), write(tmp_path / "yours.json", results | {key: value})
+    for files in ([mine, yours], [yours, mine]):
+        assert benchmark.main(["--compare", *files]) == 2
+        captured = capsys.readouterr()
+        assert f"minidl.benchmark: '{yours}' is damaged: " in captured.err
+        assert "\x1b" not in captured.err + captured.out
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_what_is_no_file_or_is_nested_without_end_is_refused(results, tmp_path, capsys):
+    mine = write(tmp_path / "mine.json", results)
+    os.mkfifo(tmp_path / "pipe")
+    assert benchmark.main(["--compare", mine, str(tmp_path / "pipe")]) == 2
+    assert "a device, a pipe or a socket" in capsys.readouterr().err
+    (tmp_path / "deep.json").write_text("[" * 100_000)
+    assert benchmark.main(["--compare", mine, str(tmp_path / "deep.json")]) == 2
+    assert "is no file of results: it is not JSON" in capsys.readouterr().err
+    yours = write(tmp_path / "yours.json", results | {"settings": {"rounds": "\x1b[2J"}})
+    assert benchmark.main(["--compare", mine, yours]) == 2
+    assert r"rounds is 3 in the first file, \x1b[2J in the second" in capsys.readouterr().err
 
 
 def test_two_files_are_compared_by_the_command(written, capsys):

@@ -3,30 +3,18 @@
 The same promises and mutations as the coverage-guided fuzzer's, ``python tests/fuzz``, without what it needs; fewer inputs.
 """
 
+import contextlib
+import json
 import random
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from fuzz.targets import MEMORY, TARGETS, Target, change, check, compare_weights, mutate, read_weights, weights_of
+from fuzz.mutations import bytewise, change
+from fuzz.targets import CORPUS, TARGETS, Target, check, compare_weights, mutated, read_weights, weights_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-
-def bytewise(rng):
-    """A few bytes changed, taken away, doubled or added."""
-
-    def edit(content):
-        data = bytearray(content)
-        for _ in range(rng.choice((1, 1, 2, 8))):
-            start = rng.randrange(len(data) + 1)
-            end = min(len(data), start + rng.choice((0, 1, 1, 4, 8, 100)))
-            data[start:end] = rng.choice(
-                (rng.randbytes(end - start), rng.randbytes(4), b"", data[start:end] * 2, b"\xff" * 8)
-            )
-        return bytes(data)
-
-    return edit
 
 
 @pytest.fixture(scope="module")
@@ -34,9 +22,11 @@ def seeds(tmp_path_factory):
     """Whole files, each of which was read once: what only the first reader compiles and imports is no matter of the file."""
     found, path = {name: target.seeds() for name, target in TARGETS.items()}, tmp_path_factory.mktemp("seeds") / "input"
     for name, contents in found.items():
-        for content in contents:
+        for content in [*contents, *TARGETS[name].odd()]:
             path.write_bytes(content)
-            TARGETS[name].read(path)
+            TARGETS[name].prepare(path)
+            with contextlib.suppress(*TARGETS[name].errors):
+                TARGETS[name].read(path)
     return found
 
 
@@ -47,21 +37,56 @@ def test_whole_files_are_accepted(name, seeds, tmp_path):
 
 
 @pytest.mark.parametrize("name", TARGETS)
+def test_odd_files_are_refused(name, seeds, tmp_path):
+    for content in TARGETS[name].odd():
+        assert check(TARGETS[name], content, tmp_path / "input") is not None
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_what_the_fuzzer_found_to_reach_different_code_is_refused_or_sound(name, seeds, tmp_path):
+    files = sorted((CORPUS / name).iterdir())
+    assert len(files) > 5
+    for file in files:
+        check(TARGETS[name], file.read_bytes(), tmp_path / "input", measured=False)
+
+
+@pytest.mark.parametrize("name", TARGETS)
 @settings(max_examples=100)
 @given(st.integers(0, 2**64))
 def test_changed_files_are_refused_or_sound(name, seeds, tmp_path_factory, seed):
     rng = random.Random(seed)
     edit = bytewise(rng)
-    content = rng.choice(seeds[name])
-    content = edit(content) if name == "read_idx" else mutate(content, rng, edit)
-    check(TARGETS[name], content, tmp_path_factory.getbasetemp() / "fuzzed")
+    content = mutated(TARGETS[name], rng.choice([*seeds[name], *TARGETS[name].odd()]), rng, edit)
+    check(TARGETS[name], content, tmp_path_factory.getbasetemp() / "fuzzed", measured=seed % 4 == 0)
+
+
+def test_a_run_goes_on_from_the_counts_of_the_last_one(tmp_path):
+    """30 inputs, and 20 others when 50 are asked for; those 50 are then enough."""
+    command = [
+        sys.executable,
+        Path(__file__).parent / "fuzz",
+        "read_idx",
+        "--blind",
+        "--keep",
+        tmp_path / "counts.json",
+        "--runs",
+    ]
+    printed = [
+        subprocess.run([*command, runs], capture_output=True, text=True, check=False) for runs in ("30", "50", "50")
+    ]
+    assert [done.returncode for done in printed] == [0, 0, 1], printed
+    assert [done.stdout.split(",")[0] for done in printed[:2]] == ["30 inputs", "50 inputs"]
+    assert "50 inputs have been tried already" in printed[2].stderr
+    counts = json.loads((tmp_path / "counts.json").read_text())
+    assert sum(counts.values()) == 50
+    assert {"read_idx: ValueError", "read_idx: accepted"} >= counts.keys()
 
 
 def test_the_mutations_reach_what_is_behind_the_first_checks(seeds, tmp_path):
     """Some changed models are accepted, and the others are refused for many different reasons."""
     rng, refusals = random.Random(1), []
     for _ in range(150):
-        content = mutate(rng.choice(seeds["load_model"]), rng, bytewise(rng))
+        content = mutated(TARGETS["load_model"], rng.choice(seeds["load_model"]), rng, bytewise(rng))
         refusals.append(check(TARGETS["load_model"], content, tmp_path / "input"))
     assert 5 < refusals.count(None) < 100
     assert len({str(error)[-20:] for error in refusals}) > 50
@@ -98,7 +123,7 @@ def evaluating(path):
 
 
 def much_memory(path):
-    bytearray(2 * MEMORY)
+    bytearray(2 << 20)
 
 
 def used_wrongly(thing):

@@ -73,5 +73,5 @@ class BackupAndRestore(TrainingCallback):
 
     def _save(self) -> None:
         assert self.training is not None
-        ranks.group.once(lambda: os.makedirs(self.backup_dir, exist_ok=True))
+        ranks.group.once(lambda: saving.make_folder(self.backup_dir, "BackupAndRestore"))
         self.training.save(self.path)

@@ -1,9 +1,11 @@
 """Callbacks that write files: the model, at its best or after every epoch, and one line of logs per epoch."""
 
+import contextlib
 import csv
 import io
 import os
 import string
+from collections.abc import Iterator
 from typing import Literal
 
 from .. import ranks, saving
@@ -112,7 +114,7 @@ class ModelCheckpoint(Monitor):
                 self.best = current
         if self.verbose:
             ranks.say(f"{text}saving model to {path}")
-        ranks.group.once(lambda: os.makedirs(os.path.dirname(path) or ".", exist_ok=True))
+        ranks.group.once(lambda: saving.make_folder(os.path.dirname(path) or ".", "ModelCheckpoint"))
         if self.save_weights_only:
             self.model.save_weights(path)
         else:
@@ -134,7 +136,8 @@ class CSVLogger(Callback):
     Missing values become NA; without validation the columns for it are there all the same, as in Keras.
 
     Every line is on disk when its epoch has ended. Where another program empties or removes the file meanwhile, it gets a new
-    header. Raises OSError where the file cannot be written.
+    header; a last line that was cut short, by a full disk for one, is ended before the first is appended. Raises OSError where
+    the file cannot be written.
     """
 
     def __init__(self, filename: Path, separator: str = ",", append: bool = False) -> None:
@@ -154,9 +157,28 @@ class CSVLogger(Callback):
         self.names = None
 
     def _open(self) -> int:
-        """Make the file where there is none; the bytes that it holds."""
-        with open(self.filename, "ab"):
-            return os.path.getsize(self.filename)
+        """Make the file where there is none, and end its last line; the bytes that it holds."""
+        with self._naming_the_file(), open(self.filename, "ab") as file:
+            size = os.path.getsize(self.filename)
+            if self.append and size > 0 and not self._special() and self._last_byte() not in b"\r\n":
+                size += file.write(b"\r\n")
+        return size
+
+    @contextlib.contextmanager
+    def _naming_the_file(self) -> Iterator[None]:
+        """An OSError, such as that of a full disk, may name neither the callback nor the file."""
+        try:
+            yield
+        except OSError as error:
+            what = f"CSVLogger cannot write: {error.strerror or error}"
+            raise OSError(error.errno, what, self.filename) from error
+
+    def _last_byte(self) -> bytes:
+        """Nothing, where the file may only be written."""
+        with contextlib.suppress(PermissionError), open(self.filename, "rb") as file:
+            file.seek(-1, os.SEEK_END)
+            return file.read()
+        return b""
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         self.length = ranks.group.once(lambda: self._write(""))
@@ -187,7 +209,7 @@ class CSVLogger(Callback):
     def _write(self, text: str) -> int:
         """Write the text after the valid bytes; how many are valid then."""
         data = text.encode()
-        try:
+        with self._naming_the_file():
             length = self._valid()
             with open(self.filename, "ab") as file:
                 if not self._special():
@@ -196,9 +218,6 @@ class CSVLogger(Callback):
                 file.flush()
                 if not self._special():
                     os.fsync(file.fileno())
-        except OSError as error:  # that of a full disk, for one, does not name the file
-            what = f"CSVLogger cannot write: {error.strerror or error}"
-            raise OSError(error.errno, what, self.filename) from error
         return length + len(data)
 
     def get_state(self) -> State:

@@ -1,7 +1,8 @@
 """The settings of an object: the arguments that would recreate it, as its attributes hold them."""
 
+import functools
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
@@ -53,6 +54,9 @@ def _inits(cls: type) -> Iterator[Callable[..., None]]:
                 return
 
 
-def _parameters(init: Callable[..., None]) -> dict[str, inspect.Parameter]:
+@functools.lru_cache(
+    256
+)  # asked for with every object that is made or described, and slow; bounded for classes of a notebook
+def _parameters(init: Callable[..., None]) -> Mapping[str, inspect.Parameter]:
     """All but self."""
     return dict(list(inspect.signature(init).parameters.items())[1:])

@@ -1,10 +1,11 @@
 """BackupAndRestore: a training that dies anywhere goes on as if it had never died; and whom a backup does not fit."""
 
-import importlib.util
 import json
 import math
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -264,14 +265,16 @@ def test_a_log_that_was_cut_is_an_error(tmp_path):
         fit(build(), tmp_path)
 
 
-def test_killed_processes_go_on():
-    """What the stress test does a hundred times, a few times: real processes, SIGKILL, also in the middle of a write."""
-    spec = importlib.util.spec_from_file_location("kill_resume", STRESS)
-    stress = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(stress)
-    lines = []
-    assert stress.run(times=2, seed=5, report=lines.append) == 0, lines
-    assert re.fullmatch(r"2 kills in \d+ trainings \(seed 5\); trainings that differ: 0", lines[-1])
+def test_killed_processes_go_on(tmp_path):
+    """What the stress test does a thousand times, a few times: real processes, signals, also in the middle of a write.
+
+    A second run goes on from the counts of the first.
+    """
+    for times in ("1", "3"):
+        command = [sys.executable, STRESS, "--times", times, "--seed", "5", "--keep", tmp_path / "kills.json"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert re.search(rf"^{times} kills in \d+ trainings \(seed 5\); that differ: 0$", done.stdout, re.M)
 
 
 # --------------------------------------------------------------------------------------------------------- the folder
@@ -348,6 +351,18 @@ def test_the_callbacks_in_a_callback_list_have_their_states_kept(tmp_path):
     with pytest.raises(Death):
         train(tmp_path / "killed", c.LambdaCallback(on_epoch_begin=lambda epoch, logs: dies_at(epoch, 2)))
     assert_same(train(tmp_path / "killed"), expected)
+
+
+@pytest.mark.parametrize("place", ["taken", "taken/folder"])
+def test_a_folder_that_cannot_be_made_is_an_error_of_its_own(tmp_path, place):
+    (tmp_path / "taken").write_text("mine")
+    for callback in (c.BackupAndRestore(tmp_path / place), c.ModelCheckpoint(tmp_path / place / "model")):
+        name = type(callback).__name__
+        with pytest.raises(
+            OSError, match=rf"{name} cannot make its folder: a file is in its place: move that.*{place}"
+        ):
+            build().fit(X, Y, verbose=0, callbacks=callback)
+    assert (tmp_path / "taken").read_text() == "mine"
 
 
 def test_what_others_keep_in_the_folder_stays(tmp_path):

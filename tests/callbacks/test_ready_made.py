@@ -372,10 +372,26 @@ def test_csv_logger_writes_what_keras_writes(tmp_path):
     )
 
 
+@pytest.mark.parametrize(
+    ("before", "ended"), [(b"epoch,loss\r\n0,0.5", b"\r\n"), (b"epoch,loss\n0,0.5\n", b""), (b"", b"")]
+)
+def test_csv_logger_appends_no_number_to_a_line_that_was_cut_short(tmp_path, before, ended):
+    """By a kill or a full disk: 0.5 and the epoch 0 would be one number, 0.50."""
+    path = tmp_path / "log.csv"
+    path.write_bytes(before)
+    model, x, y = small()
+    model.fit(x, y, callbacks=CSVLogger(path, append=True), verbose=0)
+    rest = path.read_bytes().removeprefix(before + ended)
+    assert rest.startswith(b"0," if before else b"epoch,accuracy,")
+    assert rest != path.read_bytes() or not before
+
+
 def test_csv_logger_says_at_once_that_it_cannot_write(tmp_path):
     model, x, y = small()
-    with pytest.raises(FileNotFoundError, match="missing"):
+    with pytest.raises(FileNotFoundError, match=r"CSVLogger cannot write: .*missing"):
         model.fit(x, y, callbacks=CSVLogger(tmp_path / "missing" / "log.csv"), verbose=0)
+    with pytest.raises(OSError, match=re.escape(str(tmp_path))):
+        model.fit(x, y, callbacks=CSVLogger(tmp_path), verbose=0)
     assert model.steps_trained == 0
 
 

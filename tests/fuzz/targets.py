@@ -8,22 +8,34 @@ import contextlib
 import copy
 import functools
 import gzip
+import importlib.util
+import io
 import json
 import math
+import os
 import random
 import struct
 import sys
 import tempfile
+import time
 import tracemalloc
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+sys.path.insert(0, os.path.dirname(__file__))
+
+import folders
+import lab
+from mutations import Bytewise, change_json, change_model_file
 
 import minidl
-from minidl import Sequential, resuming, saving, state
+from minidl import Sequential, benchmark, resuming, saving, state
 from minidl.callbacks import EarlyStopping, History, LambdaCallback, ReduceLROnPlateau
 from minidl.datasets import read_idx
 from minidl.engine.batches import Cut
@@ -33,18 +45,34 @@ from minidl.training import Stepper, Training
 
 WATCHED = ("open", "import", "exec", "compile", "os.", "shutil.", "subprocess.", "socket.", "ctypes.")
 FLOATS = {"F16": "<f2", "F32": "<f4", "F64": "<f8"}
+CORPUS = Path(__file__).parent / "corpus"  # a folder for each target, of inputs that reach different code
 HARMLESS = ("os.listdir", "os.scandir")
 # JSON's small objects take up to about 60 times their text; an array is there twice, in the file's form and in the model.
-MEMORY_PER_BYTE, MEMORY = 100, 1 << 20
+MEMORY_PER_BYTE = 100
+SECONDS = 5.0  # of the processor's time: a file of these sizes takes milliseconds
 
 
 class Target(NamedTuple):
-    """seeds: () → whole files. read: (path) → what it holds, or one of errors. use: that thing must be fit for use, too."""
+    """seeds: () → whole files. odd: () → files that are refused. mutate: (content, rng, bytewise) → content, a little different;
+    None: bytewise.
+
+    prepare: (path) → None, what is done before the reader is watched. read: (path) → what the file holds, or one of errors. use:
+    that thing must be fit for use, too.
+
+    memory: bytes that the reader may take whatever the file's size. folders: where it may open, write and remove files, beside
+    the file, or anywhere. work: other events that belong to what it does.
+    """
 
     seeds: Callable[[], list[bytes]]
     read: Callable[[Path], Any]
     use: Callable[[Any], None] = lambda thing: None
     errors: tuple[type[Exception], ...] = (ValueError, OSError)
+    mutate: Callable[[bytes, random.Random, Bytewise], bytes] | None = None
+    memory: int = 1 << 20
+    folders: tuple[str, ...] = ()
+    work: tuple[str, ...] = ()
+    odd: Callable[[], list[bytes]] = list
+    prepare: Callable[[Path], None] = lambda path: None
 
 
 # ------------------------------------------------------------------------------------------------------------- the models
@@ -164,7 +192,10 @@ def compare_weights(path: Path) -> None:
 
 def training():
     """A fit that has not begun: 2 epochs of 3 batches, with callbacks that have a state."""
-    model = mlp()
+    return training_of(mlp())
+
+
+def training_of(model):
     own = [EarlyStopping("loss", restore_best_weights=True), ReduceLROnPlateau("loss"), History()]
     data, _ = model._data(np.ones((6, 4)), np.array([0, 1, 2, 0, 1, 2]))
     return Training(Stepper(model, model._engine), Cut(data, 2), None, True, (0, 2), own, 0)
@@ -185,16 +216,26 @@ def backups() -> list[bytes]:
     return found
 
 
+@functools.cache
+def trained() -> tuple[Sequential, Any]:
+    """A model, and its state, which is put back before each file: to make a model takes much longer."""
+    model = mlp()
+    return model, copy.deepcopy(state.get_state(model))
+
+
 def read_backup(path: Path) -> Training:
     """What BackupAndRestore does at the beginning of a fit; a file that is refused has changed nothing in the model."""
-    fresh = training()
-    before = resuming.get_state(fresh)
-    before = copy.deepcopy((before[0]["state"], before[1]))
+    model, before = trained()
+    state.set_state(model, *before)
+    model.seed, model.optimizer.learning_rate, model.stop_training = 1, 0.001, False
+    fresh = training_of(model)
     try:
         resuming.restore(fresh, path)
     except ValueError:
-        counters, arrays = state.get_state(fresh.model)
-        assert (counters, fresh.model.seed, fresh.model.optimizer.learning_rate) == (before[0], 1, 0.001)
+        counters, arrays = state.get_state(model)
+        assert (counters, model.seed, model.optimizer.learning_rate) == (before[0], 1, 0.001)
+        assert not model.stop_training
+        assert arrays.keys() == before[1].keys()
         assert all(np.array_equal(array, before[1][name]) for name, array in arrays.items())
         raise
     return fresh
@@ -207,12 +248,30 @@ def go_on(restored: Training) -> None:
         restored.run()
 
 
-TARGETS = {
-    "read_idx": Target(idx_files, read_idx),
-    "load_model": Target(lambda: [saved(mlp().save), saved(cnn().save)], read_model, use_model),
-    "load_weights": Target(lambda: [saved(mlp().save_weights), saved(mlp().save)], read_weights, compare_weights),
-    "backup": Target(backups, read_backup, go_on),
-}
+def results() -> list[bytes]:
+    """Of python -m minidl.benchmark, for two numbers of threads; the numbers are made up."""
+    records = [{"network": "CNN", "threads": n, "flops": 100, "rates": [4.0, 5.0, 6.0]} for n in (1, 2)]
+    limits = [
+        {"threads": n, "pinned": True, "matmul": {"8": [9e9, 1e10]}, "copy": [1e9], "triad": [2e9]} for n in (1, 2)
+    ]
+    machine = {"processor": "an abacus", "cores": "1 available of 1", "minidl": "0"}
+    whole = {"format": 1, "machine": machine, "settings": {"rounds": 3}, "limits": limits, "records": records}
+    return [json.dumps(whole).encode()]
+
+
+def read_results(path: Path) -> list[Table]:
+    """What --compare does with the user's own file and somebody else's."""
+    own, found = json.loads(results()[0]), benchmark.load(str(path))
+    return [benchmark.comparison(own, found), benchmark.comparison(found, own)]
+
+
+def compare_results(tables: list[Table]) -> None:
+    """They are printed, and a terminal is given nothing that it would obey."""
+    screen = io.StringIO()
+    console = Console(file=screen, markup=False, highlight=False, width=140)
+    for table in tables:
+        console.print(table)
+    assert screen.getvalue().replace("\n", "").isprintable()
 
 
 # --------------------------------------------------------------------------------------------------------------- the check
@@ -223,38 +282,60 @@ class Watch:
 
     def __init__(self) -> None:
         self.own: str | None = None
+        self.folders: tuple[str, ...] = ()
+        self.work: tuple[str, ...] = ()
         self.found: list[str] = []
         sys.addaudithook(self._hook)
 
     def _hook(self, event: str, arguments: tuple[Any, ...]) -> None:
-        if self.own is None or not event.startswith(WATCHED) or event in HARMLESS:
+        if self.own is None or not event.startswith(WATCHED) or event in HARMLESS or event in self.work:
             return
         if event == "open" and str(arguments[0]) == self.own and arguments[1] in ("r", "rb"):
             return
+        if event.startswith(("open", "os.", "shutil.")) and self.folders:
+            paths = [
+                each for each in arguments[: 1 if event == "open" else 2] if isinstance(each, str | bytes | os.PathLike)
+            ]
+            if all(os.fsdecode(each).startswith(self.folders) for each in paths):  # none: it is a file that is open
+                return
         self.found.append(f"{event} {arguments}"[:300])
 
 
 WATCH = Watch()
 
 
-def check(target: Target, content: bytes, path: Path) -> Exception | None:
-    """Read the content as a file at path; the error it was refused with. Raises where a promise is broken."""
+def check(target: Target, content: bytes, path: Path, measured: bool = True) -> Exception | None:
+    """Read the content as a file at path; the error it was refused with. Raises where a promise is broken.
+
+    measured: whether the memory is, too, which takes four times as long.
+    """
     path.write_bytes(content)
-    tracemalloc.start()
-    WATCH.found, WATCH.own, thing, refused = [], str(path), None, None
-    try:
-        thing = target.read(path)
-    except target.errors as error:
-        refused = error
-    finally:
-        WATCH.own = None
-        peak = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
-    if len(str(refused)) > 3000:
-        raise RuntimeError(f"a file made its reader say much: {len(str(refused))} characters")
+    target.prepare(path)
+    thing = refused = None
+    with warnings.catch_warnings(record=True) as said:  # shown, they would open a file: the source, to quote it
+        warnings.simplefilter("always")
+        began = time.process_time()
+        if measured:
+            tracemalloc.start()
+        WATCH.found, WATCH.own = [], str(path)
+        WATCH.work, WATCH.folders = target.work, tuple(str(path.parent / each) for each in target.folders)
+        try:
+            thing = target.read(path)
+        except target.errors as error:
+            refused = error
+        finally:
+            WATCH.own = None
+            peak = tracemalloc.get_traced_memory()[1]  # 0 where it is not measured
+            tracemalloc.stop()
+    seconds = time.process_time() - began
+    if seconds > SECONDS:
+        raise RuntimeError(f"a file kept its reader busy for {seconds:.1f} s")
+    much = max(len(str(each)) for each in (refused, *(warning.message for warning in said)))
+    if much > 3000:
+        raise RuntimeError(f"a file made its reader say much: {much} characters")
     if WATCH.found:
         raise RuntimeError(f"a file made its reader do this: {WATCH.found}")
-    allowed = MEMORY + MEMORY_PER_BYTE * len(content)
+    allowed = target.memory + MEMORY_PER_BYTE * len(content)
     if peak > allowed:
         raise RuntimeError(f"{len(content)} bytes made their reader take {peak}, more than {allowed} ({refused!r})")
     if refused is None:
@@ -262,151 +343,42 @@ def check(target: Target, content: bytes, path: Path) -> Exception | None:
     return refused
 
 
-# ------------------------------------------------------------------------------------------------------------- mutations
-
-NUMBERS = [
-    0,
-    1,
-    2,
-    3,
-    4,
-    8,
-    -1,
-    255,
-    2**31,
-    2**32,
-    2**40,
-    2**63 - 1,
-    2**63,
-    2**64,
-    10**30,
-    10**400,
-    0.5,
-    -0.5,
-    1e-300,
-    1e300,
-]
-NAMES = [
-    "",
-    "x",
-    "linear",
-    "relu",
-    "softmax",
-    "same",
-    "valid",
-    "reference",
-    "kernels",
-    "float64",
-    "zeros",
-    "he_normal",
-    "accuracy",
-]
-NAMES += [
-    "Dense",
-    "Conv2D",
-    "MaxPooling2D",
-    "Flatten",
-    "Dropout",
-    "Adam",
-    "SGD",
-    "RMSprop",
-    "MeanSquaredError",
-    "Twice",
-    "schedule",
-]
-VALUES = [
-    *NUMBERS,
-    *NAMES,
-    True,
-    False,
-    None,
-    [],
-    {},
-    [1, 2],
-    [2**40],
-    {"custom_object": "Twice"},
-    {"custom_object": "schedule"},
-]
+# ------------------------------------------------------------------------------------------------------------ the targets
 
 
-def mutate(content: bytes, rng: random.Random, bytewise: Callable[[bytes], bytes]) -> bytes:
-    """A safetensors file a little different: in its bytes, in its header with the length put right, or in what its JSON says."""
-    size = int.from_bytes(content[:8], "little")
-    header, body = content[8 : 8 + size], content[8 + size :]
-    way = rng.random()
-    if way < 0.1:
-        return bytewise(content)
-    if way < 0.2:
-        return framed(bytewise(header), body)
-    try:
-        parts = json.loads(header)
-        if way < 0.35:
-            return framed(json.dumps(change(parts, rng)).encode(), body)
-        inner = json.loads(parts["__metadata__"]["minidl"])
-        if isinstance(inner.get("training"), str) and rng.random() < 0.7:  # a backup's: JSON within JSON
-            inner["training"] = json.dumps(change(json.loads(inner["training"]), rng))
-        else:
-            inner = change(inner, rng)
-        text = json.dumps(inner)
-        if way > 0.97:
-            text = bytewise(text.encode()).decode("utf-8", "replace")
-        parts["__metadata__"]["minidl"] = text
-        return framed(json.dumps(parts).encode(), body)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return bytewise(content)
+TARGETS = {
+    "read_idx": Target(idx_files, read_idx),
+    "load_model": Target(
+        lambda: [saved(mlp().save), saved(cnn().save)], read_model, use_model, mutate=change_model_file
+    ),
+    "load_weights": Target(
+        lambda: [saved(mlp().save_weights), saved(mlp().save)], read_weights, compare_weights, mutate=change_model_file
+    ),
+    "backup": Target(backups, read_backup, go_on, mutate=change_model_file),
+    "backup_folder": Target(
+        folders.scenes,
+        folders.resume,
+        mutate=folders.change_scene,
+        memory=8 << 20,
+        folders=("scene",),
+        odd=folders.odd_scenes,
+        prepare=folders.prepare,
+    ),
+    "benchmark": Target(results, read_results, compare_results, mutate=change_json),
+}
 
 
-def framed(header: bytes, body: bytes) -> bytes:
-    return len(header).to_bytes(8, "little") + header + body
+if importlib.util.find_spec("starlette") is not None:  # the extra "lab"
+    TARGETS["lab"] = Target(
+        lab.requests,
+        lab.ask,
+        mutate=lab.change_request,
+        memory=64 << 20,
+        folders=(os.path.dirname(minidl.__file__),),
+        work=("ctypes.cdata", "compile"),  # BLAS is limited in a training; the rules are formulas of the library
+    )
 
 
-def change(value: Any, rng: random.Random) -> Any:
-    """The same JSON with one thing in it changed, taken away, doubled, renamed, moved or nested."""
-    places = list(walk(value))
-    if not places:
-        return rng.choice(VALUES)
-    parent, key = rng.choice(places)
-    old, what = parent[key], rng.randrange(16)
-    if what == 0:
-        del parent[key]
-    elif what == 1:
-        other, other_key = rng.choice(places)
-        parent[key] = json.loads(json.dumps(other[other_key]))
-    elif what == 2 and isinstance(parent, dict):
-        parent[rng.choice([*NAMES, "name", "config", "custom_object", "units", "input_dim", "input_shape", "/a"])] = (
-            parent.pop(key)
-        )
-    elif what == 3 and isinstance(parent, list):
-        parent.extend(json.loads(json.dumps(parent)) * rng.choice((1, 3, 30)))
-    elif what == 4:
-        for _ in range(rng.choice((1, 3, 2000))):
-            parent[key] = [parent[key]]
-    elif what == 5 and isinstance(parent, list):
-        rng.shuffle(parent)
-    elif what < 8:
-        parent[key] = rng.choice(VALUES)
-    elif isinstance(old, bool):  # from here on, something of the same type
-        parent[key] = not old
-    elif isinstance(old, int | float):
-        parent[key] = rng.choice((old + 1, old - 1, old * 2, -old, rng.choice(NUMBERS)))
-    elif isinstance(old, str):
-        parent[key] = rng.choice(NAMES)
-    else:
-        parent[key] = change(old, rng) if old else rng.choice(VALUES)
-    return value
-
-
-def walk(value: Any) -> Iterator[tuple[Any, Any]]:
-    """(container, key) of everything within; no deeper than is usual."""
-    waiting = [(value, 0)]
-    while waiting:
-        container, depth = waiting.pop()
-        keys = (
-            list(container)
-            if isinstance(container, dict)
-            else range(len(container) if isinstance(container, list) else 0)
-        )
-        for key in keys:
-            yield container, key
-            if depth < 12:
-                waiting.append((container[key], depth + 1))
+def mutated(target: Target, content: bytes, rng: random.Random, bytewise: Bytewise) -> bytes:
+    """The content a little different, in the way of this target."""
+    return bytewise(content) if target.mutate is None else target.mutate(content, rng, bytewise)

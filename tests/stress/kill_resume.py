@@ -1,31 +1,43 @@
 """Kill trainings at random moments, let them go on, and compare with one that was never killed: bit for bit.
 
-    python tests/stress/kill_resume.py --times 100
+    python tests/stress/kill_resume.py --times 100 --keep kills.json
 
-Each life of a training is a process of its own. It is killed with SIGKILL, after a random time or by its own hand in the
-middle of a write: with half of the bytes written, before or after they are flushed to disk, before or after the file gets its
-name. The tally says where the kills hit. The exit code is 1 where anything differs.
+Each life of a training is a process of its own. It is ended by SIGKILL, or by a SIGTERM for which it has a handler that raises
+SystemExit, as programs have that clean up when a job's time is over. Either comes after a random time, or by the process's own
+hand in the middle of a write: with half of the bytes written, before or after they are flushed to disk, before or after the file
+gets its name. The tally says which hit where. The exit code is 1 where anything differs, or where a life that could clean up
+has left a temporary file.
+
+With --keep the kills are counted in that file, and the next run goes on from there, with other kills, until there are so many in
+all.
 """
 
 import argparse
-import collections
+import contextlib
 import json
+import multiprocessing
 import os
 import random
+import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from counts import Counts
 
 import minidl
 from minidl import callbacks, saving
 from minidl.layers import Dense, Dropout
 
 EPOCHS, BATCH = 6, 8
+TERMINATED = 128 + signal.SIGTERM  # the exit status that shells give it
 
 
 class Mean(callbacks.Callback):
@@ -45,17 +57,19 @@ class Mean(callbacks.Callback):
         self.mean, self.last = state["mean"], state["last"]
 
 
-def live(folder: Path, save_freq: str, die_at: int) -> None:
-    """Train to the end, or until the die_at-th step of a write."""
+def live(folder: Path, save_freq: str, by: int, die_at: int, speaker: Connection) -> None:
+    """Train to the end, or until this signal comes: at the latest in the die_at-th step of a write, where that is not 0."""
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(TERMINATED))
     if die_at:
-        die_in_a_write(die_at)
+        die_in_a_write(by, die_at, speaker)
+    folder.mkdir(exist_ok=True)
     rng = np.random.default_rng(0)
     x = rng.normal(size=(100, 12)).astype(np.float32)
     y = (x[:, :3] + rng.normal(size=(100, 3))).argmax(axis=1)
     model = minidl.Sequential([Dense(16, activation="relu"), Dropout(0.3), Dense(3, activation="softmax")], seed=3)
     model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
     mean = Mean()
-    print("begins", flush=True)
+    speaker.send("begins")
     history = model.fit(
         x,
         y,
@@ -98,9 +112,10 @@ def live(folder: Path, save_freq: str, die_at: int) -> None:
     }
     (folder / "result").mkdir(exist_ok=True)
     saving.replace(folder / "result" / "result.json", json.dumps(result).encode())
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it has ended
 
 
-def die_in_a_write(count: int) -> None:
+def die_in_a_write(by: int, count: int, speaker: Connection) -> None:
     """Let the count-th step of a write be this process's last. A write has five: see the names."""
     done = 0
 
@@ -108,8 +123,8 @@ def die_in_a_write(count: int) -> None:
         nonlocal done
         done += 1
         if done == count:
-            print(f"dies {name}", flush=True)
-            os.kill(os.getpid(), signal.SIGKILL)
+            speaker.send(name)
+            os.kill(os.getpid(), by)
 
     class Torn:
         def __init__(self, file):
@@ -150,74 +165,103 @@ def die_in_a_write(count: int) -> None:
     saving.open, os.fsync, os.replace = torn_open, fsync, replace
 
 
-def one_life(folder: Path, save_freq: str, seconds: float | None = None, die_at: int = 0) -> str:
-    """Start or go on; kill after so many seconds. Returns "" where the training ended, otherwise how it died."""
-    command = [sys.executable, __file__, "--folder", str(folder), "--save-freq", save_freq, "--die-at", str(die_at)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+def one_life(
+    folder: Path, save_freq: str, by: int = signal.SIGKILL, seconds: float | None = None, die_at: int = 0
+) -> str:
+    """Start or go on; send the signal after so many seconds. Returns "" where the training ended, otherwise when it died.
+
+    The process is a fork of this one, which spares it the imports and the loading of kernels.
+    """
+    before = temporaries(folder)
+    listener, speaker = multiprocessing.Pipe(duplex=False)
+    process = multiprocessing.get_context("fork").Process(target=live, args=(folder, save_freq, by, die_at, speaker))
+    process.start()
+    speaker.close()
+    died = "at a random time"
+    with contextlib.suppress(EOFError):
+        listener.recv()  # it begins
         if seconds is not None:
-            process.stdout.readline()  # it begins
-            time.sleep(seconds)
-            process.kill()
-        output, errors = process.communicate()
-    if process.returncode == -signal.SIGKILL:
-        if seconds is not None:
-            return "at a random time"
-        return output.splitlines()[-1].removeprefix("dies ")
-    if process.returncode:
-        raise RuntimeError(f"a training failed:\n{errors}")
-    return ""
+            process.join(seconds)
+            if process.is_alive():
+                os.kill(process.pid, by)
+        died = listener.recv()
+    process.join()
+    if process.exitcode not in (0, -by, TERMINATED):
+        raise RuntimeError(f"a training failed, with {process.exitcode}")
+    left = temporaries(folder) - before
+    if process.exitcode == TERMINATED and left:
+        raise RuntimeError(f"a training that was terminated {died} has left {left}")
+    return died if process.exitcode else ""
 
 
-def run(times: int, seed: int, report=print) -> int:
-    """Kill so many times; a training goes on until it ends, after up to four kills. Returns how many trainings differed."""
-    chance = random.Random(seed)
-    hits: collections.Counter[str] = collections.Counter()
-    differing = trainings = 0
+def temporaries(folder: Path) -> set[Path]:
+    """The files that a write has not finished."""
+    return set(folder.rglob("*.tmp"))
+
+
+def run(times: int, seed: int, counts: Counts, report=print) -> int:
+    """Kill until there were so many kills; a training goes on until it ends, after up to four. Returns how many differed."""
     with tempfile.TemporaryDirectory() as scratch:
-        reference = Path(scratch, "reference")
-        reference.mkdir()
+        _, speaker = multiprocessing.Pipe(duplex=False)
+        live(Path(scratch, "first"), "epoch", signal.SIGKILL, 0, speaker)  # loads the kernels
         began = time.perf_counter()
-        one_life(reference, "epoch")
-        expected = json.loads((reference / "result" / "result.json").read_text())
-        length = 0.7 * (time.perf_counter() - began)
-        while hits.total() < times:
-            folder = Path(scratch, f"training {trainings}")
-            folder.mkdir()
-            trainings += 1
-            save_freq = chance.choice(["epoch", "1", "3", "7"])
-            for _ in range(chance.randint(1, min(4, times - hits.total()))):
-                if chance.random() < 0.5:
-                    died = one_life(folder, save_freq, seconds=chance.uniform(0, length))
-                else:
-                    died = one_life(folder, save_freq, die_at=chance.randint(1, 60))
+        live(Path(scratch, "reference"), "epoch", signal.SIGKILL, 0, speaker)
+        length = time.perf_counter() - began
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        expected = result_of(Path(scratch, "reference"))
+        while kills(counts) < times:
+            number = counts["trainings"]
+            chance = random.Random(f"{seed} {number}")
+            folder, save_freq = Path(scratch, f"training {number}"), chance.choice(["epoch", "1", "3", "7"])
+            hits = Counts()
+            for _ in range(chance.randint(1, min(4, times - kills(counts)))):
+                by = chance.choice([signal.SIGKILL, signal.SIGTERM])
+                how = (
+                    {"seconds": chance.uniform(0, length)}
+                    if chance.random() < 0.5
+                    else {"die_at": chance.randint(1, 60)}
+                )
+                died = one_life(folder, save_freq, by, **how)
                 if not died:
                     break
-                hits[died] += 1
+                hits[f"{by.name} {died}"] += 1
             while one_life(folder, save_freq):
                 pass
-            result = json.loads((folder / "result" / "result.json").read_text())
+            result = result_of(folder)
             different = [name for name, value in expected.items() if result[name] != value]
             if different:
-                differing += 1
-                report(f"training {trainings} (seed {seed}, save_freq {save_freq}) differs in: {', '.join(different)}")
-    for name, count in sorted(hits.items()):
-        report(f"{count:5} killed {name}")
-    report(f"{hits.total()} kills in {trainings} trainings (seed {seed}); trainings that differ: {differing}")
-    return differing
+                report(f"training {number} (seed {seed}, save_freq {save_freq}) differs in: {', '.join(different)}")
+            else:
+                shutil.rmtree(folder)
+            counts.update(hits, trainings=1, differing=bool(different))
+            counts.keep()
+    for name, count in sorted(counts.items()):
+        if name.startswith("SIG"):
+            report(f"{count:5} {name}")
+    report(
+        f"{kills(counts)} kills in {counts['trainings']} trainings (seed {seed}); that differ: {counts['differing']}"
+    )
+    return counts["differing"]
+
+
+def kills(counts: Counts) -> int:
+    return sum(count for name, count in counts.items() if name.startswith("SIG"))
+
+
+def result_of(folder: Path) -> dict[str, object]:
+    """What came of a training."""
+    return json.loads((folder / "result" / "result.json").read_text())
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--times", type=int, default=100, help="how many kills")
+    parser.add_argument("--times", type=int, default=100, help="how many kills in all (default: 100)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)  # of one life
-    parser.add_argument("--save-freq", help=argparse.SUPPRESS)
-    parser.add_argument("--die-at", type=int, help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--keep", type=Path, metavar="FILE", help="go on from the counts in this file, and keep them there"
+    )
     arguments = parser.parse_args()
-    if arguments.folder is not None:
-        live(arguments.folder, arguments.save_freq, arguments.die_at)
-    else:
-        sys.exit(run(arguments.times, arguments.seed) > 0)
+    sys.exit(run(arguments.times, arguments.seed, Counts(arguments.keep)) > 0)
 
 
 if __name__ == "__main__":
