@@ -54,7 +54,7 @@ class Stepper:
         model = self.model
         assert model.optimizer is not None
         self.hold()  # a layer's forward may have, too
-        slots = self.engine.slots(model)
+        slots = self.engine.slots(model, self.ranges)
         update(self.parameters, gradients, self.ranges, model.optimizer, slots, model.ops)
         for layer, total in measured:
             if id(layer) not in self.frozen:

@@ -40,7 +40,10 @@ def update(
         step(piece)
 
     def prepare(trained: dict[str, Array]) -> float:
-        return optimizer.prepare(trained, ranks.group.squares(trained, ranges))
+        if type(optimizer).prepare is Optimizer.prepare:
+            return optimizer.prepare(trained, ranks.group.squares(trained, ranges))
+        ranks.group.gather(gradient, ranges)  # a method of the user's own may read every entry
+        return optimizer.prepare(trained)
 
     parts = pieces(ranks.group.part(ranges))
     if not optimizer.clips_norms:
