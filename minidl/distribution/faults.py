@@ -15,6 +15,7 @@ from mpi4py import MPI
 
 from ..engine.runner import NotFinite
 from .facts import Facts, difference
+from .lifeline import Lifeline
 from .wire import Wire
 
 PATIENCE = 1.0  # seconds after which a second Ctrl-C waits for nobody
@@ -151,12 +152,14 @@ class Faults:
         """From now on an error that nobody catches ends all ranks, and a rank that is through waits for the others."""
         import atexit
 
+        self.lifeline = Lifeline(self.wire)
         self._print = sys.excepthook
         sys.excepthook = self._uncaught
         atexit.register(self._leave)
 
     def _uncaught(self, kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         """Print an error in one rank, with its number, and end all."""
+        self.lifeline.goodbye()
         known = error is self._known
         if known and self.wire.rank != self.speaker:
             time.sleep(GRACE)  # the speaker ends this rank, too
@@ -178,5 +181,6 @@ class Faults:
     def _leave(self) -> None:
         try:
             self.exchange(END)
+            self.lifeline.goodbye()
         except BaseException as error:
             self._uncaught(type(error), error, error.__traceback__)

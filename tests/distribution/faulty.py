@@ -67,6 +67,23 @@ def killed():
     fit(model_of(), at=7, action=lambda: os.kill(os.getpid(), signal.SIGKILL))
 
 
+def leaves_without_a_word():
+    fit(model_of(), at=7, action=lambda: os._exit(0))
+
+
+def crashes_while_others_compute():
+    if RANK == 1:
+        os.kill(os.getpid(), signal.SIGSEGV)
+    time.sleep(1000)
+
+
+def rank_0_is_killed():
+    if RANK == 0:
+        time.sleep(1)
+        os.kill(os.getpid(), signal.SIGKILL)
+    fit(model_of())
+
+
 def leaves_early():
     fit(model_of(), at=7, action=lambda: sys.exit(3))
 
