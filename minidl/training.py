@@ -203,6 +203,7 @@ class Training:
             model.epochs_trained += 1
             self.epoch, self.batch, self.sums = epoch + 1, 0, None
         self.hooks.on_epoch_end(epoch, self.logs)
+        ranks.group.agree(model)
 
     def _batch(self, data: Data, where: Where) -> None:
         """One batch: its step, and its contribution to the epoch's sums."""

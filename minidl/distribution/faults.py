@@ -58,7 +58,8 @@ class Faults:
             raise self.shared(
                 RuntimeError(
                     f"rank 0 has come to {places[0]}, and rank {other} to {places[other]}. Every rank has to make the same calls "
-                    "of fit, evaluate and predict, and within fit of save, too: leave out the 'if rank == 0'."
+                    "of fit, evaluate and predict, and within fit of save, too: leave out the 'if rank == 0'. What stops fit "
+                    "has to stop it on all."
                 ),
                 0,
             )
@@ -102,18 +103,12 @@ class Faults:
         """Remember that this rank's sums are not finite."""
         self._suspects.append(rank)
 
-    def compare(self, what: str, facts: Facts) -> None:
+    def compare(self, what: str, facts: Facts, advice: str) -> None:
         """Raise RuntimeError, on all ranks, where these facts are not the same on all."""
         self._suspects = []
         different = difference(self.exchange(what, facts))
         if different is not None:
-            raise self.shared(
-                RuntimeError(
-                    f"{what}: the ranks differ in {different} Call minidl.distribution.initialize() before anything else, and "
-                    "let all ranks run the same program on the same data."
-                ),
-                0,
-            )
+            raise self.shared(RuntimeError(f"{what}: the ranks differ in {different} {advice}"), 0)
 
     @contextlib.contextmanager
     def interrupts(self) -> Iterator[None]:

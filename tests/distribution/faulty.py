@@ -222,6 +222,28 @@ def saves_alone_within_fit():
     fit(model, at=7, action=lambda: model.save(os.devnull + ".safetensors"))
 
 
+def stops_alone():
+    model = model_of()
+    fit(model, at=7, action=lambda: setattr(model, "stop_training", True))
+
+
+def stops_alone_after_an_epoch():
+    model = model_of()
+    own = callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: setattr(model, "stop_training", RANK == 1))
+    fit(model, callbacks=[own])
+
+
+def changes_its_rate_alone():
+    model = model_of()
+    fit(model, at=6, action=lambda: setattr(model.optimizer, "learning_rate", 0.5))
+
+
+def changes_its_weights_alone():
+    model = model_of()
+    own = callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: model.params["dense/bias"].__setitem__(0, RANK))
+    fit(model, callbacks=[own])
+
+
 def another_call():
     model = model_of()
     fit(model, epochs=1)
