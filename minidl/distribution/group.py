@@ -28,7 +28,9 @@ from .wire import Wire
 
 Value = TypeVar("Value")
 
-SAME_PROGRAM = "Call minidl.distribution.initialize() before anything else, and let all ranks run the same program on the same data."
+SAME_PROGRAM = (
+    "Call minidl.distribution.initialize() first of all, and let all ranks run the same program on the same data."
+)
 SAME_CALLBACKS = (
     "What a callback changes or decides has to be the same on all ranks, and must not depend on a rank's own clock."
 )
