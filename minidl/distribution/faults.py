@@ -154,12 +154,14 @@ class Faults:
 
     def _uncaught(self, kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         """Print an error in one rank, with its number, and end all."""
-        self.lifeline.goodbye()
-        known = error is self._known
-        if known and self.wire.rank != self.speaker:
+        with contextlib.suppress(ValueError):  # in another thread
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+        if error is self._known and self.wire.rank != self.speaker:
             time.sleep(GRACE)  # the speaker ends this rank, too
-        elif not known and self.wire.rank > 0:  # where all ranks raise it, rank 0 prints it and ends them
-            time.sleep(2 + 0.5 * min(self.wire.rank, 4))
+        elif error is not self._known and self.wire.rank > 0:  # where all ranks raise it, rank 0 prints it
+            self.lifeline.over.wait(2 + 0.5 * min(self.wire.rank, 4))
+        if not self.lifeline.goodbye():
+            time.sleep(GRACE)  # another rank ends this one
         sys.stdout.flush()
         print(f"rank {self.wire.rank} of {self.wire.size} ends all:", file=sys.stderr)
         self._print(kind, error, trace)

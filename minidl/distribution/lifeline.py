@@ -26,16 +26,18 @@ class Lifeline:
     def __init__(self, wire: Wire) -> None:
         self._wire = wire
         self._lines: dict[socket.socket, int] = {}  # to which rank
-        self._said = False
+        self.over = threading.Event()  # somebody ends in order, or ends all
         self._connect()
         threading.Thread(target=self._watch, name="minidl-lifeline", daemon=True).start()
 
-    def goodbye(self) -> None:
-        """From now on no end of a rank is worth a message."""
-        self._said = True
+    def goodbye(self) -> bool:
+        """From now on no end of a rank is worth a message. Whether this rank is the first to say so, as far as it knows."""
+        first = not self.over.is_set()
+        self.over.set()
         for line in self._lines:
             with contextlib.suppress(OSError):  # that one is gone already
                 line.send(GOODBYE)
+        return first
 
     def _connect(self) -> None:
         """Connect all others to rank 0, which believes those that know the token."""
@@ -64,7 +66,7 @@ class Lifeline:
         with selectors.DefaultSelector() as selector:
             for line in self._lines:
                 selector.register(line, selectors.EVENT_READ, data=line)
-            while self._lines and not self._said:
+            while self._lines and not self.over.is_set():
                 for key, _ in selector.select():
                     self._read(key.data)
 
@@ -73,7 +75,7 @@ class Lifeline:
         said = b""
         with contextlib.suppress(OSError):
             said = line.recv(1)
-        if self._said:
+        if self.over.is_set():
             return
         if not said:
             if self._wire.rank > 1:  # all of these have lost rank 0: rank 1 says so

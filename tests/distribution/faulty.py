@@ -109,8 +109,13 @@ def interrupted_and_caught():
 
 def waits_for_ctrl_c():
     """Until the test sends it, to mpiexec."""
-    print("begins", flush=True)
-    fit(model_of(), epochs=10**6)
+
+    def begin(batch, logs):
+        if model.steps_trained == 1:
+            print("begins", flush=True)
+
+    model = model_of()
+    fit(model, epochs=10**6, callbacks=[callbacks.LambdaCallback(on_train_batch_end=begin)])
 
 
 class NanOnSomeSamples(Layer):
@@ -283,8 +288,13 @@ def a_schedule_fails_in_one_rank():
 
 def hangs():
     """A rank that computes for ever, until a second Ctrl-C."""
-    print("begins", flush=True)
-    fit(model_of(), at=7, action=lambda: time.sleep(1000))
+
+    def compute():
+        print("begins", flush=True)
+        while True:
+            time.sleep(1)
+
+    fit(model_of(), at=7, action=compute)
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ def test_trainings_drawn_at_random():
     """tests/stress/same_bits_ranks.py draws more."""
     found = {}
     for ranks in (1, 5):
-        code, output, errors = launch.finish(launch.start(ranks, "drawn.py", *range(16)))
+        code, output, errors = launch.finish(launch.start(ranks, "drawn.py", *range(10)))
         assert code == 0, errors
         found[ranks] = sorted(json.loads(line)[1:3] for line in output.splitlines())
     assert found[5] == [each for each in found[1] for _ in range(5)]
