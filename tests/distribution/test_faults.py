@@ -125,12 +125,13 @@ def test_ctrl_c():
 
 
 def test_a_second_ctrl_c_waits_for_nobody():
+    """The exit code is mpiexec's own affair."""
     process = launch.start(3, "faulty.py", "hangs")
     process.stdout.readline()
     while process.poll() is None:
         os.kill(process.pid, signal.SIGINT)
         time.sleep(1.5)
-    assert launch.finish(process)[0] != 0
+    assert "through" not in launch.finish(process)[1]
 
 
 def test_different_programs(tmp_path):
