@@ -34,6 +34,9 @@ class Alone:
     def check(self, data: object) -> None:
         """Raise RuntimeError where the processes were given different Data for a batch."""
 
+    def agree(self, model: ModelLike) -> None:
+        """Raise RuntimeError where, after an epoch, the processes' models are not the same: a callback has changed one alone."""
+
     def own(self, n: int) -> Sequence[int]:
         """Which of a batch's n shards this process has to compute."""
         return range(n)

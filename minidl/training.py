@@ -54,7 +54,7 @@ class Stepper:
         model = self.model
         assert model.optimizer is not None
         self.hold()  # a layer's forward may have, too
-        slots = self.engine.slots(model)
+        slots = self.engine.slots(model, self.ranges)
         update(self.parameters, gradients, self.ranges, model.optimizer, slots, model.ops)
         for layer, total in measured:
             if id(layer) not in self.frozen:
@@ -203,6 +203,7 @@ class Training:
             model.epochs_trained += 1
             self.epoch, self.batch, self.sums = epoch + 1, 0, None
         self.hooks.on_epoch_end(epoch, self.logs)
+        ranks.group.agree(model)
 
     def _batch(self, data: Data, where: Where) -> None:
         """One batch: its step, and its contribution to the epoch's sums."""

@@ -63,12 +63,12 @@ def size() -> int:
 
 def _join(MPI: Any) -> None:
     from . import facts
-    from .group import Ranks
+    from .group import SAME_PROGRAM, Ranks
     from .wire import Wire
 
     group = Ranks(Wire(MPI.COMM_WORLD.Dup()))
     group.faults.watch()
-    group.faults.compare("initialize", facts.of_process())
+    group.faults.compare("initialize", facts.of_process(), SAME_PROGRAM)
     seeds.share(group.faults.exchange("initialize", int(np.random.SeedSequence().generate_state(1)[0]))[0])
     local = MPI.COMM_WORLD.Split_type(MPI.COMM_TYPE_SHARED)
     workers.share_cores(local.Get_size())

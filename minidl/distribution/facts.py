@@ -42,7 +42,6 @@ def of_model(model: ModelLike) -> dict[str, object]:
     """Of its settings, and hashes of its arrays."""
     optimizer = model.optimizer
     frozen = model.frozen()
-    slots = {} if optimizer is None else optimizer.slots
     return {
         "the model's seed": model.seed,
         "the layers": [described(layer) for layer in model.layers],
@@ -55,7 +54,14 @@ def of_model(model: ModelLike) -> dict[str, object]:
         "the optimizer": described(optimizer),
         "the steps trained": (model.epochs_trained, model.steps_trained, optimizer and optimizer.iterations),
         "the weights (by hash)": digest(model.weights.values()),
-        "the optimizer's state (by hash)": digest(slots[name][slot] for name in sorted(slots) for slot in slots[name]),
+    }
+
+
+def of_state(model: ModelLike) -> dict[str, object]:
+    """A hash of the optimizer's state, which has to be gathered."""
+    slots = {} if model.optimizer is None else model.optimizer.slots
+    return {
+        "the optimizer's state (by hash)": digest(slots[name][slot] for name in sorted(slots) for slot in slots[name])
     }
 
 
@@ -71,7 +77,7 @@ def of_data(every: Sequence[object]) -> dict[str, object]:
         if isinstance(data, Data):
             facts[f"the number of {what}"] = len(data)
             facts[f"the shape and dtype of {what}"] = (tuple(data.x.shape[1:]), str(data.x.dtype))
-            facts[f"the labels of {what} (by hash)"] = of_labels(data)
+            facts[f"the labels or weights of {what} (by hash)"] = of_labels(data)
     return facts
 
 

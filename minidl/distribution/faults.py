@@ -15,6 +15,7 @@ from mpi4py import MPI
 
 from ..engine.runner import NotFinite
 from .facts import Facts, difference
+from .lifeline import Lifeline
 from .wire import Wire
 
 PATIENCE = 1.0  # seconds after which a second Ctrl-C waits for nobody
@@ -57,7 +58,8 @@ class Faults:
             raise self.shared(
                 RuntimeError(
                     f"rank 0 has come to {places[0]}, and rank {other} to {places[other]}. Every rank has to make the same calls "
-                    "of fit, evaluate and predict, and within fit of save, too: leave out the 'if rank == 0'."
+                    "of fit, evaluate and predict, and within fit of save, too: leave out the 'if rank == 0'. What stops fit "
+                    "has to stop it on all."
                 ),
                 0,
             )
@@ -101,18 +103,12 @@ class Faults:
         """Remember that this rank's sums are not finite."""
         self._suspects.append(rank)
 
-    def compare(self, what: str, facts: Facts) -> None:
+    def compare(self, what: str, facts: Facts, advice: str) -> None:
         """Raise RuntimeError, on all ranks, where these facts are not the same on all."""
         self._suspects = []
         different = difference(self.exchange(what, facts))
         if different is not None:
-            raise self.shared(
-                RuntimeError(
-                    f"{what}: the ranks differ in {different} Call minidl.distribution.initialize() before anything else, and "
-                    "let all ranks run the same program on the same data."
-                ),
-                0,
-            )
+            raise self.shared(RuntimeError(f"{what}: the ranks differ in {different} {advice}"), 0)
 
     @contextlib.contextmanager
     def interrupts(self) -> Iterator[None]:
@@ -151,17 +147,21 @@ class Faults:
         """From now on an error that nobody catches ends all ranks, and a rank that is through waits for the others."""
         import atexit
 
+        self.lifeline = Lifeline(self.wire)
         self._print = sys.excepthook
         sys.excepthook = self._uncaught
         atexit.register(self._leave)
 
     def _uncaught(self, kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         """Print an error in one rank, with its number, and end all."""
-        known = error is self._known
-        if known and self.wire.rank != self.speaker:
+        with contextlib.suppress(ValueError):  # in another thread
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+        if error is self._known and self.wire.rank != self.speaker:
             time.sleep(GRACE)  # the speaker ends this rank, too
-        elif not known and self.wire.rank > 0:  # where all ranks raise it, rank 0 prints it and ends them
-            time.sleep(2 + 0.5 * min(self.wire.rank, 4))
+        elif error is not self._known and self.wire.rank > 0:  # where all ranks raise it, rank 0 prints it
+            self.lifeline.over.wait(2 + 0.5 * min(self.wire.rank, 4))
+        if not self.lifeline.goodbye():
+            time.sleep(GRACE)  # another rank ends this one
         sys.stdout.flush()
         print(f"rank {self.wire.rank} of {self.wire.size} ends all:", file=sys.stderr)
         self._print(kind, error, trace)
@@ -178,5 +178,6 @@ class Faults:
     def _leave(self) -> None:
         try:
             self.exchange(END)
+            self.lifeline.goodbye()
         except BaseException as error:
             self._uncaught(type(error), error, error.__traceback__)

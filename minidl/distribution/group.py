@@ -28,6 +28,13 @@ from .wire import Wire
 
 Value = TypeVar("Value")
 
+SAME_PROGRAM = (
+    "Call minidl.distribution.initialize() first of all, and let all ranks run the same program on the same data."
+)
+SAME_CALLBACKS = (
+    "What a callback changes or decides has to be the same on all ranks, and must not depend on a rank's own clock."
+)
+
 
 def leaves(n: int, size: int) -> list[Node]:
     """The leaves (start, stop) of each rank: one subtree each where size is a power of two, otherwise as equal as can be."""
@@ -77,11 +84,12 @@ class Ranks(ranks.Alone):
         with self.faults.interrupts() if len(self._calls) == 1 else contextlib.nullcontext():
             try:
                 self._gather_state(what)  # of a training within which this call is made
-                self.faults.compare(what, {**settings, **facts.of_data(data), **facts.of_model(model)})
+                of_model = {**facts.of_model(model), **facts.of_state(model)}
+                self.faults.compare(what, {**settings, **facts.of_data(data), **of_model}, SAME_PROGRAM)
                 self._same = [each.data for each in data if isinstance(each, Cut)]
                 yield
                 self._halfway = False
-                self.complete()
+                self._gather_state(f"the end of {what}")
                 self.faults.exchange(f"the end of {what}")  # which tells whether anybody got Ctrl-C
             except BaseException as error:
                 if self._halfway:  # the others wait for parameters, and would not understand anything else
@@ -102,6 +110,12 @@ class Ranks(ranks.Alone):
             raise RuntimeError(
                 "the ranks were given different batches: what makes them has to make the same on all ranks. Seed its shuffling."
             )
+
+    def agree(self, model: ModelLike) -> None:
+        decided = {"model.stop_training": getattr(model, "stop_training", False)}
+        self.faults.compare(
+            f"the end of an epoch of {self._calls[-1]}", {**decided, **facts.of_model(model)}, SAME_CALLBACKS
+        )
 
     def own(self, n: int) -> range:
         return range(*leaves(n, self.size)[self.rank])
@@ -145,7 +159,7 @@ class Ranks(ranks.Alone):
                 value = function()
             except Exception as error:
                 failed = error
-        name = f"{function.__qualname__} in {self._calls[-1]}"
+        name = f"reading or writing a file in {self._calls[-1]}"
         value, raised = self.faults.exchange(name, (value, failed and self.faults.portable(failed)))[0]
         if raised is not None:
             raise self.faults.shared(failed or raised, 0)

@@ -3,14 +3,14 @@
 import contextlib
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from ..contracts import ModelLike, StackedLayer, StackLike
 from ..layers.inside import home, outermost, owner, settle
 from ..layers.stack import runs_in_order
 from .plan import Plan
 from .runner import Runner
-from .vector import Parameters, Slots
+from .vector import Parameters, Range, Slots
 
 
 class Engine:
@@ -88,14 +88,12 @@ class Engine:
             self.parameters, self._slots, self._runner = Parameters(model, model.dtype), None, None
         return self.parameters
 
-    def slots(self, model: ModelLike) -> Slots:
-        """The state of the model's optimizer."""
+    def slots(self, model: ModelLike, ranges: Sequence[Range]) -> Slots:
+        """The state of the model's optimizer. ranges: what is about to be trained."""
         assert self.parameters is not None
         assert model.optimizer is not None
         if self._slots is None or not self._slots.hold(model.optimizer):
-            if model.optimizer.use_ema:  # averages begin as the parameters
-                model.optimizer.build(self.parameters.layout.views(self.parameters.vector))
-            self._slots = Slots(model.optimizer, self.parameters.layout, model.dtype)
+            self._slots = Slots(model.optimizer, self.parameters, ranges)
         return self._slots
 
 

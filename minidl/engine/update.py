@@ -49,7 +49,7 @@ def update(
         run(quietly(add), parts)
         trained = _trained(gradients[0], parameters, ranges)
         with np.errstate(all="ignore"):
-            rate = optimizer.prepare(trained, ranks.group.squares(trained, ranges))
+            rate = _prepare(optimizer, trained, gradient, ranges)
         run(quietly(step), parts)
     ranks.group.gather(params, ranges, later=state)
 
@@ -59,6 +59,14 @@ def pieces(ranges: Sequence[Range]) -> list[slice]:
     total = sum(stop - start for start, stop in ranges)
     size = PIECE if total <= PIECE else max(-(-total // get_num_threads()), PIECE)
     return [slice(i, min(i + size, stop)) for start, stop in ranges for i in range(start, stop, size)]
+
+
+def _prepare(optimizer: Optimizer, trained: dict[str, Array], gradient: Array, ranges: Sequence[Range]) -> float:
+    """The step size, after the gradients of the trained parameters were clipped."""
+    if type(optimizer).prepare is Optimizer.prepare:
+        return optimizer.prepare(trained, ranks.group.squares(trained, ranges))
+    ranks.group.gather(gradient, ranges)  # a method of the user's own may read every entry
+    return optimizer.prepare(trained)
 
 
 def _trained(gradient: Gradient, parameters: Parameters, ranges: Sequence[Range]) -> dict[str, Array]:

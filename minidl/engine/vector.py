@@ -1,13 +1,15 @@
 """All parameters of a model in one vector, of which layers hold named views; so are gradients and the optimizer's state."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
+from .. import ranks
 from ..contracts import Array, DType, Shape, StackedLayer, StackLike
 from ..layers.rebinding import rebind
 from ..optimizers import Optimizer
+from ..optimizers.base import AVERAGE
 
 Range = tuple[int, int]  # (start, stop) in a vector
 
@@ -145,16 +147,21 @@ class Gradient:
 class Slots:
     """The optimizer's state, one vector per slot name; ``optimizer.slots`` holds views into them.
 
-    Existing state for a parameter of the same name and shape is kept.
+    Existing state for a parameter of the same name and shape is kept. ranges: what is about to be trained. Of several processes,
+    each begins only its part of them, and leaves the rest untouched, so that it takes no memory: ``gather`` fills it in.
     """
 
-    def __init__(self, optimizer: Optimizer, layout: Layout, dtype: DType) -> None:
-        self.vectors = {slot: np.zeros(layout.size, dtype) for slot in optimizer.every_slot}
-        for slot, vector in self.vectors.items():
-            if start := optimizer.initial(
-                slot
-            ):  # untouched zeros take no memory: of several ranks, each changes its part alone
-                vector[:] = start
+    def __init__(self, optimizer: Optimizer, parameters: Parameters, ranges: Sequence[Range]) -> None:
+        layout, params = parameters.layout, parameters.vector
+        self.vectors = {slot: np.zeros(layout.size, params.dtype) for slot in optimizer.every_slot}
+        edges = [0, *(edge for each in ranges for edge in each), layout.size]
+        frozen = zip(edges[::2], edges[1::2], strict=True)
+        for start, stop in (*frozen, *ranks.group.part(ranges)):
+            for slot, vector in self.vectors.items():
+                if slot == AVERAGE:
+                    vector[start:stop] = params[start:stop]
+                elif first := optimizer.initial(slot):
+                    vector[start:stop] = first
         by_slot = {slot: layout.views(vector) for slot, vector in self.vectors.items()}
         self.views = {address: {slot: by_slot[slot][address] for slot in by_slot} for address in layout.places}
         for address, own in self.views.items():

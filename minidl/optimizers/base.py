@@ -11,6 +11,7 @@ from typing import TypedDict
 
 import numpy as np
 
+from .. import ranks
 from ..checks import check_flag, check_number, check_positive
 from ..contracts import Array, Config, Operations
 from ..home import Home
@@ -194,6 +195,7 @@ class Optimizer(Strict):
 
     def swap_averages(self, params: dict[str, Array]) -> None:
         """Exchange these parameters and their averages, as far as there are any."""
+        ranks.group.complete()
         for name in params.keys() & self.slots.keys():
             average = self.slots[name][AVERAGE]
             params[name][...], average[...] = average.copy(), params[name].copy()
@@ -201,6 +203,7 @@ class Optimizer(Strict):
 
     def keep_averages(self, params: dict[str, Array]) -> None:
         """Give these parameters their averages, for good."""
+        ranks.group.complete()
         for name in params.keys() & self.slots.keys():
             average = self.slots[name][AVERAGE]
             if self.swapped:

@@ -67,6 +67,23 @@ def killed():
     fit(model_of(), at=7, action=lambda: os.kill(os.getpid(), signal.SIGKILL))
 
 
+def leaves_without_a_word():
+    fit(model_of(), at=7, action=lambda: os._exit(0))
+
+
+def crashes_while_others_compute():
+    if RANK == 1:
+        os.kill(os.getpid(), signal.SIGSEGV)
+    time.sleep(1000)
+
+
+def rank_0_is_killed():
+    if RANK == 0:
+        time.sleep(1)
+        os.kill(os.getpid(), signal.SIGKILL)
+    fit(model_of())
+
+
 def leaves_early():
     fit(model_of(), at=7, action=lambda: sys.exit(3))
 
@@ -92,8 +109,13 @@ def interrupted_and_caught():
 
 def waits_for_ctrl_c():
     """Until the test sends it, to mpiexec."""
-    print("begins", flush=True)
-    fit(model_of(), epochs=10**6)
+
+    def begin(batch, logs):
+        if model.steps_trained == 1:
+            print("begins", flush=True)
+
+    model = model_of()
+    fit(model, epochs=10**6, callbacks=[callbacks.LambdaCallback(on_train_batch_end=begin)])
 
 
 class NanOnSomeSamples(Layer):
@@ -205,6 +227,28 @@ def saves_alone_within_fit():
     fit(model, at=7, action=lambda: model.save(os.devnull + ".safetensors"))
 
 
+def stops_alone():
+    model = model_of()
+    fit(model, at=7, action=lambda: setattr(model, "stop_training", True))
+
+
+def stops_alone_after_an_epoch():
+    model = model_of()
+    own = callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: setattr(model, "stop_training", RANK == 1))
+    fit(model, callbacks=[own])
+
+
+def changes_its_rate_alone():
+    model = model_of()
+    fit(model, at=6, action=lambda: setattr(model.optimizer, "learning_rate", 0.5))
+
+
+def changes_its_weights_alone():
+    model = model_of()
+    own = callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: model.params["dense/bias"].__setitem__(0, RANK))
+    fit(model, callbacks=[own])
+
+
 def another_call():
     model = model_of()
     fit(model, epochs=1)
@@ -244,8 +288,13 @@ def a_schedule_fails_in_one_rank():
 
 def hangs():
     """A rank that computes for ever, until a second Ctrl-C."""
-    print("begins", flush=True)
-    fit(model_of(), at=7, action=lambda: time.sleep(1000))
+
+    def compute():
+        print("begins", flush=True)
+        while True:
+            time.sleep(1)
+
+    fit(model_of(), at=7, action=compute)
 
 
 if __name__ == "__main__":

@@ -93,34 +93,63 @@ def test_squares_that_the_caller_knows_are_not_summed_again():
 def test_the_optimizers_state_begins_as_it_should(optimizer, first):
     model = minidl.Sequential([Dense(3)], seed=1)
     model.build((4,))
-    slots = Slots(optimizer, Parameters(model, model.dtype).layout, model.dtype)
+    slots = Slots(optimizer, Parameters(model, model.dtype), [(0, 15)])
     for vector in slots.vectors.values():
         np.testing.assert_array_equal(vector, np.full(15, first, np.float32))
 
 
+class First(ranks.Alone):
+    """A process that has to step the first entries alone."""
+
+    def __init__(self, stop):
+        self.stop, self.gathered, self.completed = stop, (), 0
+
+    def part(self, ranges):
+        return [(0, self.stop)]
+
+    def gather(self, vector, ranges, later=None):
+        self.gathered = vector, ranges
+
+    def complete(self):
+        self.completed += 1
+
+
+def test_a_process_begins_its_part_of_the_state_alone(monkeypatch):
+    """The rest of what is trained stays untouched, and takes no memory; what is frozen begins everywhere."""
+    monkeypatch.setattr(ranks, "group", First(4))
+    model = minidl.Sequential([Dense(3)], seed=1)
+    model.build((4,))
+    parameters = Parameters(model, model.dtype)
+    slots = Slots(Adagrad(initial_accumulator_value=0.3, use_ema=True), parameters, [(0, 10)])
+    here = np.array([1] * 4 + [0] * 6 + [1] * 5, np.float32)
+    np.testing.assert_array_equal(slots.vectors["accumulator"], np.float32(0.3) * here)
+    np.testing.assert_array_equal(slots.vectors["average"], parameters.vector * here)
+    assert parameters.vector[:4].all()
+
+
+def test_averages_are_used_when_all_parts_of_them_are_here(monkeypatch):
+    group = First(1)
+    monkeypatch.setattr(ranks, "group", group)
+    optimizer, params = SGD(0.1, use_ema=True), {"w": np.ones(2)}
+    optimizer.build(params)
+    optimizer.swap_averages(params)
+    optimizer.keep_averages(params)
+    assert group.completed == 2
+
+
 def test_a_process_steps_its_part_alone(monkeypatch):
     """What is outside of it stays, for ``gather`` to fill in."""
-
-    class Half(ranks.Alone):
-        gathered = ()
-
-        def part(self, ranges):
-            return [(0, BLOCK)]
-
-        def gather(self, vector, ranges, later=None):
-            self.gathered = vector, ranges
-
     model = minidl.Sequential([Dense(4)], seed=1)
     model.build((BLOCK // 2,))
     parameters = Parameters(model, model.dtype)
     before = parameters.vector.copy()
-    group = Half()
+    group = First(BLOCK)
     monkeypatch.setattr(ranks, "group", group)
     whole = [(0, len(before))]
     gradient = minidl.engine.vector.Gradient(parameters.layout, model.dtype)
     gradient.vector[:] = 1
     optimizer = SGD(0.5)
-    update(parameters, [gradient], whole, optimizer, Slots(optimizer, parameters.layout, model.dtype), model.ops)
+    update(parameters, [gradient], whole, optimizer, Slots(optimizer, parameters, whole), model.ops)
     np.testing.assert_array_equal(parameters.vector[:BLOCK], before[:BLOCK] - np.float32(0.5))
     np.testing.assert_array_equal(parameters.vector[BLOCK:], before[BLOCK:])
     assert group.gathered[0] is parameters.vector

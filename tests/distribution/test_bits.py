@@ -38,6 +38,16 @@ def test_any_number_of_ranks_and_threads(ranks, threads, alone):
             assert results == [alone[name]] * ranks, name
 
 
+def test_trainings_drawn_at_random():
+    """tests/stress/same_bits_ranks.py draws more."""
+    found = {}
+    for ranks in (1, 5):
+        code, output, errors = launch.finish(launch.start(ranks, "drawn.py", *range(10)))
+        assert code == 0, errors
+        found[ranks] = sorted(json.loads(line)[1:3] for line in output.splitlines())
+    assert found[5] == [each for each in found[1] for _ in range(5)]
+
+
 def test_a_seed_that_is_drawn_is_that_of_rank_0(alone):
     results = on_ranks(3, ["seeds_that_are_drawn"])["seeds_that_are_drawn"]
     assert len({*results, alone["seeds_that_are_drawn"]}) == 2

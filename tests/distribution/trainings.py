@@ -99,6 +99,30 @@ def clipped_one_by_one():
     return whole(compiled(cnn(), optimizers.Adagrad(0.1, clipnorm=0.01)), *samples())
 
 
+class Centred(optimizers.Adam):
+    """Its own prepare reads every entry of the gradients."""
+
+    def prepare(self, grads):
+        for grad in grads.values():
+            grad -= grad.mean()
+        return super().prepare(grads)
+
+
+def own_prepare():
+    return whole(compiled(cnn(), Centred(clipnorm=0.01)), *samples())
+
+
+def averages():
+    """Of which each rank keeps a part: swapped for every evaluation, written over the parameters, and kept at the end."""
+    x, y = samples()
+    swap = [callbacks.SwapEMAWeights(swap_on_epoch=True)]
+    model = compiled(mlp(), optimizers.Adam(use_ema=True, ema_momentum=0.9))
+    first = whole(model, x, y, validation_split=0.2, callbacks=swap)
+    model = compiled(cnn(), optimizers.Adagrad(0.1, use_ema=True, ema_momentum=0.9, ema_overwrite_frequency=3))
+    model.get_layer("dense").trainable = False
+    return [first, whole(model, x, y, validation_split=0.2)]
+
+
 def frozen_in_the_middle():
     """The ranges that are trained do not touch; clipped, they are divided at the edges of blocks."""
     model = cnn()
@@ -277,6 +301,8 @@ TRAININGS = {
         last_batch_of_one,
         clipped_together,
         clipped_one_by_one,
+        own_prepare,
+        averages,
         frozen_in_the_middle,
         all_frozen,
         tied_and_penalized,

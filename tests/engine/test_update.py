@@ -77,8 +77,8 @@ def test_by_hand():
     left, right = gradient(parameters.layout, 0), gradient(parameters.layout, 0)
     left.vector[:], right.vector[:] = 1, 3
     optimizer = SGD(0.5)
-    slots = Slots(optimizer, parameters.layout, FLOAT64)
     ranges = parameters.layout.ranges({id(stack.layers[1])})
+    slots = Slots(optimizer, parameters, ranges)
     assert ranges == [(0, 15), (23, 29)]
     update(parameters, [left, right], ranges, optimizer, slots, OPERATIONS["kernels"])
     np.testing.assert_array_equal(parameters.vector, [8.0] * 15 + [10.0] * 8 + [8.0] * 6)
@@ -96,7 +96,7 @@ def test_clipping_by_hand():
     left.named["dense/kernel"][:], right.named["dense/kernel"][:] = [[1, 4]], [[2, 0]]
     left.named["dense/bias"][:], right.named["dense/bias"][:] = [0.25, 0], [0.25, 0]
     optimizer = SGD(1.0, clipnorm=1.0)
-    slots = Slots(optimizer, parameters.layout, FLOAT64)
+    slots = Slots(optimizer, parameters, [(0, 4)])
     update(parameters, [left, right], [(0, 4)], optimizer, slots, OPERATIONS["kernels"])
     np.testing.assert_allclose(parameters.vector, [-0.6, -0.8, -0.5, 0], rtol=1e-12)
 
@@ -110,11 +110,11 @@ def test_steps_in_pieces_are_the_optimizers_steps_on_whole_arrays(make, frozen, 
     monkeypatch.setattr(module, "PIECE", 3)
     stack, optimizer, alone = model(), make(), make()
     parameters = Parameters(stack, FLOAT64)
-    slots = Slots(optimizer, parameters.layout, FLOAT64)
     names = [layer.name for i, layer in enumerate(stack.layers) if i in frozen]
     params = {name: value.copy() for name, value in stack.params.items()}
     trained = {name: value for name, value in params.items() if name.split("/")[0] not in names}
     ranges = parameters.layout.ranges({id(stack.layers[i]) for i in frozen})
+    slots = Slots(optimizer, parameters, ranges)
     for step in range(3):
         given = [gradient(parameters.layout, 10 * step + i) for i in range(parts)]
         summed = {name: sum(each.named[name] for each in given) for name in trained}
@@ -137,7 +137,7 @@ def test_the_bits_do_not_depend_on_the_pieces(make, monkeypatch):
         monkeypatch.setattr(module, "PIECE", smallest)
         stack, optimizer = model(), make()
         parameters = Parameters(stack, FLOAT64)
-        slots = Slots(optimizer, parameters.layout, FLOAT64)
+        slots = Slots(optimizer, parameters, [(0, parameters.layout.size)])
         for step in range(3):
             given = [gradient(parameters.layout, 10 * step + i) for i in range(2)]
             update(parameters, given, [(0, parameters.layout.size)], optimizer, slots, OPERATIONS["kernels"])
@@ -149,7 +149,7 @@ def test_where_nothing_is_trained_the_step_is_counted_and_nothing_changes():
     stack, optimizer = model(), Adam(0.1, weight_decay=0.5, clipnorm=1.0)
     parameters = Parameters(stack, FLOAT64)
     before = parameters.vector.copy()
-    slots = Slots(optimizer, parameters.layout, FLOAT64)
+    slots = Slots(optimizer, parameters, [])
     update(parameters, [gradient(parameters.layout, 0)], [], optimizer, slots, OPERATIONS["kernels"])
     np.testing.assert_array_equal(parameters.vector, before)
     assert optimizer.iterations == 1

@@ -255,7 +255,7 @@ def test_the_optimizers_state_is_views_and_keeps_what_it_had():
     kept = {"mean": np.full((3, 2), 5, np.float32), "mean_square": np.full((3, 2), 6, np.float32)}
     other = {"mean": np.full(9, 1, np.float32), "mean_square": np.full(9, 1, np.float32)}
     optimizer.slots = {"dense_1/kernel": kept, "dense/bias": other}  # of another shape: it is of no use
-    slots = Slots(optimizer, Layout(made), FLOAT32)
+    slots = Slots(optimizer, Parameters(made, FLOAT32), [(0, 23)])
     assert list(slots.vectors) == ["mean", "mean_square"]
     np.testing.assert_array_equal(slots.vectors["mean"], [0] * 15 + [5] * 6 + [0] * 2)
     np.testing.assert_array_equal(slots.vectors["mean_square"], [0] * 15 + [6] * 6 + [0] * 2)
@@ -269,7 +269,7 @@ def test_the_optimizers_state_is_views_and_keeps_what_it_had():
 
 def test_an_optimizer_without_state_has_no_vectors():
     optimizer = SGD(0.1)
-    slots = Slots(optimizer, Layout(stack(Dense(2))), FLOAT32)
+    slots = Slots(optimizer, Parameters(stack(Dense(2)), FLOAT32), [(0, 8)])
     assert slots.vectors == {}
     assert optimizer.slots == {"dense/kernel": {}, "dense/bias": {}}
     assert slots.hold(optimizer)

@@ -1,13 +1,15 @@
 """Kill one rank of a training over MPI at a random moment, resume on another number of ranks, and compare with one process.
 
-    python tests/stress/kill_ranks.py --times 100
+    python tests/stress/kill_ranks.py --times 100 --count kills.json
 
 Every life of a training is an mpiexec with 1 to 8 ranks, of which one gets SIGKILL after a random time. Afterwards no process
-may be left; how long that took is reported. The exit code is 1 where anything differs, or where a rank was left.
+may be left; how long that took is reported, and how often a message named the rank. The exit code is 1 where anything differs, or
+where a rank was left. --count: a file that has the numbers after every training; a second call goes on from there.
 """
 
 import argparse
 import hashlib
+import json
 import os
 import random
 import shutil
@@ -17,6 +19,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -58,32 +61,43 @@ def live(folder: Path) -> None:
         (folder / "through").touch()
 
 
-def one_life(folder: Path, ranks: int, kill: random.Random | None) -> float | None:
-    """Start or go on; kill a rank in time. Returns how long the others lived after it; None where the training ended."""
+class Kill(NamedTuple):
+    """lived: how many seconds the others lived on. named: whether a message named the rank."""
+
+    lived: float
+    named: bool
+
+
+def one_life(folder: Path, ranks: int, chance: random.Random | None) -> Kill | None:
+    """Start or go on; kill a rank in time. Returns None where the training ended."""
     for path in folder.glob("pid-*"):
         path.unlink()
     command = [str(mpiexec()), "-n", str(ranks), sys.executable, __file__, "--folder", str(folder)]
     environment = {**os.environ, "MINIDL_NUM_THREADS": "1"}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment) as process:
-        if kill is not None:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment, text=True
+    ) as process:
+        if chance is not None:
             while process.poll() is None and len(list(folder.glob("pid-*"))) < ranks:
                 time.sleep(0.01)
-            time.sleep(kill.uniform(0, 2.5))
-            pids = [int(path.read_text() or 0) for path in folder.glob("pid-*")]
-            if process.poll() is None:
-                os.kill(kill.choice(pids), signal.SIGKILL)
+            time.sleep(chance.uniform(0, 2.5))
+            pids = {int(path.name[4:]): int(path.read_text() or 0) for path in folder.glob("pid-*")}
+            rank = chance.randrange(ranks)
+            if process.poll() is None and pids.get(rank):
+                os.kill(pids[rank], signal.SIGKILL)
                 began = time.monotonic()
                 output, _ = process.communicate()
-                while any(alive(pid) for pid in pids):
+                while any(alive(pid) for pid in pids.values()):
                     if time.monotonic() - began > 60:
                         raise RuntimeError(f"after a kill on {ranks} ranks, some live on.")
                     time.sleep(0.01)
                 if process.returncode == 0 and not (folder / "through").exists():
                     raise RuntimeError("mpiexec has not noticed a kill.")
-                return time.monotonic() - began if process.returncode else None
+                lived = time.monotonic() - began
+                return Kill(lived, f"rank {rank} of {ranks} has ended" in output) if process.returncode else None
         output, _ = process.communicate()
     if process.returncode:
-        raise RuntimeError(f"a training failed:\n{output.decode()}")
+        raise RuntimeError(f"a training failed:\n{output}")
     return None
 
 
@@ -107,45 +121,60 @@ def result(folder: Path) -> list[str]:
     return [hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names]
 
 
-def run(times: int, seed: int, report=print) -> int:
-    """Kill so many times; returns how many trainings differed."""
-    chance = random.Random(seed)
-    kills = trainings = differing = 0
-    slowest = 0.0
+def train(folder: Path, chance: random.Random) -> tuple[list[int], list[Kill]]:
+    """A training to its end, with up to five kills: the numbers of ranks of its lives, and the kills."""
+    numbers: list[int] = []
+    kills: list[Kill] = []
+    while not (folder / "through").exists():
+        numbers.append(chance.choice(RANKS))
+        kill = one_life(folder, numbers[-1], chance if len(numbers) < 6 else None)
+        if kill is not None:
+            kills.append(kill)
+    return numbers, kills
+
+
+def run(times: int, seed: int, count: Path | None) -> int:
+    """Kill so many times in all; returns how many trainings differed."""
+    total = {"kills": 0, "named": 0, "on several ranks": 0, "trainings": 0, "differing": 0, "slowest": 0.0}
+    if count is not None and count.exists():
+        total = json.loads(count.read_text())
     with tempfile.TemporaryDirectory() as scratch:
         reference = Path(scratch, "reference")
         reference.mkdir()
         one_life(reference, 1, None)
-        while kills < times:
-            folder = Path(scratch, f"training {trainings}")
+        while total["kills"] < times:
+            total["trainings"] += 1
+            folder = Path(scratch, f"training {total['trainings']}")
             folder.mkdir()
-            trainings += 1
-            numbers = []
-            while not (folder / "through").exists():
-                numbers.append(chance.choice(RANKS))
-                lived = one_life(folder, numbers[-1], chance if kills < times and len(numbers) < 6 else None)
-                if lived is not None:
-                    kills, slowest = kills + 1, max(slowest, lived)
+            numbers, kills = train(folder, random.Random(f"{seed} {total['trainings']}"))
+            total["kills"] += len(kills)
+            total["on several ranks"] += sum(ranks > 1 for ranks, _ in zip(numbers, kills, strict=False))
+            total["named"] += sum(kill.named for kill in kills)
+            total["slowest"] = max([total["slowest"], *(kill.lived for kill in kills)])
             if result(folder) != result(reference):
-                differing += 1
-                report(f"training {trainings} (seed {seed}), on {numbers} ranks one after the other, differs")
-    report(
-        f"{kills} kills in {trainings} trainings (seed {seed}); the others ended within {slowest:.1f} s; "
-        f"trainings that differ: {differing}"
+                total["differing"] += 1
+                print(f"training {total['trainings']} (seed {seed}), on {numbers} ranks one after the other, differs")
+            if count is not None:
+                count.write_text(json.dumps(total))
+    print(
+        f"{total['kills']} kills in {total['trainings']} trainings (seed {seed}), {total['on several ranks']} of them on several "
+        f"ranks, where a message named the rank {total['named']} times; the others ended within {total['slowest']:.1f} s; "
+        f"trainings that differ: {total['differing']}"
     )
-    return differing
+    return int(total["differing"])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--times", type=int, default=100, help="how many kills")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--count", type=Path, help="the file that keeps the numbers")
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)  # of one life
     arguments = parser.parse_args()
     if arguments.folder is not None:
         live(arguments.folder)
     else:
-        sys.exit(run(arguments.times, arguments.seed) > 0)
+        sys.exit(run(arguments.times, arguments.seed, arguments.count) > 0)
 
 
 if __name__ == "__main__":
