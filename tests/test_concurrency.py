@@ -530,7 +530,7 @@ def test_in_joblib(tmp_path, backend):
 @pytest.mark.skipif(os.name != "posix", reason="signals between processes")
 def test_in_dask(tmp_path):
     """In the threads of a worker; Ctrl-C ends the program while one of them trains, and no process is left behind."""
-    pytest.importorskip("distributed")
+    pytest.importorskip("distributed", reason="Dask's workers are not installed: pip install distributed")
     script = f"""
         from pathlib import Path
         from dask.distributed import Client, LocalCluster
