@@ -5,6 +5,7 @@ import importlib.util
 import inspect
 import re
 import sys
+import tomllib
 from pathlib import Path
 
 import numba
@@ -154,3 +155,13 @@ def test_the_museum_does_not_give_its_answers_away():
     exhibits = museum.museum.EXHIBITS
     assert text.count("class Faulty") == len(exhibits)
     assert [name for name, shown in exhibits.items() if name in text or shown.wrong in text] == []
+
+
+def test_the_table_of_versions_has_those_that_the_package_declares():
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["classifiers"]
+    text = (DOCS / "contributing.md").read_text(encoding="utf-8")
+    tried = re.findall(r"^\| (3\.\d+) \|", text, re.MULTILINE)
+    assert [f"Programming Language :: Python :: {version}" for version in tried] == [
+        each for each in declared if "Python :: 3." in each
+    ]
+    assert tried

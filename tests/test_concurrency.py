@@ -527,6 +527,60 @@ def test_in_joblib(tmp_path, backend):
     assert output(script, tmp_path) == ["True"] * 4
 
 
+@pytest.mark.skipif(os.name != "posix", reason="signals between processes")
+def test_in_dask(tmp_path):
+    """In the threads of a worker; Ctrl-C ends the program while one of them trains, and no process is left behind."""
+    pytest.importorskip("distributed", reason="Dask's workers are not installed: pip install distributed")
+    script = f"""
+        from pathlib import Path
+        from dask.distributed import Client, LocalCluster
+        from minidl.callbacks import LambdaCallback
+
+        BEGUN = Path({str(tmp_path / "begun")!r})
+
+        def own():
+            runner.WORTH_A_THREAD = 1  # the worker may not have run this script
+            return trained()
+
+        def predicted(model):
+            return model.predict(x, verbose=0).tobytes()
+
+        def endless():
+            begun = LambdaCallback(on_epoch_begin=lambda epoch, logs: BEGUN.touch())
+            make().fit(x, y, epochs=10**6, verbose=0, callbacks=[begun])
+
+        def press(worker):  # a terminal tells all of its processes
+            while not BEGUN.exists():
+                time.sleep(0.01)
+            for process in (worker, os.getpid()):
+                os.kill(process, signal.SIGINT)
+
+        if __name__ == "__main__":
+            expected, model = trained(), make()
+            model.fit(x, y, verbose=0)
+            cluster = LocalCluster(
+                n_workers=1, threads_per_worker=3, dashboard_address=None, local_directory={str(tmp_path)!r}
+            )
+            try:
+                with cluster, Client(cluster) as client:
+                    print(*(each.result() == expected for each in [client.submit(own, pure=False) for _ in range(2)]))
+                    one = client.scatter(model)  # the worker's threads share it
+                    found = [client.submit(predicted, one, pure=False) for _ in range(6)]
+                    print(all(each.result() == predicted(model) for each in found))
+                    worker = client.submit(os.getpid).result()
+                    threading.Thread(target=press, args=(worker,)).start()
+                    client.submit(endless).result()
+            except KeyboardInterrupt:
+                print("interrupted")
+            try:
+                os.kill(worker, 0)
+            except ProcessLookupError:
+                print("gone")
+            print(trained() == expected)
+    """
+    assert output(script, tmp_path) == ["True", "True", "True", "interrupted", "gone", "True"]
+
+
 def test_in_a_web_server(tmp_path):
     """Each request is a thread; a training in another one goes on meanwhile, and the server ends while it does."""
     script = """
