@@ -97,11 +97,11 @@ def _backward(dy, places, bilinear, mode, dx):
 
 
 @jit
-def _elastic(noise, alpha, sigma, places):
+def _elastic(noise: Array, alpha: Array, sigma: Array, places: Array) -> None:
     """places (N, 2, H, W) = each pixel's own, moved by α · σ · blurred noise."""
     samples, _, height, width = noise.shape
     for n in range(samples):
-        reach = np.int64(6 * sigma[n]) // 2
+        reach = int(6 * sigma[n]) // 2
         weights = np.exp(-0.5 * (np.arange(reach + 1) / max(sigma[n], 1e-6)) ** 2)
         weights /= 2 * weights.sum() - weights[0]
         line = np.zeros(width + 2 * reach)  # with zeros on both sides
