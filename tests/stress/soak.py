@@ -94,10 +94,12 @@ def main() -> None:
     options = parser.parse_args()
     runner.WORTH_A_THREAD = 1  # batches of this model are small, and cut all the same: it is about the threads, too
     counts = Counts(options.keep)
+    total = -(-(options.fits - counts["fits"]) // FITS)
+    if total <= 0:
+        sys.exit(f"{counts['fits']} fits have been made already: ask for more with --fits.")
     rng = np.random.default_rng(counts["fits"])
     x, y = rng.random((32, 8, 8, 1), np.float32), rng.integers(0, 10, 32)
     model, cycles, lines, start = make(0), 0, [], time.monotonic()
-    total = -(-(options.fits - counts["fits"]) // FITS)
     every = min(total / 10, LINE / FITS)  # cycles between two lines
     print(f"{'seconds':>8} {'fits':>8} {'MB':>8} {'threads':>8} {'files':>6}")
     with tempfile.TemporaryDirectory() as folder:
