@@ -40,27 +40,37 @@ class Lifeline:
         return first
 
     def _connect(self) -> None:
-        """Connect all others to rank 0, which believes those that know the token."""
+        """Connect all others to rank 0. Where that fails, neither end has a line."""
         wire, host = self._wire, MPI.Get_processor_name()
         with socket.create_server(("", 0), backlog=wire.size) if wire.rank == 0 else socket.socket() as server:
             port = server.getsockname()[1] if wire.rank == 0 else 0
             host_of_0, port, token = wire.exchange((host, port, secrets.token_bytes(16)))[0]
-            connected = False
             if wire.rank > 0:
                 with contextlib.suppress(OSError):
                     address = "localhost" if host == host_of_0 else host_of_0
                     line = socket.create_connection((address, port), timeout=PATIENCE)
                     line.sendall(token + wire.rank.to_bytes(4, "big"))
-                    self._lines[line], connected = 0, True
-            expected = sum(wire.exchange(connected))
-            server.settimeout(PATIENCE)
-            with contextlib.suppress(TimeoutError):
-                while wire.rank == 0 and len(self._lines) < expected:
-                    line, _ = server.accept()
-                    line.settimeout(PATIENCE)
-                    known = line.recv(len(token) + 4)
-                    if known[:-4] == token:
-                        self._lines[line] = int.from_bytes(known[-4:], "big")
+                    self._lines[line] = 0
+            expected = sum(wire.exchange(len(self._lines)))
+            if wire.rank == 0:
+                self._accept(server, token, expected)
+            accepted = wire.exchange([*self._lines.values()])[0]
+            if wire.rank > 0 and wire.rank not in accepted:
+                self._lines = {}
+
+    def _accept(self, server: socket.socket, token: bytes, expected: int) -> None:
+        """Take so many connections, of those who know the token."""
+        server.settimeout(PATIENCE)
+        deadline = time.monotonic() + PATIENCE
+        while len(self._lines) < expected and time.monotonic() < deadline:
+            with contextlib.suppress(OSError):
+                line, _ = server.accept()
+                line.settimeout(PATIENCE)
+                known = line.recv(len(token) + 4)
+                if known[:-4] == token:
+                    self._lines[line] = int.from_bytes(known[-4:], "big")
+                else:
+                    line.close()
 
     def _watch(self) -> None:
         with selectors.DefaultSelector() as selector:
