@@ -19,7 +19,7 @@ from .lifeline import Lifeline
 from .wire import Wire
 
 PATIENCE = 1.0  # seconds after which a second Ctrl-C waits for nobody
-GRACE = 10.0  # seconds that other ranks have to print the cause
+GRACE = 60.0  # seconds that another rank has to print the cause and to end all
 END = "the end of the program"
 
 
