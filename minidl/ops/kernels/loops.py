@@ -34,17 +34,10 @@ def multiply(a, a_at, rows, terms, count, patch, b, blocks, start, add, floor, c
 @jit
 def all_finite(x):
     """Whether no number of x is infinite or NaN: those times 0 are NaN."""
-    none = fill(np.float32(0))
-    total, other = none, none
-    whole = x.size - x.size % (2 * LANES)
-    for i in range(0, whole, 2 * LANES):
-        total = multiply_add(load(x, i), none, total)
-        other = multiply_add(load(x, i + LANES), none, other)
-    last = np.zeros(LANES, x.dtype)
-    store(last, 0, total + other)
-    for i in range(whole, x.size):
-        last[0] += x[i] * np.float32(0)
-    return last.sum() == 0
+    total = np.float32(0)
+    for i in range(x.size):
+        total += x[i] * np.float32(0)
+    return total == 0
 
 
 @jit
