@@ -33,7 +33,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PARTS = {  # modules, and the tests that touch them
-    "engine": ("engine/*.py", "engine test_models.py test_bad_input.py"),
+    "engine": ("engine/*.py", "engine test_models.py test_bad_input.py test_hints.py"),
     "callbacks": ("callbacks/*.py", "callbacks test_callbacks.py test_progress.py"),
     "saving": (
         "saving.py state.py resuming.py model_files.py models.py configs.py",
@@ -41,11 +41,11 @@ PARTS = {  # modules, and the tests that touch them
     ),
     "training": (
         "training.py passes.py sequential.py",
-        "engine callbacks test_callbacks.py test_models.py test_bad_input.py",
+        "engine callbacks test_callbacks.py test_models.py test_bad_input.py test_ownership.py test_trainable.py",
     ),
     "checking": (
         "checking/*.py",
-        "test_checking.py test_hints.py checking/test_check_layer.py checking/test_forms.py checking/test_holes.py",
+        "test_checking.py checking/test_check_layer.py checking/test_forms.py checking/test_holes.py",
     ),
 }
 LONGEST = 20  # seconds of the processor, for all tests of one mutant
@@ -88,7 +88,7 @@ def changes(node):
                 yield changed(node, keywords=[other for other in node.keywords if other is not each])
         if len(node.args) > 1:
             yield changed(node, args=node.args[:-1])
-    if isinstance(node, ast.Return) and node.value is not None:
+    if isinstance(node, ast.Return) and node.value and ast.unparse(node.value) != "None":
         yield ast.Return(None)
     stores = isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Attribute | ast.Subscript)
     calls = isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)
@@ -204,7 +204,9 @@ def look_at(item):
     finally:
         sys.setprofile(None)
         threading.setprofile(None)
-    ours = {(code.co_filename, code.co_qualname.split(".<locals>")[0]) for code in called}
+    ours = {
+        (code.co_filename, code.co_qualname.split(".<locals>")[0]) for code in tuple(called)
+    }  # other threads may add to it
     functions = sorted(f"{name[len(f'{ROOT}/') :]} {called}" for name, called in ours if f"{ROOT}/minidl/" in name)
     return [time.process_time() - began, functions] if passed else [-1, []]
 
@@ -260,7 +262,9 @@ def main():
     parser.add_argument("--again", action="store_true", help="try again those that survived")
     parser.add_argument("--json", default="engine_mutants.json", help="where it keeps what was found")
     options = parser.parse_args()
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background a shell has it ignored, and tests need it
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # in the background a shell has it ignored, and tests need it
     names = dict.fromkeys(name for part in options.parts for name in PARTS[part][1].split())
     tests = [str(ROOT / "tests" / name) for name in names]
     return pytest.main(["-n0", "-q", "-pno:cacheprovider", f"--rootdir={ROOT}", *tests], plugins=[Mutation(options)])
