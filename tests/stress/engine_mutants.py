@@ -34,14 +34,15 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PARTS = {  # modules, and the tests that touch them
     "engine": ("engine/*.py", "engine test_models.py test_bad_input.py test_hints.py"),
-    "callbacks": ("callbacks/*.py", "callbacks test_callbacks.py test_progress.py"),
+    "callbacks": ("callbacks/*.py", "callbacks test_callbacks.py test_progress.py lab/test_notebooks.py"),
     "saving": (
         "saving.py state.py resuming.py model_files.py models.py configs.py",
         "test_saving.py test_models.py callbacks",
     ),
     "training": (
         "training.py passes.py sequential.py",
-        "engine callbacks test_callbacks.py test_models.py test_bad_input.py test_ownership.py test_trainable.py",
+        "engine callbacks test_callbacks.py test_models.py test_bad_input.py test_ownership.py test_trainable.py "
+        "lab/test_notebooks.py",
     ),
     "checking": (
         "checking/*.py",
@@ -220,6 +221,7 @@ def first_failure(mutant, items):
         return "impossible"
     for name in mutant.function.split("."):
         codes = [code for each in codes for code in each.co_consts if getattr(code, "co_name", "") == name]
+    replaced = 0
     for thing in gc.get_objects():
         if isinstance(thing, _lru_cache_wrapper) and (thing.__module__ or "").startswith("minidl."):
             thing.cache_clear()
@@ -228,8 +230,11 @@ def first_failure(mutant, items):
                 if (new.co_qualname, new.co_firstlineno) == (thing.__code__.co_qualname, thing.__code__.co_firstlineno):
                     try:
                         thing.__code__ = new
+                        replaced += 1
                     except ValueError:  # it reads other variables of what is around it
                         return "impossible"
+    if not replaced:
+        return "impossible"
     return next((f"killed: {item.nodeid}" for item in items if not run(item)), "survived")
 
 
