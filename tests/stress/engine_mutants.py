@@ -42,7 +42,7 @@ PARTS = {  # modules, and the tests that touch them
     "training": (
         "training.py passes.py sequential.py",
         "engine callbacks test_callbacks.py test_models.py test_bad_input.py test_ownership.py test_trainable.py "
-        "lab/test_notebooks.py",
+        "test_regularizers.py lab/test_notebooks.py",
     ),
     "checking": (
         "checking/*.py",
