@@ -84,7 +84,9 @@ def test_verbose_2_prints_keras_two_lines_an_epoch(capfd):
     for epoch, (title, line) in enumerate(zip(lines_of(out)[::2], lines_of(out)[1::2], strict=True)):
         assert title == f"Epoch {epoch + 1}/2"
         accuracy, loss = (history.history[name][epoch] for name in ("accuracy", "loss"))
-        assert re.fullmatch(rf"4/4 - \d+s - \d+(s|ms|us)/step - accuracy: {accuracy:.4f} - loss: {loss:.4f}", line), line
+        assert re.fullmatch(rf"4/4 - \d+s - \d+(s|ms|us)/step - accuracy: {accuracy:.4f} - loss: {loss:.4f}", line), (
+            line
+        )
 
 
 def test_verbose_2_shows_the_validation(capfd):
