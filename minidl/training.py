@@ -176,6 +176,7 @@ class Training:
         backup, self.backup = self.backup, None
         if backup is not None and self.batch > 0:
             resuming.put_back(self, *backup)  # once more: the saved state has already seen this epoch begin
+        self.progress.done = self.batch  # which may be all of them
         order = None if self.batches.count is None else np.arange(self.batches.count)
         if self.shuffle and order is not None:
             order = generator(model.seed, SHUFFLE, model.epochs_trained).permutation(len(order))

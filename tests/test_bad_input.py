@@ -578,6 +578,8 @@ def test_a_model_without_layers():
     for call in every_call(model, np.zeros((5, 4)), np.zeros((5, 3))).values():
         with pytest.raises(ValueError, match=r"^model 'sequential' has no layers: add some first.$"):
             call()
+    with pytest.raises(ValueError, match="has no layers: add some first"):  # before anything is said of the data
+        model.predict(None)
     with pytest.raises(ValueError, match="model 'sequential' is not built"):
         model.summary()
 

@@ -106,7 +106,6 @@ class Progress(Callback):
 
     def _begin(self) -> None:
         self.started = time.perf_counter()
-        self.done = 0
         if self.live:
             from rich.errors import LiveError
 

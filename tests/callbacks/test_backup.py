@@ -236,6 +236,21 @@ def test_what_is_shown_counts_the_batches_before(tmp_path, capsys):
     assert line.startswith("5/5 - ")
 
 
+def test_what_is_shown_counts_the_batches_before_where_none_is_left(tmp_path, capsys):
+    """Killed after the last batch, before the epoch has ended."""
+
+    def train(*more):
+        build().fit(X, Y, batch_size=4, verbose=2, callbacks=[c.BackupAndRestore(tmp_path, save_freq=1), *more])
+
+    with pytest.raises(Death):
+        train(c.LambdaCallback(on_epoch_end=lambda epoch, logs: dies_at(epoch, 0)))
+    capsys.readouterr()
+    batches = []
+    train(c.LambdaCallback(on_train_batch_begin=lambda batch, logs: batches.append(batch)))
+    assert batches == []
+    assert capsys.readouterr().out.splitlines()[1].startswith("5/5 - ")
+
+
 def test_a_log_that_is_appended_to_has_each_line_once(tmp_path):
     """Killed before any backup but the first one, after two epochs had been written."""
     path = tmp_path / "log.csv"

@@ -209,6 +209,11 @@ def test_a_schedule_of_the_epoch_alone(capsys):
     ]
 
 
+def test_a_schedule_without_a_signature_gets_epoch_and_rate():
+    """Python cannot say what its max takes."""
+    assert Fed(LearningRateScheduler(max), [0, 0, 0]).rates == [0.1, 1, 2]
+
+
 def test_the_rate_that_was_set_is_the_one_that_trains():
     """Plain gradient descent: an epoch of one batch moves the weights by rate · gradient."""
     model, x, y = small()

@@ -494,3 +494,24 @@ def test_the_shape_of_images_is_mended_as_the_hint_says():
         ValueError, match=re.escape("batch 1 of x of shape (n, 8, 8, 1), received (4, 8, 8). The channel axis")
     ):
         model.fit(iter([(images, [0, 1, 2, 0])]))
+
+
+@pytest.mark.parametrize(
+    ("call", "text"),
+    [
+        (Sequential.evaluate, "there are no samples to evaluate: the data gave no batch."),
+        (Sequential.predict, "there are no samples to predict for: the data gave no batch."),
+    ],
+)
+def test_a_pass_of_fewer_batches_than_it_should_have_and_not_one(call, text):
+    """That they are fewer is a warning; of none, there is no mean, and nothing to return."""
+
+    class Spent:
+        def __iter__(self):
+            return iter(())
+
+    with (
+        pytest.warns(UserWarning, match="x, a Spent, ended after 0 of 2 batches"),
+        pytest.raises(ValueError, match=re.escape(text)),
+    ):
+        call(mlp(), Spent(), steps=2, verbose=0)
