@@ -54,9 +54,8 @@ def _inits(cls: type) -> Iterator[Callable[..., None]]:
                 return
 
 
-@functools.lru_cache(
-    256
-)  # asked for with every object that is made or described, and slow; bounded for classes of a notebook
+# Asked for with every object that is made or described, and slow. Bounded, for the classes that a notebook defines anew.
+@functools.lru_cache(256)
 def _parameters(init: Callable[..., None]) -> Mapping[str, inspect.Parameter]:
     """All but self."""
     return dict(list(inspect.signature(init).parameters.items())[1:])

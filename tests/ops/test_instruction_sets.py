@@ -12,8 +12,8 @@ import pytest
 from minidl.ops.kernels.vector import FEATURES
 
 SETS = {  # what Numba compiles for, what the machine has to have beside it, and the blocks of sums that this leads to
-    "SSE4": ({"NUMBA_CPU_NAME": "nehalem", "NUMBA_CPU_FEATURES": ""}, "+sse4.2", [(6, 2, 8)]),
-    "AVX2": ({"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx,+avx2,+fma"}, "+avx512f", [(6, 2, 8)]),
+    "SSE4": ({"NUMBA_CPU_NAME": "nehalem", "NUMBA_CPU_FEATURES": ""}, "+sse4.2", [(6, 2, 8), (6, 1, 8)]),
+    "AVX2": ({"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx,+avx2,+fma"}, "+avx512f", [(6, 2, 8), (6, 1, 8)]),
 }
 # Small whole numbers: no sum is rounded, whatever its order and whether multiply-adds are fused.
 PROGRAM = """
@@ -27,7 +27,7 @@ PROGRAM = """
     def whole(*shape):
         return rng.integers(-3, 4, shape).astype(np.float32)
 
-    for channels, filters, window in [(1, 20, 5), (3, 7, 3)]:
+    for channels, filters, window in [(1, 20, 5), (3, 7, 3), (32, 32, 3)]:  # the last by Winograd
         x, kernel, bias = whole(9, 12, 11, channels), whole(window, window, channels, filters), whole(filters)
         a = reference.relu_forward(reference.conv2d_forward(x, kernel, bias, (1, 1), "valid"))
         y, _ = reference.max_pool2d_forward(a, (2, 2), (2, 2), "valid")
