@@ -13,7 +13,11 @@ from minidl.ops.kernels.vector import FEATURES
 
 SETS = {  # what Numba compiles for, what the machine has to have beside it, and the blocks of sums that this leads to
     "SSE4": ({"NUMBA_CPU_NAME": "nehalem", "NUMBA_CPU_FEATURES": ""}, "+sse4.2", [(6, 2, 8), (6, 1, 8)]),
-    "AVX2": ({"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx,+avx2,+fma"}, "+avx512f", [(6, 2, 8), (6, 1, 8)]),
+    "AVX2": (
+        {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx,+avx2,+fma"},
+        "+avx512f",
+        [(6, 2, 8), (6, 1, 8)],
+    ),
 }
 # Small whole numbers: no sum is rounded, whatever its order and whether multiply-adds are fused.
 PROGRAM = """
