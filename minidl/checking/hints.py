@@ -146,9 +146,10 @@ def _of_order(case: Case) -> str:
     for axis, size in enumerate(case.outputs):
         for shift in range(1, size if size > 2 else 0):
             if case.alike(np.roll(full, shift, axis), right):
-                if shift in (1, size - 1):
+                off = min(shift, size - shift)  # round the end
+                if off == 1:
                     return f"dy is taken a place off along axis {axis}: is an index one too large or too small?"
-                return f"dy is taken {shift} places off along axis {axis}: is an offset wrong, or are groups in the wrong order?"
+                return f"dy is taken {off} places off along axis {axis}: is an offset wrong, or are groups in the wrong order?"
     return ""
 
 
@@ -249,8 +250,6 @@ def _of_an_end(shape: tuple[int, ...], missing: Array, there: Array, whose: str)
 
 def _of_parts(case: Case) -> str:
     """A factor that depends on the output alone, or on the entry alone."""
-    if len(case.a) == 1:
-        return ""
     known = np.abs(case.n) > 1e-6 * case.scale
     off = known & (np.abs(case.a - case.n) > 1e-3 * np.abs(case.n))
     if min(off.any(axis=0).sum(), off.any(axis=1).sum()) < 2:

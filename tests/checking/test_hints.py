@@ -5,6 +5,7 @@ import pytest
 from checking import zoo
 
 from minidl import gradcheck
+from minidl.checking.hints import of_degree
 
 
 class UntransposedKernel(zoo.Dense):
@@ -174,3 +175,226 @@ def test_a_large_array_that_is_off_by_little_gets_no_factor():
     report = gradcheck((lambda x: float(np.sin(x).sum()), lambda x: 1.00005 * np.cos(x)), x)
     assert report.records[0].failed == 500
     assert report.hints == {}
+
+
+class Slopes:
+    """y = right · x, whose backward multiplies by another matrix: the slopes of each output, written out."""
+
+    def __init__(self, right, wrong, outputs):
+        self.params, self.outputs = {}, outputs
+        self.right, self.wrong = (slopes.reshape(np.prod(outputs, dtype=int), -1) for slopes in (right, wrong))
+
+    def forward(self, x):
+        return (self.right @ x.reshape(-1)).reshape(self.outputs), x.shape
+
+    def backward(self, dy, shape):
+        return (dy.reshape(-1) @ self.wrong).reshape(shape), {}
+
+
+def hint_for(right, wrong, axes):
+    """axes: of right and of wrong, how many are those of y; the others are those of x."""
+    layer = Slopes(right, wrong, right.shape[:axes])
+    report = gradcheck(layer, np.random.default_rng(0).normal(size=right.shape[axes:]))
+    assert report.problems == []
+    assert report.records[0].failed
+    return report.hints.get("x", "")
+
+
+def slopes(*shape):
+    return np.random.default_rng(1).normal(size=shape)
+
+
+def without(right, *where):
+    wrong = right.copy()
+    wrong[where] = 0
+    return wrong
+
+
+def with_only(right, *where):
+    return right - without(right, *where)
+
+
+ALL = slice(None)
+PLACE = "is an index one too large or too small?"
+TURNED = "a matrix in it is transposed: is a .T missing, or too much?"
+OFFSET = "is an offset wrong, or are groups in the wrong order?"
+ASSIGNED = 'is it "=" for "+="?'
+LAST = f"only the last of its terms counts: {ASSIGNED}"
+OTHER_SAMPLES = "the dy of other samples contributes to it: is an axis of a sum, or of a mean, left out?"
+NOT_MASKED = "it lets through what should be 0: is a mask (of a ReLU, a pool or a dropout) not applied?"
+NOT_ZERO = "it is not 0 where it should be: is a mask (of a ReLU, a pool or a dropout) missing or misplaced?"
+PART = "a part of the sum is missing: it is 0 for some outputs where it should not be."
+WRONG_PLACES = "the right numbers are in the wrong places: is an index, an offset or the padding wrong?"
+
+
+@pytest.mark.parametrize(
+    ("change", "hint"),
+    [
+        (lambda right: right.swapaxes(0, 2), TURNED),
+        (lambda right: right.swapaxes(1, 3), TURNED),
+        (lambda right: right[:, :, ::-1], "it is reversed along axis 0."),
+        (lambda right: right[..., ::-1], "it is reversed along axis 1."),
+        (lambda right: np.roll(right, 1, axis=2), f"its numbers are a place off along axis 0: {PLACE}"),
+        (lambda right: np.roll(right, 1, axis=3), f"its numbers are a place off along axis 1: {PLACE}"),
+        (lambda right: np.roll(right, -1, axis=3), f"its numbers are a place off along axis 1: {PLACE}"),
+        (lambda right: np.roll(right, 2, axis=3), ""),
+        (lambda right: np.roll(right, 1, axis=0), f"dy is taken a place off along axis 0: {PLACE}"),
+        (lambda right: np.roll(right, -1, axis=0), f"dy is taken a place off along axis 0: {PLACE}"),
+        (lambda right: np.roll(right, 1, axis=1), f"dy is taken a place off along axis 1: {PLACE}"),
+        (lambda right: np.roll(right, 2, axis=1), f"dy is taken 2 places off along axis 1: {OFFSET}"),
+        (lambda right: np.roll(right, 3, axis=1), f"dy is taken 2 places off along axis 1: {OFFSET}"),
+        (lambda right: np.roll(right, 4, axis=1), f"dy is taken a place off along axis 1: {PLACE}"),
+    ],
+)
+def test_the_right_numbers_in_the_wrong_order(change, hint):
+    right = slopes(3, 5, 3, 5)
+    assert hint_for(right, change(right), 2) == hint
+
+
+def test_two_places_are_reversed_and_not_moved_around():
+    right = slopes(2, 4, 2, 4)
+    assert hint_for(right, np.roll(right, 1, axis=2), 2) == "it is reversed along axis 0."
+    assert hint_for(right, np.roll(right, 1, axis=0), 2) == ""
+    right = slopes(3, 2, 4, 4)
+    assert hint_for(right, right.swapaxes(2, 3), 2) == "it is transposed: its axes 0 and 1 are swapped."
+
+
+@pytest.mark.parametrize(
+    ("where", "hint"),
+    [
+        # of y, of the shape (samples, rows, columns, channels), x being what a parameter is: all of y depends on it
+        ((-1,), LAST),  # of the samples
+        ((0,), LAST),
+        ((ALL, -1), LAST),  # of the steps
+        ((ALL, 0), LAST),
+        ((ALL, -1, -1), LAST),  # of the places
+        ((ALL, 0, 0), LAST),
+        ((-1, -1, -1), LAST),  # of the places of all samples
+        ((0, 0, 0), LAST),
+        ((ALL, ALL, -1), f"only the last along axis 2 of y counts: {ASSIGNED}"),
+        ((ALL, ALL, 0), f"only the first along axis 2 of y counts: {ASSIGNED}"),
+        ((ALL, ALL, ALL, -1), f"only the last along axis 3 of y counts: {ASSIGNED}"),
+        ((ALL, ALL, ALL, 0), f"only the first along axis 3 of y counts: {ASSIGNED}"),
+        ((ALL, ALL, ALL, 1), PART),
+        ((slice(0, 2),), f"the last along axis 0 of y is {LOOP}"),
+        ((slice(1, 3),), f"the first along axis 0 of y is {LOOP}"),
+        ((ALL, ALL, slice(0, 2)), f"the last 2 along axis 2 of y are {LOOP}"),
+        ((ALL, ALL, slice(2, 4)), f"the first 2 along axis 2 of y are {LOOP}"),
+        ((ALL, ALL, slice(1, 3)), PART),
+        ((..., slice(0, 1), ALL), f"the last 2 along axis 0 are {LOOP}"),
+        ((..., slice(1, 3), ALL), f"the first along axis 0 is {LOOP}"),
+        ((..., slice(0, 3)), f"the last along axis 1 is {LOOP}"),
+        ((..., slice(2, 4)), f"the first 2 along axis 1 are {LOOP}"),
+        ((..., slice(1, 3)), PART),
+    ],
+)
+def test_what_is_left_of_a_sum(where, hint):
+    right = slopes(3, 2, 4, 3, 3, 4)
+    assert hint_for(right, with_only(right, *where), 4) == hint
+
+
+def test_windows_that_overwrite_each_other():
+    """y[t] depends on x[t] and x[t + 1], of which the later, or where the loop runs backwards the earlier, one stays."""
+    right = slopes(4, 5) * (np.eye(4, 5) + np.eye(4, 5, 1))
+    assert hint_for(right[:, None], with_only(right, np.arange(4), np.arange(4))[:, None], 2).startswith("a part")
+    later, earlier = without(right, np.arange(3), np.arange(1, 4)), without(right, np.arange(1, 4), np.arange(1, 4))
+    for wrong in (later, earlier):
+        batch = [np.einsum("sr,te->stre", np.eye(3), one) for one in (right, wrong)]
+        assert hint_for(*batch, 2) == LAST
+
+
+@pytest.mark.parametrize("shape", [(3, 4), (12,)])
+def test_zeros_of_a_function_of_each_entry(shape):
+    right = np.diag([1.0, 2, 0, 3, 0, 4, 0, 5, 6, 0, 7, 8])
+    axes = len(shape)
+    unmasked = right + np.diag(right.diagonal() == 0)
+    masked = without(right, [1, 8], [1, 8])
+    misplaced = unmasked - np.diag(right.diagonal() * [0, 1, 1, 0, 0, 0, 0, 0, 1, 1, 0, 0])
+    for wrong, hint in ((unmasked, NOT_MASKED), (masked, MASK), (misplaced, NOT_ZERO)):
+        assert hint_for(right.reshape(shape * 2), wrong.reshape(shape * 2), axes) == hint
+
+
+def test_zeros_of_a_function_of_each_sample():
+    right = np.einsum("sr,ie->sire", np.eye(3), slopes(4, 4))
+    others = slopes(3, 4, 3, 4) * (right == 0)
+    assert hint_for(right, right + others, 2) == OTHER_SAMPLES
+    right[0, 1, 0, 2] = right[2, 0, 2, 0] = 0  # and of its own sample, too
+    assert hint_for(right, right + others + 0.5 * (right == 0), 2) == NOT_MASKED
+
+
+def test_numbers_in_wrong_places():
+    """y takes the entries 0, 3 and 1 of x, in two samples; backward gives them to 1, 3 and 0, or with other numbers."""
+    right, wrong = np.zeros((2, 3, 2, 5)), np.zeros((2, 3, 2, 5))
+    for sample in range(2):
+        right[sample, [0, 1, 2], sample, [0, 3, 1]] = [1.0, 2.0, 3.0]
+        wrong[sample, [0, 1, 2], sample, [1, 3, 0]] = [1.0, 2.0, 3.0]
+    assert hint_for(right, wrong, 2) == WRONG_PLACES
+    assert hint_for(right, wrong * [1.0, 1, 1, 2, 1], 2) == WRONG_PLACES  # two of three are only moved
+    assert hint_for(right, wrong * [1.5, 1, 1, 2, 1], 2) == ""  # one of three
+
+
+@pytest.mark.parametrize(
+    ("wrong", "hint"),
+    [
+        (lambda right: right * slopes(3, 4)[..., None, None], "each output's part is off by a factor of its own"),
+        (lambda right: right * slopes(3, 4), "each entry is off by a factor of its own: is what dy is multiplied by"),
+        (lambda right: right * (-2.0) ** np.arange(4), "from each place along axis 1 to the one before"),
+        (lambda right: right * 2.0 ** np.arange(3)[:, None], "from each place along axis 0 to the one before"),
+        (lambda right: right * np.array([1.0, 1, 2, 1]), "each entry is off by a factor of its own: is what dy"),
+        (lambda right: right * np.eye(12).reshape(right.shape), "each entry's part in the other outputs is missing"),
+        (lambda right: right + slopes(3, 4, 3)[..., None], "what is wrong in it is the same all along axis 1"),
+        (lambda right: right + slopes(3, 4, 1, 4), "what is wrong in it is the same all along axis 0"),
+        (lambda right: right + np.diag(slopes(12)).reshape(right.shape), "the part of each entry in its own output is"),
+        (lambda right: right + slopes(4, 3, 4, 3).reshape(right.shape), ""),
+        (lambda right: right + 0.1 * (slopes(12, 12) == slopes(12, 12).max()).reshape(right.shape), ""),
+    ],
+)
+def test_factors_and_terms(wrong, hint):
+    right = slopes(3, 4, 3, 4) + 3  # far from 0
+    said = hint_for(right, wrong(right), 2)
+    assert said.startswith(hint)
+    assert hint or not said
+
+
+def test_the_factor_of_a_step():
+    right = slopes(3, 4, 3, 4)
+    assert "its error is multiplied by 2:" in hint_for(right, right * 0.5 ** np.arange(4), 2)
+    assert "its error is multiplied by -0.5:" in hint_for(right, right * (-2.0) ** np.arange(4), 2)
+    right = slopes(3, 2, 3, 2)  # of two places only
+    assert "from each place" not in hint_for(right, right * 2.0 ** np.arange(2), 2)
+
+
+def test_a_factor_of_each_entry_and_one_wrong_entry():
+    right = np.diag(slopes(12)).reshape(3, 4, 3, 4)
+    said = hint_for(right, right * slopes(3, 4), 2)
+    assert said == "each entry is off by a factor of its own: is the slope at x wrong, or taken at another array?"
+    one = right.copy()
+    one[1, 2, 1, 2] *= 1.5
+    assert (
+        hint_for(right, one, 2) == "the part of each entry in its own output is wrong: is a term missing, or too much?"
+    )
+
+
+@pytest.mark.parametrize(
+    ("gradient", "hint"),
+    [
+        (lambda dy: np.ones(2), "it is the same for every dy: is another array taken for dy?"),
+        (lambda dy: dy / np.linalg.norm(dy), CLIPPED),
+        (lambda dy: dy**2, "it grows with the square of dy: is dy taken for another array?"),
+        (
+            lambda dy: np.maximum(dy, 0),
+            "it depends on the signs of dy: is a mask, or a comparison, made of dy and not of x?",
+        ),
+        (
+            lambda dy: 3 * dy + [1, 2],
+            "something is added that does not depend on dy: is another array taken for dy in a term?",
+        ),
+        (lambda dy: dy**3, "it is not linear in dy: is dy taken for another array?"),
+        (lambda dy: dy**2 + dy, "it is not linear in dy: is dy taken for another array?"),
+        (lambda dy: dy * [0, 1] + dy**2, "it is not linear in dy: is dy taken for another array?"),
+        (lambda dy: np.exp(dy), "it is not linear in dy: is dy taken for another array?"),
+    ],
+)
+def test_how_a_gradient_depends_on_dy(gradient, hint):
+    dy = np.array([0.5, -2.0])
+    assert of_degree({"w": gradient(2 * dy)}, {"w": gradient(dy)}, {"w": gradient(-dy)}) == {"w": hint}
