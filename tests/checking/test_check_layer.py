@@ -83,6 +83,136 @@ def test_a_forward_that_is_another_function(layer, shape, reference, words):
     assert found["values"].hint in words
 
 
+class OfSome(Activation):
+    """A ReLU; as a derivative it is right, but where ``wrong`` says so it is another function."""
+
+    def __init__(self, wrong):
+        super().__init__("relu")
+        self.wrong = wrong
+
+    def forward(self, x, *, training=False, rng=None):
+        y, cache = super().forward(x)
+        return (y + 1 if self.wrong(x) else y), cache
+
+
+@pytest.mark.parametrize(
+    ("wrong", "what"),
+    [
+        (lambda x: len(x) == 3 and (x < 0).any(), "y differs from the reference"),
+        (lambda x: len(x) == 1, "y differs of a single sample from the reference"),
+        (lambda x: (x < 0).all(), "y differs of negative numbers from the reference"),
+        (lambda x: all(len(set(sample)) < 4 for sample in x), "y differs of equal numbers from the reference"),
+    ],
+)
+def test_a_forward_that_is_wrong_for_some_inputs(wrong, what):
+    found = results_of(lambda: OfSome(wrong), (5,), reference=lambda: Activation("relu"))["values"]
+    assert found.faults[0].startswith(f"{what}: y[")
+    assert len(found.faults) == 1  # and no hint
+
+
+def test_negative_numbers_are_no_ids():
+    class Embedding(Layer):
+        def build(self, input_shape, rng, dtype):
+            self.params = {"table": rng.normal(size=(6, 2)).astype(dtype)}
+            return (*input_shape, 2)
+
+        def forward(self, x, *, training=False, rng=None):
+            assert (x >= 0).all()
+            return self.params["table"][x], x
+
+        def backward(self, dy, x):
+            dtable = np.zeros_like(self.params["table"])
+            np.add.at(dtable, x, dy)
+            return None, {"table": dtable}
+
+    class Wrong(Embedding):
+        def backward(self, dy, x):
+            return None, {"table": 2 * super().backward(dy, x)[1]["table"]}
+
+    def ids(rng, shape):
+        return rng.integers(0, 6, shape)
+
+    assert check_layer(Embedding, (4,), inputs=ids, reference=Embedding)
+    found = results_of(Wrong, (4,), inputs=ids, reference=Embedding)
+    assert [rung for rung, result in found.items() if not result.passed] == ["gradients"]
+
+
+class Affine(Layer):
+    """y = kernel · x + bias, with the kernel turned as it is told, and the derivative that goes with it."""
+
+    def __init__(self, turn=lambda kernel: kernel, size=1.0):
+        super().__init__()
+        self.turn, self.size = turn, size
+
+    def build(self, input_shape, rng, dtype):
+        shape = (*input_shape, *input_shape)
+        self.params = {
+            "bias": rng.normal(size=input_shape).astype(dtype),
+            "kernel": rng.normal(size=shape).astype(dtype),
+        }
+        return input_shape
+
+    def forward(self, x, *, training=False, rng=None):
+        return (x @ self.turn(self.params["kernel"]) + self.params["bias"]) * x.dtype.type(self.size), x
+
+    def backward(self, dy, x):
+        dy = dy * x.dtype.type(self.size)
+        dkernel = self.turn(x.T @ dy)  # each of the turns is its own inverse
+        return dy @ self.turn(self.params["kernel"]).T, {"bias": dy.sum(axis=0), "kernel": dkernel.copy()}
+
+
+@pytest.mark.parametrize(
+    ("layer", "hint"),
+    [
+        (lambda: Affine(lambda kernel: kernel.T), "it would be right if kernel were transposed."),
+        (lambda: Affine(lambda kernel: kernel[::-1]), "it would be right if kernel were flipped."),
+        (lambda: Affine(lambda kernel: kernel[:, ::-1]), "it would be right if kernel were flipped along axis 1."),
+        (
+            lambda: Affine(lambda kernel: kernel[::-1, ::-1]),
+            "it would be right if kernel were flipped along its first two axes.",
+        ),
+        (lambda: Affine(size=1e-3), "it is 0.001 times what it should be, everywhere."),
+        (lambda: Affine(size=-20), "it is -20 times what it should be, everywhere."),
+    ],
+)
+def test_what_would_make_the_outputs_right(layer, hint):
+    found = results_of(layer, (4,), reference=Affine)
+    assert [rung for rung, result in found.items() if not result.passed] == ["values"]
+    assert found["values"].hint == hint
+    assert found["values"].faults[1:] == [f"y: {hint}"]
+    found = results_of(Affine, (4,), reference=layer)  # a thousandth as large, and so on, on the other side
+    assert found["values"].hint[:12] in (hint[:12], "it is 1000 t", "it is -0.05 ")
+
+
+def test_parameters_of_another_shape_and_outputs_of_another_shape():
+    found = results_of(lambda: Dense(2), (3,), reference=lambda: Dense(4))["values"]
+    assert found.faults == [
+        "the parameters are {'kernel': (3, 2), 'bias': (2,)}, those of the reference {'kernel': (3, 4), 'bias': (4,)}."
+    ]
+
+    class Sums(Layer):
+        def forward(self, x, *, training=False, rng=None):
+            return x.sum(axis=1), x
+
+        def backward(self, dy, x):
+            return np.repeat(dy[:, None], x.shape[1], axis=1), {}
+
+    found = results_of(lambda: Activation("relu"), (3,), reference=Sums)["values"]
+    assert found.faults == ["y differs from the reference: y: shape (3, 3), expected (3,)."]
+    assert found.hint == ""
+
+
+def test_samples_that_are_left_out():
+    class Drops(Layer):
+        def forward(self, x, *, training=False, rng=None):
+            return x[1:].copy(), x
+
+        def backward(self, dy, x):
+            return np.concatenate([np.zeros_like(x[:1]), dy]), {}
+
+    assert results_of(Drops, (4,))["shapes"].faults == ["forward gives 2 samples for 3."]
+
+
 def test_a_reference_with_other_parameters():
     with pytest.raises(LayerError, match=r"the parameters are .*kernel.*, those of the reference \{\}"):
         check_layer(lambda: Dense(2), (3,), reference=lambda: Activation("relu"))
@@ -133,6 +263,12 @@ def test_a_mask_that_is_off_by_little():
 
     with pytest.raises(LayerError, match="for small x, x"):
         check_layer(Off, (8,))
+    gradients = results_of(Off, (8,))["gradients"]
+    assert gradients.worst["array"] == "x"
+    assert gradients.worst["numeric"] == pytest.approx(0)
+    assert 0.9 < gradients.points < 1
+    # Where the inputs are the user's, they are not made small.
+    assert results_of(Off, (8,), inputs=lambda rng, shape: rng.normal(size=shape))["gradients"].passed
 
 
 class Convolution(Layer):
@@ -319,6 +455,8 @@ def test_a_slow_layer_that_takes_no_small_shape_is_tried_in_part(monkeypatch):
 
     monkeypatch.setattr(rungs, "SECONDS", 0.02)
     found = results_of(Refuses, (400,), samples=2)
+    with_entries = results_of(Refuses, (400,), samples=2, max_entries=3)
+    assert with_entries["gradients"].notes == []  # as many as was asked for
     assert "so only 10 entries of each array were tried." in found["gradients"].notes[0]
 
 
