@@ -11,6 +11,7 @@ from hypothesis import find, given, settings
 from hypothesis import strategies as st
 
 from minidl import RandomKey, testing
+from minidl.checking.closeness import LAYOUTS, differences
 from minidl.layers import Activation, Conv2D, Dense, Dropout, Flatten, Layer, MaxPooling2D, Rescaling
 from minidl.testing import KINDS, assert_close, check_layer, inputs, layer_configurations, shapes
 
@@ -208,6 +209,40 @@ def test_assert_close_holds_to_the_dtype():
     ):
         with pytest.raises(AssertionError, match=message):
             assert_close(actual, expected)
+
+
+def test_assert_close_names_the_worst_place_and_what_it_was():
+    actual, expected = np.array([[0.0, -8.0], [2.0, 4.0]]), np.array([[0.5, -10.0], [1.0, 4.0]])
+    with pytest.raises(AssertionError, match=r"^y\[0, 1\]: -8, expected -10 ± 1\.0e-11\.$"):
+        assert_close(actual, expected, "y")
+    assert_close(np.float64(2), 2 + 1e-13)
+    assert_close(np.zeros((0, 2)), np.zeros((0, 2)))
+    assert_close(np.array([1.0, -1e4 + 1e-9]), np.array([1.0, -1e4]))  # at most 1e-12 of the largest, without its sign
+    with pytest.raises(AssertionError, match=r"^the arrays\[0\]: 1\.00000001, expected 1 ± 1\.0e-08\.$"):
+        assert_close(np.array([1 + 1.1e-8, -1e4]), np.array([1.0, -1e4]))
+
+
+def test_differences_has_a_line_for_each_array_that_is_not_close():
+    right = {"y": np.ones(2), "dx": np.ones(2)}
+    assert differences(right, right, "from it") == []
+    assert differences({"y": np.ones(2), "dx": np.array([1.0, 3.0])}, right, "from it") == [
+        "dx differs from it: dx[1]: 3, expected 1 ± 1.0e-12."
+    ]
+
+
+def test_layouts_are_what_they_are_called():
+    x = np.arange(6.0).reshape(2, 3)
+    views = {layout: view(x) for layout, view in LAYOUTS.items()}
+    assert {layout: view.strides for layout, view in views.items()} == {
+        "with gaps in memory": (48, 16),
+        "in Fortran's order": (8, 16),
+        "stored backwards": (24, -8),
+    }
+    for view in views.values():
+        np.testing.assert_array_equal(view, x)
+        assert not np.shares_memory(view, x)
+    gaps = views["with gaps in memory"].base
+    assert np.isnan(gaps[..., 1::2]).all()  # whoever reads over them notices
 
 
 # ----------------------------------------------------------------------------------------------------------- strategies

@@ -17,10 +17,12 @@ def leaves_of(value: Output, *, objects: bool = True) -> Iterator[Output]:
             yield value
         elif id(value) not in seen:
             seen.add(id(value))
+            containers = dict | tuple | list | type  # their subclasses may have a __dict__, too
+            if objects and not isinstance(value, containers) and not callable(value) and hasattr(value, "__dict__"):
+                value = vars(value)
             if isinstance(value, dict):
-                value = list(value.items())
-            elif objects and not isinstance(value, type) and not callable(value) and hasattr(value, "__dict__"):
-                value = list(vars(value).items())
+                # Not items(): the id of a pair that is made here may be that of another pair later on.
+                value = [part for pair in value.items() for part in pair]
             for part in value if isinstance(value, tuple | list) else ():
                 yield from walk(part)
 
@@ -28,14 +30,14 @@ def leaves_of(value: Output, *, objects: bool = True) -> Iterator[Output]:
 
 
 def same(a: Output, b: Output, tolerance: float = 0.0) -> bool:
-    """Whether arrays, numbers and strings are equal: bit for bit, or within tolerance, relative to the largest number."""
+    """Whether arrays, numbers and strings are equal: bit for bit, or within tolerance, relative to the largest finite number."""
 
     def equal(a: Output, b: Output) -> bool:
         a, b = np.asarray(a), np.asarray(b)
         if a.dtype.kind != b.dtype.kind or a.shape != b.shape:
             return False
         if tolerance and a.dtype.kind in "fc":
-            limit = tolerance * float(np.abs(b).max(initial=0.0))
+            limit = tolerance * float(np.abs(b[np.isfinite(b)]).max(initial=0.0))
             return bool(np.allclose(a, b, rtol=0.0, atol=limit, equal_nan=True))
         return np.array_equal(a, b, equal_nan=a.dtype.kind in "fc")
 

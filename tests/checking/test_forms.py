@@ -1,12 +1,17 @@
 """The ways in which people write what has a gradient, and the arguments that say what is checked and how."""
 
 import json
+import re
 from types import SimpleNamespace
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 
 from minidl import assert_gradients, gradcheck
+from minidl.checking import nested
+from minidl.checking.pictures import heat_map
+from minidl.checking.report import Record, Report
 from minidl.layers import Conv2D, Dense, MaxPooling2D
 
 
@@ -347,6 +352,321 @@ def test_a_report_in_a_notebook():
     assert "&lt;lambda&gt;" in gradcheck((lambda x: x.sum(), np.zeros_like), normal(3, 3, 2))._repr_html_()
 
 
+def cells_of(picture):
+    """[(x, y, width, height, colour)] of a picture's cells, and the last one, of its frame."""
+    rects = re.findall(r'<rect (?:x="(\d+)" y="(\d+)" )?width="(\d+)" height="(\d+)" fill="(.*?)"', picture)
+    return [(*(int(number or 0) for number in rect[:4]), rect[4]) for rect in rects]
+
+
+def test_a_picture_by_hand():
+    """The errors relative to the larger number: 2/4, 1e-3, 1e-7, and of two opposite signs 2, which counts as 1."""
+    failures = [((0, 1), 2.0, 4.0), ((1, 0), 0.999, 1.0), ((1, 2), 0.9999999, 1.0), ((0, 2), 1.0, -1.0)]
+    picture = heat_map("a<b", (2, 3), failures)
+    white, half, thousandth, least, all_of_it = (
+        "#fff",
+        "rgb(164,10,9)",
+        "rgb(195,100,90)",
+        "rgb(230,200,180)",
+        "rgb(160,0,0)",
+    )
+    colours = [[white, half, all_of_it], [thousandth, white, least]]
+    assert cells_of(picture) == [
+        *((12 * column, 12 * row, 12, 12, colours[row][column]) for row in range(2) for column in range(3)),
+        (0, 0, 36, 24, "none"),
+    ]
+    assert re.findall("<title>(.*?)</title>", picture) == [
+        "a&lt;b: 0.0e+00", "a&lt;b: 5.0e-01", "a&lt;b: 1.0e+00", "a&lt;b: 1.0e-03", "a&lt;b: 0.0e+00", "a&lt;b: 1.0e-07",
+    ]  # fmt: skip
+    assert picture.startswith("<figure><figcaption>a&lt;b: the error, 2 × 3</figcaption>")
+    assert '<svg xmlns="http://www.w3.org/2000/svg" width="36" height="24">' in picture
+
+
+@pytest.mark.parametrize(
+    ("shape", "where", "rows", "columns", "place", "axes"),
+    [
+        ((), (), 1, 1, 0, "1 in a row"),
+        ((4,), (2,), 1, 4, 2, "4 in a row"),
+        ((48,), (47,), 1, 48, 47, "48 in a row"),
+        ((100,), (77,), 1, 48, 37, "100 in a row"),  # 37 · 100/48 = 77.08
+        ((100,), (99,), 1, 48, 47, "100 in a row"),
+        ((3, 2, 2), (1, 1, 0), 3, 4, 6, "3 × 2 × 2"),
+        ((2, 3, 5, 4), (1, 0, 4, 3), 6, 4, 15, "2 × 3 by 4 (the largest of 5 in between)"),
+        ((96, 2), (50, 1), 48, 2, 51, "96 × 2"),
+    ],
+)
+def test_where_a_picture_shows_an_error(shape, where, rows, columns, place, axes):
+    picture = heat_map("w", shape, [(where, 1.0, 2.0)])
+    *cells, frame = cells_of(picture)
+    assert frame[2:4] == (12 * columns, 12 * rows)
+    assert len(cells) == rows * columns
+    assert [number for number, cell in enumerate(cells) if cell[4] != "#fff"] == [place]
+    assert f"w: the error, {axes}</figcaption>" in picture
+
+
+@pytest.mark.parametrize(
+    ("counts", "passed", "little"),
+    [
+        ({"proved": 10}, True, False),
+        ({"proved": 5, "kink": 5}, True, False),  # half is enough
+        ({"proved": 4, "kink": 6}, True, True),
+        ({"proved": 2, "small": 38}, True, True),  # 5 %
+        ({"proved": 1, "small": 38}, False, True),
+        ({"proved": 1, "small": 39, "zero": 20}, True, True),  # 5 % of the 20 that have an effect
+        ({"proved": 0, "kink": 1}, False, True),
+        ({"proved": 9, "failed": 1}, False, False),
+        ({"small": 4, "zero": 4}, True, False),
+        ({"small": 4, "zero": 3}, False, True),
+    ],
+)
+def test_how_much_has_to_be_proved(counts, passed, little):
+    record = Record("w", 100, **counts)
+    assert record.tried == sum(counts.values()) - counts.get("zero", 0)
+    assert (record.passed, record.little) == (passed, little)
+    assert Record("w", 0).passed  # of nothing
+
+
+def test_what_a_record_counts():
+    record = Record("w", 9)
+    record.count("proved", (0,), 1.0, 1.0 + 1e-6)
+    record.count("proved", (1,), 4.0, 4.0)
+    assert (record.where, record.worst_absolute) == ((0,), pytest.approx(1e-6))
+    record.count("kink", (2,), 1.0, 9.0)
+    record.count("small", (3,), 1e-9, 0.0)
+    record.count("zero", (4,), 0.0, 0.0)
+    assert record.where == (0,)
+    record.count("failed", (5,), 3.0, 2.0)  # from here on, what is right is not shown
+    assert (record.where, record.analytic, record.numeric) == ((5,), 3.0, 2.0)
+    assert (record.worst_relative, record.worst_absolute) == (pytest.approx(1 / 3), 1.0)
+    record.count("failed", (6,), 30.0, 20.0)  # as wrong as the first, which stays
+    assert (record.where, record.worst_absolute) == ((5,), 10.0)
+    record.count("failed", (7,), -1.0, 1.0)
+    assert (record.where, record.worst_relative, record.worst_absolute) == ((7,), 2.0, 10.0)
+    record.count("proved", (8,), 100.0, 200.0)
+    assert (record.where, record.worst_absolute) == ((7,), 10.0)
+    assert (record.proved, record.kink, record.small, record.zero, record.failed) == (3, 1, 2, 1, 3)
+    assert record.failures == [((5,), 3.0, 2.0), ((6,), 30.0, 20.0), ((7,), -1.0, 1.0)]
+
+
+def test_a_failure_is_shown_though_something_right_was_further_off():
+    record = Record("w", 2)
+    record.count("proved", (0,), 100.0, 50.0)
+    record.count("failed", (1,), 1.0, 1.001)
+    assert (record.where, record.worst_absolute) == ((1,), pytest.approx(0.001))
+    assert record.worst_relative == pytest.approx(0.001, rel=0.01)
+
+
+KINK, OFF, DROWNS = (
+    "At a kink, like ReLU at 0",
+    "Nothing happens there, as behind a ReLU",
+    "The slopes drown in the rounding",
+)
+
+
+@pytest.mark.parametrize(
+    ("counts", "words"),
+    [
+        ({"kink": 3, "small": 3}, KINK),
+        ({"kink": 2, "small": 3, "zero": 2}, OFF),
+        ({"kink": 1, "small": 4, "zero": 2}, OFF),
+        ({"kink": 1, "small": 4, "zero": 1}, DROWNS),
+    ],
+)
+def test_the_way_out_is_of_what_there_is_most(counts, words):
+    (line,) = Report("f", [Record("w", 9, **counts)]).explanations()
+    small, kink, tried = counts["small"], counts["kink"], counts["small"] + counts["kink"]
+    proved = f"w: only 0 of {tried} entries could be proved ({small} are too small, {kink} at a kink). "
+    assert line.startswith(proved + words)
+
+
+def test_what_a_report_says():
+    assert Report("f").explanations() == ["There is nothing to check."]
+    assert Report("f", [Record("w", 0)]).explanations() == ["There is nothing to check."]
+    assert Report("f", problems=["p"]).explanations() == ["p"]
+    right = Record("w", 4, proved=4)
+    assert (Report("f", [right]).verdict, Report("f", [right]).explanations()) == ("passed", [])
+    assert Report("f", [right], problems=["p"]).verdict == "FAILED"
+
+    none = Record("b", 4, small=4, zero=4)
+    assert Report("f", [right, none], notes=["n"]).passed
+    assert Report("f", [right, none], notes=["n"]).remarks() == [
+        "n",
+        "b: its gradient is 0 everywhere, and so is the slope: it has no effect here.",
+    ]
+    assert not Report("f", [none]).passed  # where nothing has an effect, nothing is proved; it may be flat
+    assert Report("f", [none]).remarks() == []
+    assert Report("f", [none]).explanations()[0].startswith("b: only 0 of 4 entries could be proved")
+    assert Report("f", [none], problems=["p"]).explanations() == ["p"]
+    flat = Report("f", [none], flat=True)
+    assert (flat.passed, flat.explanations(), len(flat.remarks())) == (True, [], 1)
+
+    for tries, place, words in (
+        ("entries", "[1, 2]", "entries"),
+        ("direction", " direction 1", "directions"),
+        ("ties", " group of equal entries 1", "groups of equal entries"),
+    ):
+        where = (1, 2) if tries == "entries" else (1,)
+        wrong = Record("w", 9, proved=1, failed=3, where=where, analytic=0.5, numeric=1.5, tries=tries)
+        report = Report("f", [none, wrong, right], hints={"w": "h"})
+        assert report.explanations()[:2] == [
+            f"w{place}: the gradient says 0.5, the slope is 1.5 (3 of 4 {words} are wrong).",
+            "w: h",
+        ]
+        assert ("<figure>" in report._repr_html_()) == (tries == "entries")
+
+
+def test_a_reports_table_and_data():
+    right = Record(
+        "b", 4, proved=3, kink=1, worst_relative=1.5e-9, worst_absolute=0.5e-9, where=(0,), analytic=2, numeric=2
+    )
+    wrong = Record(
+        "w", 4, failed=3, small=1, zero=1, worst_relative=1.0, worst_absolute=2.0, where=(1, 2), analytic=0.5
+    )
+    report = Report("f", [right, wrong, Record("c", 4)], mode="entries", evaluations=7)
+    assert list(report.table())[1:] == [
+        ["b", "4", "3", "1", "0", "0", "1.5e-09", "5.0e-10", "", "", ""],
+        ["w", "4", "0", "0", "1", "3", "1.0e+00", "2.0e+00", "[1, 2]", "0.5", "nan"],
+        ["c", "4", "0", "0", "0", "0", "", "", "", "", ""],
+    ]
+    data = report.to_dict()
+    assert data["evaluations"] == 7
+    assert data["records"][1] == {
+        "name": "w", "shape": [], "tries": "entries", "passed": False, "entries": 4, "tried": 4, "proved": 0, "kink": 0,
+        "small": 1, "zero": 1, "failed": 3, "where": [1, 2], "analytic": 0.5, "numeric": None, "worst_relative": 1.0,
+        "worst_absolute": 2.0,
+    }  # fmt: skip
+    assert data["records"][2]["where"] is None
+    text = str(report)
+    assert text.splitlines()[0].strip() == "gradcheck f: FAILED"
+    assert max(map(len, text.splitlines()[1:6])) <= 120
+
+
 def test_assert_gradients_takes_all_of_it():
     assert_gradients((affine_forward, affine_backward), normal(4, 6), normal(6, 5), normal(5), only="w")
     assert_gradients(SimpleNamespace(layers=[Dense(2)]), normal(3, 4), mode="direction")
+
+
+# -------------------------------------------------------------------------------------------------------- nested arrays
+
+
+class Pair(NamedTuple):
+    first: np.ndarray
+    second: tuple
+
+
+def test_the_leaves_of_what_is_nested():
+    a, b, c = normal(2), normal(3, 2), normal()
+    held = SimpleNamespace(a=a, f=np.sin, kind=SimpleNamespace)
+    around = [1, {"k": (b, [True, "t"]), "none": None}, held, 2.5, np.float32(3), 1j, c]
+    around.append(around)  # it holds itself
+    found = list(nested.leaves_of(around))
+    assert [leaf if np.ndim(leaf) == 0 else leaf.shape for leaf in found] == [
+        1, "k", (3, 2), True, "t", "none", "a", (2,), "f", "kind", 2.5, 3, 1j, c,
+    ]  # fmt: skip
+    assert list(nested.leaves_of([held, 1], objects=False)) == [1]
+    assert len(list(nested.leaves_of((a, [a])))) == 2  # what is shared counts wherever it is
+
+
+def test_nan_is_told_once_also_where_calls_may_differ():
+    class HoldsNan:
+        def __init__(self):
+            self.params = {}
+
+        def forward(self, x):
+            return x**2, x
+
+        def backward(self, dy, x):
+            return np.where(x == x.max(), np.nan, 2 * x * dy), {}
+
+    for tolerance in (0, 1e-9):
+        report = gradcheck(HoldsNan(), normal(2, 3), nondet_tol=tolerance)
+        assert report.problems == ["x: the gradient holds NaN or infinity."]
+
+
+def test_each_of_several_dictionaries_is_looked_into():
+    kinds = [type(base.__name__, (base,), {}) for base in (dict, list, tuple)]  # with a __dict__ of their own
+    many = [{"a": 1}, {"b": 2}, SimpleNamespace(c=3), {"d": 4}, kinds[0](e=5), kinds[1]([6]), kinds[2]([7])]
+    assert list(nested.leaves_of(many)) == ["a", 1, "b", 2, "c", 3, "d", 4, "e", 5, 6, 7]
+
+    class ChangesTheSecond:
+        def __init__(self):
+            self.params = {}
+
+        def forward(self, x):
+            return x**2, ({"x": x.copy()}, {"slope": 2 * x})
+
+        def backward(self, dy, cache):
+            dx = dy * cache[1]["slope"]
+            cache[1]["slope"] += 1
+            return dx, {}
+
+    assert gradcheck(ChangesTheSecond(), normal(2, 3)).problems == [
+        "backward changes its cache: it may be called twice, so it must work on copies."
+    ]
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "tolerance", "same"),
+    [
+        ([np.nan, 1.0], [np.nan, 1.0], 0.0, True),
+        ({"a": 1.0}, {"a": 1.0 + 1e-15}, 0.0, False),
+        ({"a": 1.0}, {"b": 1.0}, 0.0, False),
+        ([1.0, 2.0], [1.0], 0.0, False),
+        (np.ones(2), np.ones((2, 1)), 0.0, False),
+        (np.ones(2), np.ones(2, int), 0.0, False),
+        (np.array(["s"]), np.array(["s"]), 0.0, True),
+        (np.array([100.0, 0.0]), np.array([100.0, 0.9]), 0.01, True),  # relative to the largest number
+        (np.array([-100.0, 0.0]), np.array([-100.0, 1.1]), 0.01, False),
+        (np.array([np.nan, 100.0]), np.array([np.nan, 100.5]), 0.01, True),
+        (np.array([np.inf, 1.0]), np.array([np.inf, 2.0]), 0.01, False),
+        (np.array([np.inf, 1.0]), np.array([np.inf, 1.0]), 0.01, True),
+        (np.array([1j]), np.array([1.005j]), 0.01, True),
+        (np.array([100]), np.array([101]), 0.1, False),  # integers are exact
+        (np.zeros(0), np.zeros(0), 0.01, True),
+        (np.zeros(2), np.zeros(2), 0.01, True),
+    ],
+)
+def test_what_is_the_same(a, b, tolerance, same):
+    assert nested.same(a, b, tolerance) is same
+    assert nested.same(b, a, tolerance) is same
+
+
+def test_numbers_in_a_row_and_back():
+    value = {"a": normal(2, 3), "b": Pair(normal(4), ([normal(1), normal()],))}
+    row = nested.in_a_row(value)
+    expected = [value["a"].ravel(), value["b"].first, value["b"].second[0][0], [value["b"].second[0][1]]]
+    np.testing.assert_array_equal(row, np.concatenate(expected))
+    back = nested.like(row * 2, value)
+    assert list(back) == ["a", "b"]
+    assert type(back["b"]) is Pair
+    assert type(back["b"].second[0]) is list
+    np.testing.assert_array_equal(back["a"], 2 * value["a"])
+    np.testing.assert_array_equal(back["b"].second[0][0], 2 * value["b"].second[0][0])
+    np.testing.assert_array_equal(nested.like(row[:6], value["a"]), value["a"])
+    assert not np.shares_memory(nested.like(row, value)["a"], row)
+    assert not np.shares_memory(nested.in_a_row(value["a"]), value["a"])
+    # a list of numbers is one array, as is a list of them; a tuple or a list of arrays is several
+    assert [part.shape for part in nested.parts_of([1.0, 2.0])] == [(2,)]
+    assert [part.shape for part in nested.parts_of([1.0, np.ones(3)])] == [(), (3,)]
+    assert [part.shape for part in nested.parts_of((1.0, [2.0, 3.0]))] == [(), (2,)]
+
+
+def test_copies_of_a_cache():
+    x = normal(3)
+    cache, leaves = nested.kept_copies((x, {"y": x}))
+    x[...] = 0
+    assert cache[0].all()
+    assert cache[1]["y"] is cache[0]
+    assert leaves[0].all()
+
+    class Refuses:
+        def __init__(self):
+            self.x = normal(2)
+
+        def __deepcopy__(self, memo):
+            raise TypeError
+
+    refusing = Refuses()
+    kept, leaves = nested.kept_copies([refusing])
+    refusing.x[...] = 0
+    assert kept[0] is refusing
+    assert leaves[1].all()
