@@ -46,7 +46,7 @@ PARTS = {  # modules, and the tests that touch them
     ),
     "checking": (
         "checking/*.py",
-        "test_checking.py checking/test_check_layer.py checking/test_forms.py checking/test_holes.py",
+        "checking test_checking.py test_testing.py utils/test_terminal.py",
     ),
 }
 LONGEST = 20  # seconds of the processor, for all tests of one mutant
