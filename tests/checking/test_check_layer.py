@@ -404,6 +404,7 @@ def test_every_kind_of_fault_is_told():
     assert gradients.hint == "the sign is wrong."
     assert gradients.worst["array"] == "x"
     assert gradients.worst["analytic"] == pytest.approx(-gradients.worst["numeric"], rel=1e-4)
+    assert all(result.seconds > 0 for result in results)
     data = json.loads(json.dumps([result.to_dict() for result in results]))
     assert data[0]["input_shape"] == [4]
     assert data[1]["worst"]["where"] == gradients.worst["where"]
