@@ -132,10 +132,11 @@ class Report:
         table = Table(title=f"gradcheck {printable(self.target)}: {self.verdict}")
         head, *rows = self.table()
         for column in head:
-            table.add_column(column, no_wrap=True)
+            table.add_column(column)
         for row in rows:
             table.add_row(*map(printable, row))
-        console = Console(width=120, highlight=False, no_color=True, markup=False, emoji=False)
+        # Wider than any table, which takes what it needs: a number that is cut off is another number.
+        console = Console(width=100_000, highlight=False, no_color=True, markup=False, emoji=False)
         with console.capture() as capture:
             console.print(table)
         return "\n".join([capture.get().rstrip("\n"), *map(printable_lines, [*self.explanations(), *self.remarks()])])
