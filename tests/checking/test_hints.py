@@ -398,3 +398,67 @@ def test_a_factor_of_each_entry_and_one_wrong_entry():
 def test_how_a_gradient_depends_on_dy(gradient, hint):
     dy = np.array([0.5, -2.0])
     assert of_degree({"w": gradient(2 * dy)}, {"w": gradient(dy)}, {"w": gradient(-dy)}) == {"w": hint}
+
+
+def test_a_constant_factor_is_told_from_nearly_one():
+    right = slopes(3, 4, 3, 4)
+    sides = np.where(np.arange(12) % 2, 1, -1).reshape(3, 4)
+    for factor, spread, constant in ((0.7, 5e-4, True), (0.7, 5e-3, False), (1.05, 1e-4, True), (1.002, 5e-4, False)):
+        hint = hint_for(right, right * factor * (1 + spread * sides), 2)
+        assert (
+            hint.endswith("times what it should be, everywhere: a constant factor is missing or too much.") == constant
+        )
+    one = slopes(1, 1)
+    assert "constant" not in hint_for(one, 0.7 * one, 1)  # of one number there is always a factor
+
+
+def test_the_number_of_samples_or_a_factor_of_two():
+    number = "the number of samples: mean or sum over the batch"
+    square = "a factor of 2, as of a square's derivative"
+    for samples, factor, said in (
+        (2, 2.0, f"it is twice too large: {number}, or {square}?"),
+        (2, 0.5, f"it is half as large as it should be: {number}, or {square}?"),
+        (3, 2.0, f"it is twice too large: {square}?"),
+        (4, 4.0, f"it is 4 times too large, {number}?"),
+        (4, 0.25, f"it is 4 times too small, {number}?"),
+    ):
+        right = slopes(samples, 3, samples, 3)
+        assert hint_for(right, factor * right, 2) == said
+
+
+def test_of_many_outputs_their_sum_is_looked_at():
+    right = slopes(3, 140, 3, 4)
+    assert hint_for(right, right[..., ::-1], 2) == "it is reversed along axis 1."
+    assert hint_for(right, np.roll(right, 1, axis=1), 2) == ""  # which output is which is not seen in a sum
+    assert hint_for(right[:, :133], right[:, :133] * slopes(133, 1, 1), 2).startswith("each output's part")  # 399
+
+
+def test_of_many_entries_those_that_failed_are_looked_at():
+    x = np.random.default_rng(0).normal(size=(1, 401))
+    for gradient, hint in (
+        (lambda x: -np.cos(x), {"x": "the sign is wrong."}),
+        (lambda x: np.cos(x[:, ::-1]), {}),
+    ):
+        assert gradcheck((lambda x: float(np.sin(x).sum()), gradient), x, max_entries=20).hints == hint
+    reversed_ = gradcheck((lambda x: float(np.sin(x).sum()), lambda x: np.cos(x[:, ::-1])), x[:, :30])
+    assert reversed_.hints == {"x": "it is reversed along axis 1."}
+    no_slope = gradcheck((lambda x: float(np.sin(x[:, 0]).sum()), lambda x: np.ones_like(x)), x, max_entries=20)
+    assert no_slope.hints == {}  # 20 entries say nothing of the others
+
+
+def test_outputs_of_another_shape_nearby_get_no_hint():
+    class Picks(zoo.Plain):
+        """As many outputs as there are numbers above 0, of which one is a step away from it."""
+
+        def forward(self, x, *, training=False, rng=None):
+            return x[x > 0], x
+
+        def backward(self, dy, x):
+            dx = np.zeros_like(x)
+            dx[x > 0] = -dy
+            return dx, {}
+
+    x = np.array([[1.0, 2.0, -1.0], [3.0, -2.0, 0.5]])
+    assert gradcheck(Picks(), x).hints == {"x": "the sign is wrong."}
+    x[1, 1] = -0.9e-5
+    assert gradcheck(Picks(), x).hints == {}
