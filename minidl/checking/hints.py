@@ -1,5 +1,6 @@
 """The likely mistake behind a wrong gradient: how the slopes of each output differ from what they should be."""
 
+from functools import partial
 from itertools import combinations
 from typing import NamedTuple
 
@@ -59,15 +60,16 @@ def of_degree(scaled: dict[str, Array], gradients: dict[str, Array], negative: d
     hints = {}
     for name, gradient in gradients.items():
         twice, minus = scaled[name], negative[name]
-        if np.allclose(twice, gradient, rtol=1e-6) and np.allclose(minus, gradient, rtol=1e-6):
+        near = partial(np.allclose, rtol=1e-6, atol=1e-9 * np.abs(gradient).max(initial=0.0))
+        if near(twice, gradient) and near(minus, gradient):
             hints[name] = "it is the same for every dy: is another array taken for dy?"
-        elif np.allclose(twice, gradient, rtol=1e-6):
+        elif near(twice, gradient):
             hints[name] = "it does not grow with dy: is dy clipped, or brought to some size?"
-        elif np.allclose(twice, 4 * gradient, rtol=1e-6):
+        elif near(twice, 4 * gradient):
             hints[name] = "it grows with the square of dy: is dy taken for another array?"
-        elif np.allclose(twice, 2 * gradient, rtol=1e-6) and not np.allclose(minus, -gradient, rtol=1e-6):
+        elif near(twice, 2 * gradient) and not near(minus, -gradient):
             hints[name] = "it depends on the signs of dy: is a mask, or a comparison, made of dy and not of x?"
-        elif np.allclose(twice - gradient, (gradient - minus) / 2, rtol=1e-6):
+        elif near(twice - gradient, (gradient - minus) / 2):
             hints[name] = "something is added that does not depend on dy: is another array taken for dy in a term?"
         else:
             hints[name] = "it is not linear in dy: is dy taken for another array?"
@@ -138,7 +140,7 @@ def _of_order(case: Case) -> str:
                 return f"it is transposed: its axes {one - first} and {other - first} are swapped."
             return "a matrix in it is transposed: is a .T missing, or too much?"
     for axis, size in list(enumerate(full.shape))[first:]:
-        if size > 1 and case.alike(np.flip(full, axis), right):
+        if case.alike(np.flip(full, axis), right):
             return f"it is reversed along axis {axis - first}."
         for shift in (1, -1):
             if size > 2 and case.alike(np.roll(full, shift, axis), right):

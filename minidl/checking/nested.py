@@ -17,8 +17,8 @@ def leaves_of(value: Output, *, objects: bool = True) -> Iterator[Output]:
             yield value
         elif id(value) not in seen:
             seen.add(id(value))
-            containers = dict | tuple | list | type  # their subclasses may have a __dict__, too
-            if objects and not isinstance(value, containers) and not callable(value) and hasattr(value, "__dict__"):
+            plain = isinstance(value, dict | tuple | list | type) or callable(value)
+            if objects and not plain and hasattr(value, "__dict__"):  # plain ones may have one, too
                 value = vars(value)
             if isinstance(value, dict):
                 # Not items(): the id of a pair that is made here may be that of another pair later on.

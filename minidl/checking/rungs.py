@@ -142,15 +142,15 @@ class Trial:
         if y.shape != expected.shape:
             return ""
         ratio = float((y * expected).sum() / max((expected**2).sum(), 1e-300))
-        if np.allclose(y, ratio * expected, rtol=1e-9):
+        if not differences({"y": y}, {"y": ratio * expected}, ""):
             return f"it is {ratio:.6g} times what it should be, everywhere."
         for name, value in _params(layer).items():
             kept = value.copy()
             for turned, words in _turned(kept):
                 value[...] = turned
-                right = np.allclose(self._forward(layer, x)[0], expected)
+                wrong = differences({"y": self._forward(layer, x)[0]}, {"y": expected}, "")
                 value[...] = kept
-                if right:
+                if not wrong:
                     return f"it would be right if {name} were {words}."
         return ""
 

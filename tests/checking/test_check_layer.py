@@ -184,6 +184,22 @@ def test_what_would_make_the_outputs_right(layer, hint):
     assert found["values"].hint[:12] in (hint[:12], "it is 1000 t", "it is -0.05 ")
 
 
+def test_nothing_is_guessed_of_tiny_outputs():
+    class Other(Affine):
+        """Another function, and its derivative."""
+
+        def forward(self, x, *, training=False, rng=None):
+            y, _ = super().forward(x)
+            return y * np.linspace(1, 2, 4, dtype=y.dtype), x
+
+        def backward(self, dy, x):
+            return super().backward(dy * np.linspace(1, 2, 4, dtype=dy.dtype), x)
+
+    found = results_of(lambda: Other(size=1e-12), (4,), reference=lambda: Affine(size=1e-12))["values"]
+    assert found.faults[0].startswith("y differs from the reference")
+    assert found.hint == ""
+
+
 def test_parameters_of_another_shape_and_outputs_of_another_shape():
     found = results_of(lambda: Dense(2), (3,), reference=lambda: Dense(4))["values"]
     assert found.faults == [
@@ -255,11 +271,15 @@ def test_a_pool_where_ties_all_win():
 
 def test_a_mask_that_is_off_by_little():
     class Off(Layer):
+        def build(self, input_shape, rng, dtype):
+            self.params = {"b": np.zeros(input_shape, dtype)}
+            return input_shape
+
         def forward(self, x, *, training=False, rng=None):
-            return np.maximum(x, 0), x
+            return np.maximum(x, 0) + self.params["b"], x
 
         def backward(self, dy, x):
-            return dy * (x > -0.05), {}
+            return dy * (x > -0.05), {"b": dy.sum(axis=0)}
 
     with pytest.raises(LayerError, match="for small x, x"):
         check_layer(Off, (8,))
@@ -267,8 +287,9 @@ def test_a_mask_that_is_off_by_little():
     assert gradients.worst["array"] == "x"
     assert gradients.worst["numeric"] == pytest.approx(0)
     assert 0.9 < gradients.points < 1
-    # Where the inputs are the user's, they are not made small.
+    # Where the inputs are the user's, they are not made small; and what is asked for is checked, no more.
     assert results_of(Off, (8,), inputs=lambda rng, shape: rng.normal(size=shape))["gradients"].passed
+    assert results_of(Off, (8,), only="b")["gradients"].passed
 
 
 class Convolution(Layer):
@@ -444,6 +465,45 @@ def test_a_slow_layer_is_tried_at_a_small_shape(monkeypatch):
         check_layer(SlowAndWrong, (40, 40, 1), samples=2)
     (gradients,) = [result for result in caught.value.results if result.rung == "gradients"]
     assert small in gradients.notes
+
+
+def test_a_slow_layer_that_is_wrong_at_a_small_shape_is_told_so_once(monkeypatch):
+    from minidl.checking import rungs
+
+    class Wrong(Slow):
+        wrong_from = 0
+
+    monkeypatch.setattr(rungs, "SECONDS", 0.02)
+    gradients = results_of(Wrong, (40, 40, 1), samples=2)["gradients"]
+    assert len(gradients.faults) == 2
+    assert gradients.faults[0].startswith("x[")
+    assert gradients.faults[1] == "x: it is 0 everywhere: was the gradient computed, and passed on?"
+
+
+def test_what_is_wrong_in_training_and_outside_is_told_once():
+    class Wrong(Dense):
+        def backward(self, dy, cache):
+            dx, grads = super().backward(dy, cache)
+            return -dx, {**grads, "bias": -grads["bias"]}
+
+    faults = results_of(lambda: Wrong(2), (3,))["gradients"].faults
+    assert [fault.partition("[")[0] for fault in faults] == [
+        "x",
+        "x: the sign is wrong.",
+        "bias",
+        "bias: the sign is wrong.",
+    ]
+
+    class Spoils(Dense):
+        def backward(self, dy, cache):
+            found = super().backward(dy, cache)
+            dy *= 2
+            return found
+
+    gradients = results_of(lambda: Spoils(2), (3,))["gradients"]
+    assert gradients.points == 0  # though no number is wrong
+    faults = gradients.faults
+    assert [fault.partition(":")[0] for fault in faults] == ["backward changes its argument dy"]
 
 
 def test_a_slow_layer_that_takes_no_small_shape_is_tried_in_part(monkeypatch):

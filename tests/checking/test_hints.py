@@ -322,6 +322,40 @@ def test_zeros_of_a_function_of_each_sample():
     assert hint_for(right, right + others + 0.5 * (right == 0), 2) == NOT_MASKED
 
 
+def test_which_sample_is_which_is_known_only_where_y_has_them():
+    right = np.zeros((4, 3, 2, 3))  # four rows of y, of two samples of x
+    right[:2, :, 0], right[2:, :, 1] = slopes(2, 2, 3, 3)
+    assert hint_for(right, right + slopes(*right.shape) * (right == 0), 2) == NOT_MASKED
+    right = without(slopes(3, 140, 3, 2), ALL, ALL, slice(1, 3))  # so many outputs that only their sum is looked at
+    assert hint_for(right, right + slopes(*right.shape) * (right == 0), 2) == NOT_MASKED
+
+
+def test_a_single_number_that_some_outputs_do_not_depend_on():
+    class Shift:
+        def __init__(self):
+            self.params = {"shift": np.array(0.5)}
+
+        def forward(self, x):
+            return x + self.params["shift"] * [[1, 0], [0, 1]], None
+
+        def backward(self, dy, cache):
+            return dy.copy(), {"shift": np.array(dy.sum())}  # right: of the diagonal alone
+
+    assert gradcheck(Shift(), slopes(2, 2)).hints == {"shift": NOT_MASKED}
+
+
+class BothGradients(zoo.GatedLinear):
+    def backward(self, dy, cache):
+        dx, grads = super().backward(dy, cache)
+        return dx, {**grads, "a": grads["a"] + grads["b"]}
+
+
+def test_a_sum_with_another_gradient_is_not_the_other_gradient():
+    hints = gradcheck(BothGradients(), slopes(5, 4)).hints
+    assert list(hints) == ["a"]
+    assert hints["a"].startswith("each output's part is off by a factor of its own")  # 1 + (x · a) / (x · b)
+
+
 def test_numbers_in_wrong_places():
     """y takes the entries 0, 3 and 1 of x, in two samples; backward gives them to 1, 3 and 0, or with other numbers."""
     right, wrong = np.zeros((2, 3, 2, 5)), np.zeros((2, 3, 2, 5))
@@ -360,6 +394,9 @@ def test_the_factor_of_a_step():
     right = slopes(3, 4, 3, 4)
     assert "its error is multiplied by 2:" in hint_for(right, right * 0.5 ** np.arange(4), 2)
     assert "its error is multiplied by -0.5:" in hint_for(right, right * (-2.0) ** np.arange(4), 2)
+    nearly = 0.5 ** np.arange(4) * [1.0001, 1, 1, 0.9999]
+    assert "its error is multiplied by 2:" in hint_for(right, right * nearly, 2)
+    assert "from each place" not in hint_for(right, right * 0.5 ** np.array([0, 1, 2, 4]), 2)
     right = slopes(3, 2, 3, 2)  # of two places only
     assert "from each place" not in hint_for(right, right * 2.0 ** np.arange(2), 2)
 
@@ -395,9 +432,11 @@ def test_a_factor_of_each_entry_and_one_wrong_entry():
         (lambda dy: np.exp(dy), "it is not linear in dy: is dy taken for another array?"),
     ],
 )
-def test_how_a_gradient_depends_on_dy(gradient, hint):
+@pytest.mark.parametrize("size", [1.0, 1e-12, 1e12])
+def test_how_a_gradient_depends_on_dy(gradient, hint, size):
     dy = np.array([0.5, -2.0])
-    assert of_degree({"w": gradient(2 * dy)}, {"w": gradient(dy)}, {"w": gradient(-dy)}) == {"w": hint}
+    once, twice, minus = ({"w": size * gradient(factor * dy)} for factor in (1, 2, -1))
+    assert of_degree(twice, once, minus) == {"w": hint}
 
 
 def test_a_constant_factor_is_told_from_nearly_one():
