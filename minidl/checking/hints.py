@@ -32,7 +32,7 @@ class Case(NamedTuple):
 
 
 def likely_mistake(subject: Subject, record: Record) -> str:
-    """The likely mistake behind this array's wrong gradient, or ""."""
+    """The likely mistake behind this array's wrong gradient, or "". The caller ignores what NumPy warns of."""
     name = record.name
     array = subject.arrays[name]
     if array.size > LARGEST or record.tries == "ties":
@@ -87,13 +87,11 @@ def _case(subject: Subject, name: str) -> Case | None:
         sides = []
         for sign in (1, -1):
             array[where] = kept + sign * step
-            with np.errstate(all="ignore"):
-                sides.append(subject.outputs())
+            sides.append(subject.outputs())
             array[where] = kept
         if any(side.shape != middle.shape for side in sides):
             return None
-        with np.errstate(all="ignore"):
-            n[:, entry] = weights @ ((sides[0] - sides[1]) / (2 * step))
+        n[:, entry] = weights @ ((sides[0] - sides[1]) / (2 * step))
     if single:
         a = subject.gradients[0][name].reshape(1, -1)
     else:
@@ -258,8 +256,7 @@ def _of_parts(case: Case) -> str:
         return ""  # a single wrong number says nothing
     if (np.abs(case.a[~known]) > 1e-5 * case.scale).any():
         return ""
-    with np.errstate(all="ignore"):
-        ratio = np.where(known, case.a / case.n, np.nan)
+    ratio = np.where(known, case.a / case.n, np.nan)
     if known.sum(axis=1).max() > 1 and _constant(ratio, 1):
         return "each output's part is off by a factor of its own: is the slope of an activation, or a mask, wrong or left out?"
     if known.sum(axis=0).max() > 1 and _constant(ratio, 0):

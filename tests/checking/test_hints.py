@@ -412,6 +412,28 @@ def test_a_factor_of_each_entry_and_one_wrong_entry():
     )
 
 
+@pytest.mark.parametrize("size", [1e-9, 1e9])
+def test_hints_of_any_size(size):
+    right = size * slopes(3, 4, 3, 4)
+    assert hint_for(right, -right, 2) == "the sign is wrong."
+    assert hint_for(right, right[..., ::-1], 2) == "it is reversed along axis 1."
+    assert hint_for(right, with_only(right, 0), 2) == LAST
+    assert hint_for(right, right * slopes(3, 4)[..., None, None], 2).startswith("each output's part is off by a factor")
+
+
+def test_factors_that_are_nearly_alike_are_no_steps():
+    right = np.tile(np.eye(3), (4, 1))
+    hint = hint_for(right, right * [1.0017, 1.002, 1.0023], 1)
+    assert hint.startswith("each entry is off by a factor of its own: is what dy is multiplied by another array")
+
+
+def test_factors_of_each_output_of_a_copy_are_none_of_the_entry():
+    """Each entry twice in y, or the sum of each two in it: where every slope is off by its own, nothing is alike."""
+    twice = np.repeat(np.diag(1 + np.arange(6.0)), 2, axis=0)
+    for right in (twice, twice.T):
+        assert hint_for(right, right * (2 + slopes(*right.shape)), 1) == ""
+
+
 @pytest.mark.parametrize(
     ("gradient", "hint"),
     [
