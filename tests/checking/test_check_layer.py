@@ -396,6 +396,8 @@ class Recomputes(Layer):
 def test_a_numeric_gradient_and_a_forward_in_backward_are_told_apart():
     found = results_of(Numeric, (4,))
     assert "backward calls forward 24 times: it is a numeric gradient. Derive it" in found["honest"].faults[0]
+    found = results_of(Numeric, (1,), samples=1)  # of a single number
+    assert "backward calls forward 2 times: it is a numeric gradient" in found["honest"].faults[0]
     found = results_of(Recomputes, (4,))
     assert all(result.passed for result in found.values())
     assert found["honest"].notes == ["backward calls forward (1)."]
