@@ -467,6 +467,8 @@ def test_a_slow_layer_is_tried_at_a_small_shape(monkeypatch):
         check_layer(SlowAndWrong, (40, 40, 1), samples=2)
     (gradients,) = [result for result in caught.value.results if result.rung == "gradients"]
     assert small in gradients.notes
+    assert gradients.worst["array"] == "x"
+    assert 0 < gradients.points < 1
 
 
 def test_a_slow_layer_that_is_wrong_at_a_small_shape_is_told_so_once(monkeypatch):
