@@ -880,6 +880,23 @@ def test_faults_other_than_slopes(fault):
     assert len(report.problems) <= 2
 
 
+def test_other_data_need_not_suit_the_layer():
+    """A layer is shown other numbers, and may warn of them: that is nobody's business, and ends nothing. Warnings are errors in
+    these tests."""
+
+    class Logarithm:
+        def forward(self, x):
+            y = np.log(x - 1)
+            self.x = x
+            return y, None
+
+        def backward(self, dy, cache):
+            return dy / (self.x - 1), {}
+
+    report = gradcheck(Logarithm(), np.array([[1.1, 1.2], [1.3, 1.2]]))
+    assert "all that it uses must be in its cache" in report.problems[0]
+
+
 def test_a_fault_does_not_hide_the_slopes():
     layer = faulty(lambda dx, grads, dy, cache: (-dx, {"kernel": grads["kernel"]}))
     report = gradcheck(layer, normal(3, 5))

@@ -143,7 +143,7 @@ def _upstreams(y: Output, size: int, settings: Settings) -> list[Array]:
 
 def _first_backward(operator: Operator, dy: Output, cache: Cache, report: Report) -> dict[str, Array]:
     """(gradients, the likely cause of a shape that does not fit, whether forward was called)."""
-    calls, largest = 0, max((array.size for array in operator.arrays.values()), default=1)
+    calls, many = 0, max([2, *(array.size for array in operator.arrays.values())])
     profiler = sys.getprofile()
 
     def count(frame: Any, event: str, _: Any) -> None:
@@ -162,7 +162,7 @@ def _first_backward(operator: Operator, dy: Output, cache: Cache, report: Report
     finally:
         if profiler is None:
             sys.setprofile(None)
-    if calls >= max(2, largest):
+    if calls >= many:
         report.notes.append(
             f"backward calls forward {calls:,} times: it takes differences itself, so it is a numeric gradient."
         )

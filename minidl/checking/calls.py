@@ -3,7 +3,6 @@
 import contextlib
 import inspect
 from collections.abc import Callable, Iterator
-from types import CodeType
 
 import numpy as np
 
@@ -11,6 +10,7 @@ from ..contracts import Cache, Named, Output, Target
 from ..ops.random import RandomKey
 from .nested import several
 from .report import Fault
+from .state import layers_in
 
 KEYWORDS = ("training", "rng")
 NO_GENERATOR = (
@@ -36,10 +36,7 @@ class LayerCall:
         taken = params_of(layer)
         self.names = [name if name not in taken else "input" if count == 1 else f"input {name}" for name in names]
         self.keywords = keywords_of(layer.forward)
-        functions = (type(layer).forward, *(type(part).forward for part in getattr(layer, "layers", ())))
-        self.codes = [
-            function.__code__ for function in functions if isinstance(getattr(function, "__code__", None), CodeType)
-        ]
+        self.codes = [part.forward.__code__ for part in layers_in(layer) if hasattr(part.forward, "__code__")]
 
     def forward(self, inputs: Named, key: int, training: bool | None = None) -> tuple[Output, Output]:
         given = tuple(inputs[name] for name in self.names)
