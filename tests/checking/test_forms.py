@@ -367,6 +367,43 @@ def test_auto_tries_all_or_says_what_it_leaves_out(monkeypatch):
     assert "All 112 entries, by mode='entries', would take about" in report.notes[0]
 
 
+@pytest.mark.parametrize(
+    ("seconds", "size", "entries", "duration"),
+    [
+        (1 / 16, 40, None, None),  # which takes just the five seconds
+        (1 / 16, 41, 20, "5 seconds"),
+        (1 / 16, 959, 20, "120 seconds"),
+        (1 / 16, 960, 20, "2 minutes"),
+        (64, 56, 5, "119 minutes"),
+        (64, 57, 5, "2 hours"),
+        (64, 1350, 5, "2 days"),
+    ],
+)
+def test_auto_divides_the_time_that_there_is(monkeypatch, seconds, size, entries, duration):
+    """An entry takes two evaluations: where one takes 1/16 s, half of the five seconds is enough for 20 entries."""
+    clock = SimpleNamespace(perf_counter=iter([10.0, 10.0 + seconds]).__next__)
+    monkeypatch.setattr("minidl.checking.trying.time", clock)
+    report = gradcheck((lambda x: x[:50].sum(), lambda x: 1.0 * (np.arange(x.size) < 50)), np.ones(size), mode="auto")
+    assert report.passed, str(report)
+    if entries is None:
+        assert report.notes == [f"mode='auto': all {size:,} entries were tried."]
+        assert [(r.tries, r.tried) for r in report.records] == [("entries", size)]
+    else:
+        assert report.notes == [
+            f"mode='auto': {entries} entries of each array and 8 directions through it were tried. All {size:,} entries, by "
+            f"mode='entries', would take about {duration}."
+        ]
+        assert [(r.tries, r.tried) for r in report.records] == [("entries", entries), ("direction", 8)]
+
+
+def test_auto_divides_the_time_among_the_arrays(monkeypatch):
+    functions = (lambda a, b: a.sum() + b.sum()), (lambda a, b: (np.ones_like(a), np.ones_like(b)))
+    for dt, settings, entries in ((1 / 16, {}, 10), (1, {}, 5), (1e-9, {"max_entries": 3}, 3)):
+        monkeypatch.setattr("minidl.checking.trying.time", SimpleNamespace(perf_counter=iter([0, dt]).__next__))
+        report = gradcheck(functions, np.ones(100), np.ones(200), mode="auto", **settings)
+        assert [r.tried for r in report.records] == [entries, 8, entries, 8], report.notes
+
+
 def test_evaluations_of_a_scalar_function():
     """Two an entry, and a few for the first one that needs another step."""
     for size, offset in ((50, 0.0), (300, 0.0), (300, 1e3)):

@@ -283,6 +283,12 @@ def test_the_bottom_of_a_parabola():
     assert (record.small, record.failed, record.proved) == (1, 0, 0)
 
 
+def test_a_small_error_where_nothing_is_rounded():
+    """Of x, at 0, all steps see the slope 1, with no doubt at all."""
+    report = gradcheck((lambda x: x.sum(), lambda x: 1.0001 + 0 * x), np.zeros(2))
+    assert report.records[0].failed == 2, str(report)
+
+
 def test_the_bottom_of_a_parabola_between_two_slopes():
     """Longer steps see the slope 1, but the gradient at 0 is 0."""
 
