@@ -917,9 +917,7 @@ def test_how_a_gradient_depends_on_dy_where_not_linearly(mistake):
             return wrong(dy, super().backward(np.ones_like(dy), cache)[0]), {}
 
     report = gradcheck(Wrong("tanh"), normal(3, 4))
-    assert report.problems == [
-        f"x: {times} the dy does not give {times} the gradient: backward must be linear in dy."
-    ]
+    assert report.problems == [f"x: {times} the dy does not give {times} the gradient: backward must be linear in dy."]
     assert hint in report.hints["x"]
 
 

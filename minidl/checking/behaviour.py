@@ -18,6 +18,7 @@ from .upstream import draw_upstreams, upstream_for_small
 
 CHANGES_DY = "backward changes its argument dy: it must work on a copy."
 CHANGES_CACHE = "backward changes its cache: it may be called twice, so it must work on copies."
+CHANGES_PARAMETERS = "forward or backward changes the parameters: that is the optimizer's part."
 STALE = (
     "backward gives a different result when the layer has seen other data in between: all that it uses must be in its cache, "
     "and nothing that forward leaves in self."
@@ -94,7 +95,7 @@ def behaviour(operator: Operator, settings: Settings, report: Report) -> Behavio
         problems.append(CHANGES_CACHE)
         cache = kept
     if not same(params, before):
-        raise Fault("forward or backward changes the parameters: that is the optimizer's part.")
+        raise Fault(CHANGES_PARAMETERS)
     problems += compare_names(gradients, arrays)
     for name in arrays.keys() & gradients.keys():
         problems += compare_form(name, gradients[name], arrays[name])

@@ -49,11 +49,7 @@ class LayerCall:
         return pair(value, "forward must return (y, cache)")
 
     def backward(self, dy: Output, cache: Cache) -> Named:
-        dx, grads = pair(self.layer.backward(dy, cache), "backward must return (dx, {name: gradient})")
-        if not isinstance(grads, dict):
-            raise Fault(
-                f"backward must return (dx, {{name: gradient}}), received a {type(grads).__name__} for the latter."
-            )
+        dx, grads = with_names(self.layer.backward(dy, cache), "backward must return (dx, {name: gradient})")
         parts = dx if len(self.names) > 1 and isinstance(dx, tuple | list) else (dx,)
         if len(parts) != len(self.names):
             raise Fault(f"backward must return as dx a tuple, with a gradient for each of {', '.join(self.names)}.")
@@ -101,6 +97,14 @@ def pair(value: Output, must: str) -> tuple[Output, Output]:
         hint = " Is a return missing?" if value is None else ""
         raise Fault(f"{must}, received {type(value).__name__}.{hint}")
     return value
+
+
+def with_names(value: Output, must: str) -> tuple[Output, Named]:
+    """A pair, the latter of which is a dictionary."""
+    first, named = pair(value, must)
+    if not isinstance(named, dict):
+        raise Fault(f"{must}, received a {type(named).__name__} for the latter.")
+    return first, named
 
 
 def params_of(layer: Target) -> Named:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from minidl import assert_gradients, gradcheck
+from minidl.checking.lines import entries
 from minidl.layers import Conv2D, Dense, MaxPooling2D
 
 
@@ -153,6 +154,48 @@ def test_a_network_with_a_loss():
     assert [r.name for r in report.records if r.failed] == ["W2"]
 
 
+@pytest.mark.parametrize(
+    ("gradients", "words"),
+    [
+        (lambda x: [x.sum(axis=0)], "received a list for the latter"),
+        (lambda x: x.sum(axis=0), "received a ndarray for the latter"),
+        (lambda x: None, "received a NoneType for the latter"),
+    ],
+)
+def test_gradients_that_are_not_by_name(gradients, words):
+    class Net:
+        def __init__(self):
+            self.params = {"w": np.ones(3)}
+
+        def loss(self, x):
+            return (x @ self.params["w"]).sum(), gradients(x)
+
+    class Model:
+        params = Net().params
+
+        def loss_and_gradients(self, x, y, training):
+            return Net().loss(x)
+
+    x = normal(2, 3)
+    assert gradcheck(Net(), x).problems == [f"loss(x, y) must return (loss, gradients by name), {words}."]
+    (problem,) = gradcheck(Model(), x, x).problems
+    assert problem == f"loss_and_gradients must return (loss, gradients by address), {words}."
+
+
+def test_the_losses_of_a_network_for_each_sample():
+    class Losses:
+        def __init__(self, factor):
+            self.params, self.factor = {"w": normal(3)}, factor
+
+        def loss(self, x):
+            return (x @ self.params["w"]) ** 2, {"w": self.factor * 2 * (x @ self.params["w"]) @ x}
+
+    x = normal(4, 3)
+    assert gradcheck(Losses(1), x, per_sample=True).passed
+    assert gradcheck(Losses(1 / 4), x, per_sample=True).records[0].failed == 3
+    assert gradcheck(Losses(1), x).problems[0].startswith("the loss must be one number in float64")
+
+
 def test_jitter_of_a_network_may_be_allowed():
     class Jitters(TwoLayerNet):
         calls = 0
@@ -288,6 +331,168 @@ def test_a_forward_that_its_class_does_not_have():
     assert gradcheck(recomputes, normal(3, 4)).notes == [
         "backward calls forward (1): what it needs should be in the cache."
     ]
+
+
+class Bare:
+    """A layer without params, and without keywords."""
+
+    def forward(self, x):
+        return x**2, x
+
+    def backward(self, dy, x):
+        return 2 * x * dy, {}
+
+
+class Trained(Bare):
+    def forward(self, x, training):
+        return (x**2 if training else x**3 / 3), (x, training)
+
+    def backward(self, dy, cache):
+        x, training = cache
+        return dy * (2 * x if training else x**2), {}
+
+
+class Keyed(Bare):
+    def forward(self, x, rng):
+        factor = 1 + np.random.default_rng(rng.key).random()
+        return x * factor, factor
+
+    def backward(self, dy, factor):
+        return dy * factor, {}
+
+
+def test_layers_of_a_model_may_lack_keywords_and_params():
+    for training in (True, False):
+        model = SimpleNamespace(layers=[Bare(), Trained(), Keyed(), Dense(2)])
+        report = gradcheck(model, np.linspace(0.5, 1.6, 12).reshape(3, 4), training=training)
+        assert report.passed, str(report)
+        assert [(r.name.partition("/")[2], r.proved) for r in report.records] == [("", 12), ("kernel", 8), ("bias", 2)]
+
+
+@pytest.mark.parametrize(
+    ("returned", "words"),
+    [
+        (lambda dx: None, "received NoneType. Is a return missing?"),
+        (lambda dx: dx, "received ndarray."),
+        (lambda dx: (dx, [dx]), "received a list for the latter."),
+    ],
+)
+def test_a_layer_of_a_model_that_returns_something_else_is_named(returned, words):
+    class Wrong(Bare):
+        def backward(self, dy, x):
+            return returned(super().backward(dy, x)[0])
+
+    model = SimpleNamespace(layers=[Bare(), Wrong(), Dense(2)])
+    assert gradcheck(model, normal(2, 3)).problems == [
+        f"layers[1]: backward must return (dx, {{name: gradient}}), {words}"
+    ]
+
+
+class Lookup:
+    """Rows of a table, by ids that are compared, as a float may be, too."""
+
+    def __init__(self):
+        self.params = {"table": normal(4, 3)}
+
+    def forward(self, ids):
+        chosen = 1.0 * (ids[:, None] == np.arange(4))
+        return chosen @ self.params["table"], chosen
+
+    def backward(self, dy, chosen):
+        return None, {"table": chosen.T @ dy}
+
+
+def test_integers_that_could_be_floats_and_have_no_gradient_are_not_moved():
+    report = gradcheck(Lookup(), np.array([0, 2, 2, 1, 0]))
+    assert report.passed, str(report)
+    assert [(r.name, r.proved, r.zero) for r in report.records] == [("table", 9, 3)]
+
+
+def test_a_layer_that_keeps_to_the_first_dtype_it_has_seen():
+    class Picky(Lookup):
+        dtype = None
+
+        def forward(self, ids):
+            self.dtype = self.dtype or ids.dtype
+            if ids.dtype != self.dtype:
+                raise TypeError("another dtype")
+            return self.params["table"][ids], np.eye(4)[ids]
+
+    assert gradcheck(Picky(), np.array([0, 2, 2, 1, 0])).passed
+
+
+@pytest.mark.parametrize("wrong", [1, 2])
+def test_parameters_that_are_written_as_integers(wrong):
+    class Scale:
+        def __init__(self):
+            self.params = {"w": np.array([1, -2, 3])}
+
+        def forward(self, x):
+            return x * self.params["w"], x
+
+        def backward(self, dy, x):
+            return dy * self.params["w"], {"w": wrong * (dy * x).sum(axis=0)}
+
+    layer = Scale()
+    report = gradcheck(layer, normal(4, 3))
+    assert [(r.name, r.proved, r.failed) for r in report.records] == [
+        ("x", 12, 0),
+        ("w", 3, 0) if wrong == 1 else ("w", 0, 3),
+    ]
+    assert layer.params["w"].dtype == np.array([1]).dtype
+
+
+def test_a_parameter_that_has_a_gradient_is_no_state():
+    """This forward brings its weights to length 1 in their place: the second time, it does next to nothing."""
+
+    class Normed:
+        def __init__(self):
+            self.params = {"w": normal(3)}
+
+        def forward(self, x):
+            self.params["w"] /= np.linalg.norm(self.params["w"])
+            return x * self.params["w"], x
+
+        def backward(self, dy, x):
+            return dy * self.params["w"], {"w": (dy * x).sum(axis=0)}
+
+    layer = Normed()
+    assert "changes the parameters: that is the optimizer's part" in gradcheck(layer, normal(4, 3)).problems[0]
+    np.testing.assert_array_equal(layer.params["w"], normal(3))
+
+
+def test_arguments_without_a_name():
+    def value(*arrays):
+        return sum((array**2).sum() for array in arrays)
+
+    def gradient(*arrays):
+        return [2 * array for array in arrays] if len(arrays) > 1 else 2 * arrays[0]
+
+    def both(*arrays):
+        return value(*arrays), gradient(*arrays)
+
+    for target in ((value, gradient), both):
+        for arrays, names in (([normal(2)], ["x"]), ([normal(2), normal(3, seed=1)], ["x0", "x1"])):
+            report = gradcheck(target, *arrays)
+            assert report.passed, str(report)
+            assert [r.name for r in report.records] == names
+
+
+def test_a_sample_of_entries_is_drawn_without_repetition():
+    """Of 30 entries, 4 have a gradient that is not 0: half of a sample is of those, or all that there are."""
+    gradient = np.zeros((5, 6))
+    gradient[[0, 1, 3, 4], [5, 0, 2, 1]] = [1.0, -2.0, 3.0, 1e-9]
+    live = set(zip(*np.nonzero(gradient), strict=True))
+    for seed in range(20):
+        for count, least in ((1, 1), (2, 1), (3, 2), (8, 4), (9, 4), (29, 4), (30, 4), (31, 4)):
+            drawn = [
+                where
+                for where, direction in entries(np.ones((5, 6)), [gradient], count, np.random.default_rng(seed))
+                if direction is None
+            ]
+            assert len(drawn) == len(set(drawn)) == min(count, 30)
+            assert len(live & set(drawn)) >= least
+            assert drawn == sorted(drawn)
 
 
 # ------------------------------------------------------------------------------------------------------------- arguments
