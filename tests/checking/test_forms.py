@@ -603,10 +603,10 @@ def test_auto_divides_the_time_that_there_is(monkeypatch, seconds, size, entries
 
 def test_auto_divides_the_time_among_the_arrays(monkeypatch):
     functions = (lambda a, b: a.sum() + b.sum()), (lambda a, b: (np.ones_like(a), np.ones_like(b)))
-    for dt, settings, entries in ((1 / 16, {}, 10), (1, {}, 5), (1e-9, {"max_entries": 3}, 3)):
+    for dt, settings, count in ((1 / 16, {}, 10), (1, {}, 5), (1e-9, {"max_entries": 3}, 3)):
         monkeypatch.setattr("minidl.checking.trying.time", SimpleNamespace(perf_counter=iter([0, dt]).__next__))
         report = gradcheck(functions, np.ones(100), np.ones(200), mode="auto", **settings)
-        assert [r.tried for r in report.records] == [entries, 8, entries, 8], report.notes
+        assert [r.tried for r in report.records] == [count, 8, count, 8], report.notes
 
 
 def test_evaluations_of_a_scalar_function():
