@@ -1077,7 +1077,8 @@ def test_hints_of_images_shapes_and_two_samples():
     for change, words in (
         (lambda g, dy: dy, "It was not summed over the batch: it needs .sum(axis=0)."),
         (lambda g, dy: np.ones((2, 3, 5)), "It was not summed over the batch: it needs .sum(axis=(0, 1))."),
-        (lambda g, dy: g["bias"][:, None], "reshape it"),
+        (lambda g, dy: g["bias"][:, None], "(5, 1), expected (5,). The numbers may be right: reshape it."),
+        (lambda g, dy: g["bias"][None], "(1, 5), expected (5,). The numbers may be right: reshape it."),
     ):
         assert words in gradcheck(with_grads(bias=change), normal(3, 5)).problems[0]
 

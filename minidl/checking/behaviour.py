@@ -139,7 +139,10 @@ def _upstreams(y: Output, size: int, settings: Settings) -> list[Array]:
         raise ValueError(
             f"dy must have the shape of y, {wanted[0] if len(wanted) == 1 else wanted}, received {shapes}."
         )
-    return [in_a_row(settings.dy)]
+    dy = in_a_row(settings.dy)
+    if not np.isfinite(dy).all():
+        raise ValueError("dy must be finite, received NaN or infinity.")
+    return [dy]
 
 
 def _first_backward(operator: Operator, dy: Output, cache: Cache, report: Report) -> dict[str, Array]:
@@ -192,7 +195,9 @@ def _linear(
     both = backward(rows[0] + rows[1])
     parts = {name: np.maximum(*(np.abs(one[name]) for one in found)) for name in first}
     # What is left of dy where it cancels out, as in a softmax of 0 and 1.
-    rounding = 1e-10 * max(float(np.abs(rows).max()), *(float(part.max(initial=0.0)) for part in parts.values()))
+    rounding = 1e-10 * max(
+        float(np.abs(rows).max(initial=0.0)), *(float(part.max(initial=0.0)) for part in parts.values())
+    )
     return [
         f"{name}: the gradients of two dys do not add up to the gradient of their sum: {must}."
         for name in first

@@ -33,6 +33,8 @@ class Watched:
     """A layer whose backward must not change its dy, called with those keywords that it accepts."""
 
     def __init__(self, layer: Target, name: str) -> None:
+        if not (hasattr(layer, "forward") and hasattr(layer, "backward")):
+            raise TypeError(f"the layers of a model must have forward and backward, received {layer!r} as {name}.")
         self.layer, self.name, self.keywords = layer, name, keywords_of(layer.forward)
 
     def forward(self, x: Array, *, training: bool, rng: RandomKey) -> tuple[Array, Cache]:

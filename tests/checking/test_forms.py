@@ -51,6 +51,23 @@ def spoils_dout(dout, cache):
     return grads
 
 
+def test_a_pair_whose_backward_calls_forward():
+    def forward(x):
+        return np.tanh(x), x
+
+    def numeric(dy, x):
+        slopes = [(forward(x + 1e-5 * one)[0] - forward(x - 1e-5 * one)[0]) / 2e-5 for one in np.eye(x.size)]
+        return np.array([(dy * slope).sum() for slope in slopes])
+
+    def again(dy, x):
+        return dy * (1 - forward(x)[0] ** 2)
+
+    for backward, note in ((again, "backward calls forward (1)"), (numeric, "backward calls forward 6 times")):
+        report = gradcheck((forward, backward), normal(3))
+        assert report.passed, str(report)
+        assert [one.partition(":")[0] for one in report.notes] == [note]
+
+
 def test_a_pair_with_settings_and_labels():
     def forward(x, w, stride, settings):
         return x[:, ::stride] * w * settings["scale"], (x, w, stride, settings)
@@ -388,6 +405,32 @@ def test_a_layer_of_a_model_that_returns_something_else_is_named(returned, words
     ]
 
 
+def test_what_is_no_layer_in_a_model():
+    with pytest.raises(
+        TypeError, match=r"must have forward and backward, received namespace\(layers=\[\]\) as layers\[1\]"
+    ):
+        gradcheck(SimpleNamespace(layers=[Bare(), SimpleNamespace(layers=[])]), normal(2, 3))
+
+
+def test_a_batch_of_no_samples():
+    none = np.zeros((0, 3))
+    for layer, arrays in ((Bare(), [none]), (Dense(2), [none]), (Lookup(), [np.zeros(0, int)])):
+        with pytest.raises(ValueError, match=r"x must hold a sample at least, received an array of shape \(0,"):
+            gradcheck(layer, *arrays)
+    with pytest.raises(ValueError, match=r"a must hold a sample at least, received an array of shape \(0, 3\)"):
+        gradcheck(Bilinear(), none, none)
+    with pytest.raises(ValueError, match=r"y_pred must hold a sample at least, received an array of shape \(0, 3\)"):
+        gradcheck(SumOfSquares(), none, none)
+
+
+class SumOfSquares:
+    def forward(self, y_true, y_pred):
+        return float(((y_pred - y_true) ** 2).sum()), y_pred - y_true
+
+    def backward(self, error):
+        return 2 * error
+
+
 class Lookup:
     """Rows of a table, by ids that are compared, as a float may be, too."""
 
@@ -529,6 +572,8 @@ def test_your_own_dy():
     assert any(np.array_equal(one, dy) for one in given)
     with pytest.raises(ValueError, match=r"dy must have the shape of y, \(3, 2\), received \[\(2, 2\)\]"):
         gradcheck(Dense(2), x, dy=np.ones((2, 2)))
+    with pytest.raises(ValueError, match="dy must be finite, received NaN or infinity"):
+        gradcheck(Dense(2), x, dy=np.full((3, 2), np.inf))
 
 
 class TiesAllWin(MaxPooling2D):

@@ -115,6 +115,8 @@ def upstreams(shape, training=True, seed=0):
 def test_dys_are_independent_and_of_both_signs():
     first, second = upstreams((40, 50))
     assert (first * second < 0).all()
+    for dy in (first, second):
+        assert np.quantile(np.abs(dy), [0, 0.5, 1]) == pytest.approx([0.5, 1.25, 2], abs=0.1)
     assert abs(np.corrcoef(np.abs(first).ravel(), np.abs(second).ravel())[0, 1]) < 0.1
     for idiom in IDIOMS.values():
         x = idiom((40, 50)).ravel()
