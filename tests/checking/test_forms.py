@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from minidl import assert_gradients, gradcheck
-from minidl.checking.lines import entries
+from minidl.checking.lines import entries, random_directions
 from minidl.layers import Conv2D, Dense, MaxPooling2D
 
 
@@ -485,6 +485,24 @@ def test_parameters_that_are_written_as_integers(wrong):
     assert layer.params["w"].dtype == np.array([1]).dtype
 
 
+def test_state_may_be_given_zeros_for_a_gradient():
+    class Counted:
+        def __init__(self):
+            self.params = {"w": normal(3), "seen": np.zeros(1)}
+
+        def forward(self, x):
+            self.params["seen"] += len(x)
+            return x * self.params["w"], x
+
+        def backward(self, dy, x):
+            return dy * self.params["w"], {"w": (dy * x).sum(axis=0), "seen": np.zeros(1)}
+
+    report = gradcheck(Counted(), normal(4, 3))
+    assert report.passed, str(report)
+    assert [r.name for r in report.records] == ["x", "w"]
+    assert report.notes == ["forward changes seen among the params: taken for state, and not checked."]
+
+
 def test_a_parameter_that_has_a_gradient_is_no_state():
     """This forward brings its weights to length 1 in their place: the second time, it does next to nothing."""
 
@@ -519,6 +537,15 @@ def test_arguments_without_a_name():
             report = gradcheck(target, *arrays)
             assert report.passed, str(report)
             assert [r.name for r in report.records] == names
+
+
+def test_directions_have_length_1_and_differ():
+    drawn = list(random_directions(np.ones((4, 5)), 3, np.random.default_rng(0)))
+    assert [where for where, _ in drawn] == [(0,), (1,), (2,)]
+    rows = np.array([direction.reshape(-1) for _, direction in drawn])
+    np.testing.assert_allclose((rows**2).sum(axis=1), 1, rtol=1e-12)
+    assert np.abs(rows @ rows.T - np.eye(3)).max() < 0.9
+    assert list(random_directions(np.ones((0, 5)), 3, np.random.default_rng(0))) == []
 
 
 def test_a_sample_of_entries_is_drawn_without_repetition():
