@@ -423,6 +423,17 @@ def test_a_batch_of_no_samples():
         gradcheck(SumOfSquares(), none, none)
 
 
+def test_a_parameter_without_numbers_beside_a_wrong_gradient():
+    class Wrong(Bare):
+        params = {"none": np.zeros(0)}
+
+        def backward(self, dy, x):
+            return x * dy, {"none": np.zeros(0)}
+
+    report = gradcheck(Wrong(), normal(4, 3))
+    assert [(r.name, r.tried, r.failed) for r in report.records] == [("x", 12, 12), ("none", 0, 0)]
+
+
 class SumOfSquares:
     def forward(self, y_true, y_pred):
         return float(((y_pred - y_true) ** 2).sum()), y_pred - y_true
