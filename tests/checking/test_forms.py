@@ -425,7 +425,7 @@ def test_a_batch_of_no_samples():
 
 def test_a_parameter_without_numbers_beside_a_wrong_gradient():
     class Wrong(Bare):
-        params = {"none": np.zeros(0)}
+        params = {"none": np.zeros(0)}  # noqa: RUF012
 
         def backward(self, dy, x):
             return x * dy, {"none": np.zeros(0)}
