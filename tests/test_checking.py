@@ -880,6 +880,61 @@ def test_faults_other_than_slopes(fault):
     assert len(report.problems) <= 2
 
 
+def test_other_data_need_not_suit_the_layer():
+    """A layer is shown other numbers, and may warn of them: that is nobody's business, and ends nothing. Warnings are errors in
+    these tests."""
+
+    class Logarithm:
+        def forward(self, x):
+            y = np.log(x - 1)
+            self.x = x
+            return y, None
+
+        def backward(self, dy, cache):
+            return dy / (self.x - 1), {}
+
+    report = gradcheck(Logarithm(), np.array([[1.1, 1.2], [1.3, 1.2]]))
+    assert "all that it uses must be in its cache" in report.problems[0]
+
+
+NOT_LINEAR = {  # dx → (what is said, and what for)
+    "a term": (lambda dy, slope: dy * slope + slope, "twice", "something is added that does not depend on dy"),
+    "no dy": (lambda dy, slope: slope.copy(), "twice", "it is the same for every dy"),
+    "squared": (lambda dy, slope: dy**2 * slope, "twice", "it grows with the square of dy"),
+    "cubed": (lambda dy, slope: dy**3 * slope, "twice", "it is not linear in dy"),
+    "brought to length 1": (lambda dy, slope: dy / np.linalg.norm(dy) * slope, "twice", "it does not grow with dy"),
+    "clipped": (lambda dy, slope: np.clip(dy, -100, 100) * slope, "1024 times", ""),
+    "a mask of dy": (lambda dy, slope: dy * (dy > 0) * slope, "minus", "it depends on the signs of dy"),
+}
+
+
+@pytest.mark.parametrize("mistake", NOT_LINEAR)
+def test_how_a_gradient_depends_on_dy_where_not_linearly(mistake):
+    wrong, times, hint = NOT_LINEAR[mistake]
+
+    class Wrong(Activation):
+        def backward(self, dy, cache):
+            return wrong(dy, super().backward(np.ones_like(dy), cache)[0]), {}
+
+    report = gradcheck(Wrong("tanh"), normal(3, 4))
+    assert report.problems == [f"x: {times} the dy does not give {times} the gradient: backward must be linear in dy."]
+    assert hint in report.hints["x"]
+
+
+def test_gradients_of_two_dys_have_to_add_up():
+    """Multiples of one dy do not show a mask that is made of the sizes of dy."""
+
+    class Largest(Activation):
+        def backward(self, dy, cache):
+            dx, grads = super().backward(dy, cache)
+            return dx * (np.abs(dy) == np.abs(dy).max(axis=1, keepdims=True)), grads
+
+    report = gradcheck(Largest("tanh"), normal(3, 4))
+    assert report.problems == [
+        "x: the gradients of two dys do not add up to the gradient of their sum: backward must be linear in dy."
+    ]
+
+
 def test_a_fault_does_not_hide_the_slopes():
     layer = faulty(lambda dx, grads, dy, cache: (-dx, {"kernel": grads["kernel"]}))
     report = gradcheck(layer, normal(3, 5))
@@ -1022,7 +1077,8 @@ def test_hints_of_images_shapes_and_two_samples():
     for change, words in (
         (lambda g, dy: dy, "It was not summed over the batch: it needs .sum(axis=0)."),
         (lambda g, dy: np.ones((2, 3, 5)), "It was not summed over the batch: it needs .sum(axis=(0, 1))."),
-        (lambda g, dy: g["bias"][:, None], "reshape it"),
+        (lambda g, dy: g["bias"][:, None], "(5, 1), expected (5,). The numbers may be right: reshape it."),
+        (lambda g, dy: g["bias"][None], "(1, 5), expected (5,). The numbers may be right: reshape it."),
     ):
         assert words in gradcheck(with_grads(bias=change), normal(3, 5)).problems[0]
 

@@ -18,6 +18,7 @@ from .upstream import draw_upstreams, upstream_for_small
 
 CHANGES_DY = "backward changes its argument dy: it must work on a copy."
 CHANGES_CACHE = "backward changes its cache: it may be called twice, so it must work on copies."
+CHANGES_PARAMETERS = "forward or backward changes the parameters: that is the optimizer's part."
 STALE = (
     "backward gives a different result when the layer has seen other data in between: all that it uses must be in its cache, "
     "and nothing that forward leaves in self."
@@ -94,7 +95,7 @@ def behaviour(operator: Operator, settings: Settings, report: Report) -> Behavio
         problems.append(CHANGES_CACHE)
         cache = kept
     if not same(params, before):
-        raise Fault("forward or backward changes the parameters: that is the optimizer's part.")
+        raise Fault(CHANGES_PARAMETERS)
     problems += compare_names(gradients, arrays)
     for name in arrays.keys() & gradients.keys():
         problems += compare_form(name, gradients[name], arrays[name])
@@ -138,12 +139,15 @@ def _upstreams(y: Output, size: int, settings: Settings) -> list[Array]:
         raise ValueError(
             f"dy must have the shape of y, {wanted[0] if len(wanted) == 1 else wanted}, received {shapes}."
         )
-    return [in_a_row(settings.dy)]
+    dy = in_a_row(settings.dy)
+    if not np.isfinite(dy).all():
+        raise ValueError("dy must be finite, received NaN or infinity.")
+    return [dy]
 
 
 def _first_backward(operator: Operator, dy: Output, cache: Cache, report: Report) -> dict[str, Array]:
     """(gradients, the likely cause of a shape that does not fit, whether forward was called)."""
-    calls, largest = 0, max((array.size for array in operator.arrays.values()), default=1)
+    calls, many = 0, max([2, *(array.size for array in operator.arrays.values())])
     profiler = sys.getprofile()
 
     def count(frame: Any, event: str, _: Any) -> None:
@@ -162,7 +166,7 @@ def _first_backward(operator: Operator, dy: Output, cache: Cache, report: Report
     finally:
         if profiler is None:
             sys.setprofile(None)
-    if calls >= max(2, largest):
+    if calls >= many:
         report.notes.append(
             f"backward calls forward {calls:,} times: it takes differences itself, so it is a numeric gradient."
         )
@@ -191,7 +195,9 @@ def _linear(
     both = backward(rows[0] + rows[1])
     parts = {name: np.maximum(*(np.abs(one[name]) for one in found)) for name in first}
     # What is left of dy where it cancels out, as in a softmax of 0 and 1.
-    rounding = 1e-10 * max(float(np.abs(rows).max()), *(float(part.max(initial=0.0)) for part in parts.values()))
+    rounding = 1e-10 * max(
+        float(np.abs(rows).max(initial=0.0)), *(float(part.max(initial=0.0)) for part in parts.values())
+    )
     return [
         f"{name}: the gradients of two dys do not add up to the gradient of their sum: {must}."
         for name in first

@@ -3,7 +3,6 @@
 import contextlib
 import inspect
 from collections.abc import Callable, Iterator
-from types import CodeType
 
 import numpy as np
 
@@ -11,6 +10,7 @@ from ..contracts import Cache, Named, Output, Target
 from ..ops.random import RandomKey
 from .nested import several
 from .report import Fault
+from .state import layers_in
 
 KEYWORDS = ("training", "rng")
 NO_GENERATOR = (
@@ -36,10 +36,7 @@ class LayerCall:
         taken = params_of(layer)
         self.names = [name if name not in taken else "input" if count == 1 else f"input {name}" for name in names]
         self.keywords = keywords_of(layer.forward)
-        functions = (type(layer).forward, *(type(part).forward for part in getattr(layer, "layers", ())))
-        self.codes = [
-            function.__code__ for function in functions if isinstance(getattr(function, "__code__", None), CodeType)
-        ]
+        self.codes = [part.forward.__code__ for part in layers_in(layer) if hasattr(part.forward, "__code__")]
 
     def forward(self, inputs: Named, key: int, training: bool | None = None) -> tuple[Output, Output]:
         given = tuple(inputs[name] for name in self.names)
@@ -52,11 +49,7 @@ class LayerCall:
         return pair(value, "forward must return (y, cache)")
 
     def backward(self, dy: Output, cache: Cache) -> Named:
-        dx, grads = pair(self.layer.backward(dy, cache), "backward must return (dx, {name: gradient})")
-        if not isinstance(grads, dict):
-            raise Fault(
-                f"backward must return (dx, {{name: gradient}}), received a {type(grads).__name__} for the latter."
-            )
+        dx, grads = with_names(self.layer.backward(dy, cache), "backward must return (dx, {name: gradient})")
         parts = dx if len(self.names) > 1 and isinstance(dx, tuple | list) else (dx,)
         if len(parts) != len(self.names):
             raise Fault(f"backward must return as dx a tuple, with a gradient for each of {', '.join(self.names)}.")
@@ -104,6 +97,14 @@ def pair(value: Output, must: str) -> tuple[Output, Output]:
         hint = " Is a return missing?" if value is None else ""
         raise Fault(f"{must}, received {type(value).__name__}.{hint}")
     return value
+
+
+def with_names(value: Output, must: str) -> tuple[Output, Named]:
+    """A pair, the latter of which is a dictionary."""
+    first, named = pair(value, must)
+    if not isinstance(named, dict):
+        raise Fault(f"{must}, received a {type(named).__name__} for the latter.")
+    return first, named
 
 
 def params_of(layer: Target) -> Named:

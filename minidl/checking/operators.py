@@ -7,7 +7,7 @@ import numpy as np
 
 from .. import backprop
 from ..contracts import Array, Cache, Named, Output, Target
-from .behaviour import Operator, behaviour
+from .behaviour import CHANGES_PARAMETERS, Operator, behaviour
 from .calls import LayerCall, PairCall, is_integers, params_of
 from .nested import in_a_row, like, same
 from .report import Fault, Report
@@ -67,7 +67,10 @@ def of_layer(layer: Target, given: tuple[Output, ...], settings: Settings, repor
 
     loose = still | state | (arrays.keys() - chosen - twins.keys())
     operator = Operator(moved, inputs, loose, call.forward, backward, call.codes)
+    before = copy.deepcopy(moved)
     _keep_state(operator, layer, list(arrays.values()), bool(state), settings, report)
+    if not same(moved, before):
+        raise Fault(CHANGES_PARAMETERS)
     samples = count_samples(xs[0], call.names[0], report)
     return _subject(operator, settings, report, samples, deep=len(list(layers_in(layer))) > 1)
 

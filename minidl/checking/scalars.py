@@ -17,7 +17,7 @@ from .behaviour import (
     not_twice,
     show_elsewhere,
 )
-from .calls import by_name, is_integers, names_of_arguments, pair
+from .calls import by_name, is_integers, names_of_arguments, pair, with_names
 from .nested import in_a_row, kept_copies, same
 from .operators import arguments_as_arrays
 from .report import Fault, Report
@@ -66,8 +66,8 @@ def of_model(model: Target, x: Output, y: Output, settings: Settings, report: Re
         )
 
     def loss_and_gradients() -> tuple[Output, Named]:
-        value: tuple[Output, Named] = model.loss_and_gradients(x, y, training=settings.training)
-        return value
+        value = model.loss_and_gradients(x, y, training=settings.training)
+        return with_names(value, "loss_and_gradients must return (loss, gradients by address)")
 
     gradients = loss_and_gradients()[1]  # which builds the model
     for address, value in model.params.items():
@@ -83,14 +83,13 @@ def of_net(net: Target, given: tuple[Output, ...], settings: Settings, report: R
     """An object with params and loss(x, y, …) → (loss, gradients by name), as in Stanford's CS231n."""
 
     def loss() -> tuple[Output, Named]:
-        return pair(net.loss(*copy.deepcopy(given)), "loss(x, y) must return (loss, gradients by name)")
+        return with_names(net.loss(*copy.deepcopy(given)), "loss(x, y) must return (loss, gradients by name)")
 
     params = {name: value for name, value in net.params.items() if not is_integers(value)}
     for name, value in params.items():
         if not isinstance(value, np.ndarray) or value.dtype != np.float64:
             raise TypeError(f"gradcheck needs parameters in float64, received {name!r} as {np.asarray(value).dtype}.")
-    value, gradients = loss()
-    check_value(value, "the loss", settings.per_sample)
+    gradients = loss()[1]
     state = [name for name in params if name not in gradients and "running" in name]
     params = {name: value for name, value in params.items() if name not in state}
     return _of_params(params, gradients, loss, "loss", given[0], settings, report)
@@ -119,9 +118,10 @@ def _of_params(
     report.problems += compare_names(found, arrays)
     for name in arrays.keys() & found.keys():
         report.problems += compare_form(name, found[name], arrays[name])
-    if not same(found, selected(call()[1]), settings.nondet_tol):
+    value, again = call()
+    if not same(found, selected(again), settings.nondet_tol):
         report.problems.append(f"{what} gives a different result when called twice.")
-    value, samples = call()[0], count_samples(x, "x", report)
+    samples = count_samples(x, "x", report)
     check_value(value, "the loss", settings.per_sample)
     ones = np.ones(np.size(value))
     return Subject(arrays, lambda: in_a_row(call()[0]), [ones], [found], samples, deep=True)

@@ -97,7 +97,9 @@ def check_value(value: Output, what: str, per_sample: bool = False) -> None:
 
 
 def count_samples(batch: Output, name: str, report: Report) -> int:
-    """The number of samples, with a note if there is only one."""
+    """The number of samples, with a note if there is only one. Raises ValueError where there is none."""
+    if len(batch) == 0:
+        raise ValueError(f"{name} must hold a sample at least, received an array of shape {np.shape(batch)}.")
     if len(batch) == 1:
         report.notes.append(
             f"{name} is a batch of one: with two or more samples, it would also be checked how they are summed."

@@ -45,7 +45,7 @@ def _returns_a_pair(function: Target, arrays: tuple[Output, ...]) -> bool:
 
 
 def _expect(arrays: tuple[Output, ...], target: str, *names: str, more: bool = False) -> tuple[Output, ...]:
-    """The arrays, if there are at least as many as names."""
-    if len(arrays) != len(names) and not (more and len(arrays) > len(names)):
+    """The arrays, if there are as many as names, or more where that is allowed."""
+    if len(arrays) < len(names) or (len(arrays) > len(names) and not more):
         raise ValueError(f"gradcheck of {target} expects {', '.join(names)}, received {len(arrays)} arrays.")
     return arrays

@@ -79,6 +79,4 @@ def _worth_saying(result: Result, results: list[Result]) -> list[str]:
     wrong |= {"dx" if name in ("x", "input") else f"d{name}" for name in wrong}
     if result.rung == "ties" and wrong & {"x", "input"}:
         return []
-    return [
-        fault for fault in result.faults if fault not in said and fault.partition(" ")[0].partition("[")[0] not in wrong
-    ]
+    return [fault for fault in result.faults if fault.partition(" ")[0].partition("[")[0] not in wrong]

@@ -10,6 +10,7 @@ import pytest
 
 from minidl import assert_gradients, gradcheck
 from minidl.checking import nested
+from minidl.checking.lines import entries, random_directions
 from minidl.checking.pictures import heat_map
 from minidl.checking.report import Record, Report
 from minidl.layers import Conv2D, Dense, MaxPooling2D
@@ -53,6 +54,23 @@ def spoils_dout(dout, cache):
     grads = affine_backward(dout, cache)
     dout *= 2
     return grads
+
+
+def test_a_pair_whose_backward_calls_forward():
+    def forward(x):
+        return np.tanh(x), x
+
+    def numeric(dy, x):
+        slopes = [(forward(x + 1e-5 * one)[0] - forward(x - 1e-5 * one)[0]) / 2e-5 for one in np.eye(x.size)]
+        return np.array([(dy * slope).sum() for slope in slopes])
+
+    def again(dy, x):
+        return dy * (1 - forward(x)[0] ** 2)
+
+    for backward, note in ((again, "backward calls forward (1)"), (numeric, "backward calls forward 6 times")):
+        report = gradcheck((forward, backward), normal(3))
+        assert report.passed, str(report)
+        assert [one.partition(":")[0] for one in report.notes] == [note]
 
 
 def test_a_pair_with_settings_and_labels():
@@ -158,6 +176,63 @@ def test_a_network_with_a_loss():
     assert [r.name for r in report.records if r.failed] == ["W2"]
 
 
+@pytest.mark.parametrize(
+    ("gradients", "words"),
+    [
+        (lambda x: [x.sum(axis=0)], "received a list for the latter"),
+        (lambda x: x.sum(axis=0), "received a ndarray for the latter"),
+        (lambda x: None, "received a NoneType for the latter"),
+    ],
+)
+def test_gradients_that_are_not_by_name(gradients, words):
+    class Net:
+        def __init__(self):
+            self.params = {"w": np.ones(3)}
+
+        def loss(self, x):
+            return (x @ self.params["w"]).sum(), gradients(x)
+
+    class Model:
+        params = Net().params
+
+        def loss_and_gradients(self, x, y, training):
+            return Net().loss(x)
+
+    x = normal(2, 3)
+    assert gradcheck(Net(), x).problems == [f"loss(x, y) must return (loss, gradients by name), {words}."]
+    (problem,) = gradcheck(Model(), x, x).problems
+    assert problem == f"loss_and_gradients must return (loss, gradients by address), {words}."
+
+
+def test_the_losses_of_a_network_for_each_sample():
+    class Losses:
+        def __init__(self, factor):
+            self.params, self.factor = {"w": normal(3)}, factor
+
+        def loss(self, x):
+            return (x @ self.params["w"]) ** 2, {"w": self.factor * 2 * (x @ self.params["w"]) @ x}
+
+    x = normal(4, 3)
+    assert gradcheck(Losses(1), x, per_sample=True).passed
+    assert gradcheck(Losses(1 / 4), x, per_sample=True).records[0].failed == 3
+    assert gradcheck(Losses(1), x).problems[0].startswith("the loss must be one number in float64")
+
+
+def test_jitter_of_a_network_may_be_allowed():
+    class Jitters(TwoLayerNet):
+        calls = 0
+
+        def loss(self, X, y=None):
+            value, grads = super().loss(X, y)
+            Jitters.calls += 1
+            return value, {name: grad * (1 + 1e-14 * (Jitters.calls % 2)) for name, grad in grads.items()}
+
+    x, y = normal(6, 4), np.arange(6) % 3
+    assert gradcheck(Jitters(), x, y).problems == ["loss gives a different result when called twice."]
+    assert gradcheck(Jitters(), x, y, nondet_tol=1e-12).passed
+    assert gradcheck(Jitters(), x, y, nondet_tol=1e-15).problems
+
+
 def test_the_losses_of_the_samples():
     def losses(x):
         return (x**2).sum(axis=1)
@@ -224,6 +299,288 @@ def test_a_tuple_of_gradients_that_is_too_short():
     ]
 
 
+def test_a_layer_of_several_inputs_is_built_for_the_shapes_of_their_samples():
+    class Joined(Dense):
+        """Two inputs side by side."""
+
+        def build(self, input_shapes, rng, dtype):
+            (one,), (two,) = input_shapes
+            return super().build((one + two,), rng, dtype)
+
+        def forward(self, a, b):
+            y, cache = super().forward(np.concatenate([a, b], axis=1))
+            return y, (cache, a.shape[1])
+
+        def backward(self, dy, cache):
+            dx, grads = super().backward(dy, cache[0])
+            return (dx[:, : cache[1]], dx[:, cache[1] :]), grads
+
+    report = gradcheck(Joined(2), normal(4, 3), normal(4, 5, seed=1))
+    assert report.passed, str(report)
+    assert [(r.name, r.proved) for r in report.records] == [("a", 12), ("b", 20), ("kernel", 16), ("bias", 2)]
+
+
+def test_a_forward_that_its_class_does_not_have():
+    """As an attribute, behind a wrapper, and as an object that is called."""
+
+    class Square:
+        def forward(self, x):
+            return x**2, x
+
+        def backward(self, dy, x):
+            return 2 * x * dy, {}
+
+    class Wrapper:
+        layers = 3  # whatever that may be: no list of layers
+
+        def __init__(self, layer):
+            self.layer = layer
+
+        def __getattr__(self, name):
+            return getattr(self.layer, name)
+
+    class Called(Square):
+        class Forward:
+            def __call__(self, x):
+                return x**2, x
+
+        forward = Forward()
+
+    square = Square()
+    for layer in (SimpleNamespace(forward=square.forward, backward=square.backward), Wrapper(square), Called()):
+        assert gradcheck(layer, normal(3, 4)).passed
+    recomputes = SimpleNamespace(forward=square.forward, backward=lambda dy, x: (2 * square.forward(x)[1] * dy, {}))
+    assert gradcheck(recomputes, normal(3, 4)).notes == [
+        "backward calls forward (1): what it needs should be in the cache."
+    ]
+
+
+class Bare:
+    """A layer without params, and without keywords."""
+
+    def forward(self, x):
+        return x**2, x
+
+    def backward(self, dy, x):
+        return 2 * x * dy, {}
+
+
+class Trained(Bare):
+    def forward(self, x, training):
+        return (x**2 if training else x**3 / 3), (x, training)
+
+    def backward(self, dy, cache):
+        x, training = cache
+        return dy * (2 * x if training else x**2), {}
+
+
+class Keyed(Bare):
+    def forward(self, x, rng):
+        factor = 1 + np.random.default_rng(rng.key).random()
+        return x * factor, factor
+
+    def backward(self, dy, factor):
+        return dy * factor, {}
+
+
+def test_layers_of_a_model_may_lack_keywords_and_params():
+    for training in (True, False):
+        model = SimpleNamespace(layers=[Bare(), Trained(), Keyed(), Dense(2)])
+        report = gradcheck(model, np.linspace(0.5, 1.6, 12).reshape(3, 4), training=training)
+        assert report.passed, str(report)
+        assert [(r.name.partition("/")[2], r.proved) for r in report.records] == [("", 12), ("kernel", 8), ("bias", 2)]
+
+
+@pytest.mark.parametrize(
+    ("returned", "words"),
+    [
+        (lambda dx: None, "received NoneType. Is a return missing?"),
+        (lambda dx: dx, "received ndarray."),
+        (lambda dx: (dx, [dx]), "received a list for the latter."),
+    ],
+)
+def test_a_layer_of_a_model_that_returns_something_else_is_named(returned, words):
+    class Wrong(Bare):
+        def backward(self, dy, x):
+            return returned(super().backward(dy, x)[0])
+
+    model = SimpleNamespace(layers=[Bare(), Wrong(), Dense(2)])
+    assert gradcheck(model, normal(2, 3)).problems == [
+        f"layers[1]: backward must return (dx, {{name: gradient}}), {words}"
+    ]
+
+
+def test_what_is_no_layer_in_a_model():
+    with pytest.raises(
+        TypeError, match=r"must have forward and backward, received namespace\(layers=\[\]\) as layers\[1\]"
+    ):
+        gradcheck(SimpleNamespace(layers=[Bare(), SimpleNamespace(layers=[])]), normal(2, 3))
+
+
+def test_a_batch_of_no_samples():
+    none = np.zeros((0, 3))
+    for layer, arrays in ((Bare(), [none]), (Dense(2), [none]), (Lookup(), [np.zeros(0, int)])):
+        with pytest.raises(ValueError, match=r"x must hold a sample at least, received an array of shape \(0,"):
+            gradcheck(layer, *arrays)
+    with pytest.raises(ValueError, match=r"a must hold a sample at least, received an array of shape \(0, 3\)"):
+        gradcheck(Bilinear(), none, none)
+    with pytest.raises(ValueError, match=r"y_pred must hold a sample at least, received an array of shape \(0, 3\)"):
+        gradcheck(SumOfSquares(), none, none)
+
+
+def test_a_parameter_without_numbers_beside_a_wrong_gradient():
+    class Wrong(Bare):
+        params = {"none": np.zeros(0)}  # noqa: RUF012
+
+        def backward(self, dy, x):
+            return x * dy, {"none": np.zeros(0)}
+
+    report = gradcheck(Wrong(), normal(4, 3))
+    assert [(r.name, r.tried, r.failed) for r in report.records] == [("x", 12, 12), ("none", 0, 0)]
+
+
+class SumOfSquares:
+    def forward(self, y_true, y_pred):
+        return float(((y_pred - y_true) ** 2).sum()), y_pred - y_true
+
+    def backward(self, error):
+        return 2 * error
+
+
+class Lookup:
+    """Rows of a table, by ids that are compared, as a float may be, too."""
+
+    def __init__(self):
+        self.params = {"table": normal(4, 3)}
+
+    def forward(self, ids):
+        chosen = 1.0 * (ids[:, None] == np.arange(4))
+        return chosen @ self.params["table"], chosen
+
+    def backward(self, dy, chosen):
+        return None, {"table": chosen.T @ dy}
+
+
+def test_integers_that_could_be_floats_and_have_no_gradient_are_not_moved():
+    report = gradcheck(Lookup(), np.array([0, 2, 2, 1, 0]))
+    assert report.passed, str(report)
+    assert [(r.name, r.proved, r.zero) for r in report.records] == [("table", 9, 3)]
+
+
+def test_a_layer_that_keeps_to_the_first_dtype_it_has_seen():
+    class Picky(Lookup):
+        dtype = None
+
+        def forward(self, ids):
+            self.dtype = self.dtype or ids.dtype
+            if ids.dtype != self.dtype:
+                raise TypeError("another dtype")
+            return self.params["table"][ids], np.eye(4)[ids]
+
+    assert gradcheck(Picky(), np.array([0, 2, 2, 1, 0])).passed
+
+
+@pytest.mark.parametrize("wrong", [1, 2])
+def test_parameters_that_are_written_as_integers(wrong):
+    class Scale:
+        def __init__(self):
+            self.params = {"w": np.array([1, -2, 3])}
+
+        def forward(self, x):
+            return x * self.params["w"], x
+
+        def backward(self, dy, x):
+            return dy * self.params["w"], {"w": wrong * (dy * x).sum(axis=0)}
+
+    layer = Scale()
+    report = gradcheck(layer, normal(4, 3))
+    assert [(r.name, r.proved, r.failed) for r in report.records] == [
+        ("x", 12, 0),
+        ("w", 3, 0) if wrong == 1 else ("w", 0, 3),
+    ]
+    assert layer.params["w"].dtype == np.array([1]).dtype
+
+
+def test_state_may_be_given_zeros_for_a_gradient():
+    class Counted:
+        def __init__(self):
+            self.params = {"w": normal(3), "seen": np.zeros(1)}
+
+        def forward(self, x):
+            self.params["seen"] += len(x)
+            return x * self.params["w"], x
+
+        def backward(self, dy, x):
+            return dy * self.params["w"], {"w": (dy * x).sum(axis=0), "seen": np.zeros(1)}
+
+    report = gradcheck(Counted(), normal(4, 3))
+    assert report.passed, str(report)
+    assert [r.name for r in report.records] == ["x", "w"]
+    assert report.notes == ["forward changes seen among the params: taken for state, and not checked."]
+
+
+def test_a_parameter_that_has_a_gradient_is_no_state():
+    """This forward brings its weights to length 1 in their place: the second time, it does next to nothing."""
+
+    class Normed:
+        def __init__(self):
+            self.params = {"w": normal(3)}
+
+        def forward(self, x):
+            self.params["w"] /= np.linalg.norm(self.params["w"])
+            return x * self.params["w"], x
+
+        def backward(self, dy, x):
+            return dy * self.params["w"], {"w": (dy * x).sum(axis=0)}
+
+    layer = Normed()
+    assert "changes the parameters: that is the optimizer's part" in gradcheck(layer, normal(4, 3)).problems[0]
+    np.testing.assert_array_equal(layer.params["w"], normal(3))
+
+
+def test_arguments_without_a_name():
+    def value(*arrays):
+        return sum((array**2).sum() for array in arrays)
+
+    def gradient(*arrays):
+        return [2 * array for array in arrays] if len(arrays) > 1 else 2 * arrays[0]
+
+    def both(*arrays):
+        return value(*arrays), gradient(*arrays)
+
+    for target in ((value, gradient), both):
+        for arrays, names in (([normal(2)], ["x"]), ([normal(2), normal(3, seed=1)], ["x0", "x1"])):
+            report = gradcheck(target, *arrays)
+            assert report.passed, str(report)
+            assert [r.name for r in report.records] == names
+
+
+def test_directions_have_length_1_and_differ():
+    drawn = list(random_directions(np.ones((4, 5)), 3, np.random.default_rng(0)))
+    assert [where for where, _ in drawn] == [(0,), (1,), (2,)]
+    rows = np.array([direction.reshape(-1) for _, direction in drawn])
+    np.testing.assert_allclose((rows**2).sum(axis=1), 1, rtol=1e-12)
+    assert np.abs(rows @ rows.T - np.eye(3)).max() < 0.9
+    assert list(random_directions(np.ones((0, 5)), 3, np.random.default_rng(0))) == []
+
+
+def test_a_sample_of_entries_is_drawn_without_repetition():
+    """Of 30 entries, 4 have a gradient that is not 0: half of a sample is of those, or all that there are."""
+    gradient = np.zeros((5, 6))
+    gradient[[0, 1, 3, 4], [5, 0, 2, 1]] = [1.0, -2.0, 3.0, 1e-9]
+    live = set(zip(*np.nonzero(gradient), strict=True))
+    for seed in range(20):
+        for count, least in ((1, 1), (2, 1), (3, 2), (8, 4), (9, 4), (29, 4), (30, 4), (31, 4)):
+            drawn = [
+                where
+                for where, direction in entries(np.ones((5, 6)), [gradient], count, np.random.default_rng(seed))
+                if direction is None
+            ]
+            assert len(drawn) == len(set(drawn)) == min(count, 30)
+            assert len(live & set(drawn)) >= least
+            assert drawn == sorted(drawn)
+
+
 # ------------------------------------------------------------------------------------------------------------- arguments
 
 
@@ -258,6 +615,8 @@ def test_your_own_dy():
     assert any(np.array_equal(one, dy) for one in given)
     with pytest.raises(ValueError, match=r"dy must have the shape of y, \(3, 2\), received \[\(2, 2\)\]"):
         gradcheck(Dense(2), x, dy=np.ones((2, 2)))
+    with pytest.raises(ValueError, match="dy must be finite, received NaN or infinity"):
+        gradcheck(Dense(2), x, dy=np.full((3, 2), np.inf))
 
 
 class TiesAllWin(MaxPooling2D):
@@ -299,6 +658,43 @@ def test_auto_tries_all_or_says_what_it_leaves_out(monkeypatch):
     ]
     assert "5 entries of each array and 8 directions" in report.notes[0]
     assert "All 112 entries, by mode='entries', would take about" in report.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "size", "entries", "duration"),
+    [
+        (1 / 16, 40, None, None),  # which takes just the five seconds
+        (1 / 16, 41, 20, "5 seconds"),
+        (1 / 16, 959, 20, "120 seconds"),
+        (1 / 16, 960, 20, "2 minutes"),
+        (64, 56, 5, "119 minutes"),
+        (64, 57, 5, "2 hours"),
+        (64, 1350, 5, "2 days"),
+    ],
+)
+def test_auto_divides_the_time_that_there_is(monkeypatch, seconds, size, entries, duration):
+    """An entry takes two evaluations: where one takes 1/16 s, half of the five seconds is enough for 20 entries."""
+    clock = SimpleNamespace(perf_counter=iter([10.0, 10.0 + seconds]).__next__)
+    monkeypatch.setattr("minidl.checking.trying.time", clock)
+    report = gradcheck((lambda x: x[:50].sum(), lambda x: 1.0 * (np.arange(x.size) < 50)), np.ones(size), mode="auto")
+    assert report.passed, str(report)
+    if entries is None:
+        assert report.notes == [f"mode='auto': all {size:,} entries were tried."]
+        assert [(r.tries, r.tried) for r in report.records] == [("entries", size)]
+    else:
+        assert report.notes == [
+            f"mode='auto': {entries} entries of each array and 8 directions through it were tried. All {size:,} entries, by "
+            f"mode='entries', would take about {duration}."
+        ]
+        assert [(r.tries, r.tried) for r in report.records] == [("entries", entries), ("direction", 8)]
+
+
+def test_auto_divides_the_time_among_the_arrays(monkeypatch):
+    functions = (lambda a, b: a.sum() + b.sum()), (lambda a, b: (np.ones_like(a), np.ones_like(b)))
+    for dt, settings, count in ((1 / 16, {}, 10), (1, {}, 5), (1e-9, {"max_entries": 3}, 3)):
+        monkeypatch.setattr("minidl.checking.trying.time", SimpleNamespace(perf_counter=iter([0, dt]).__next__))
+        report = gradcheck(functions, np.ones(100), np.ones(200), mode="auto", **settings)
+        assert [r.tried for r in report.records] == [count, 8, count, 8], report.notes
 
 
 def test_evaluations_of_a_scalar_function():

@@ -79,6 +79,16 @@ def test_dy_is_not_x(wrong, idiom):
         assert not report.passed, str(report)
 
 
+def test_check_layer_says_once_what_several_rungs_find():
+    """dx / N is another slope, and differs for samples one by one, too."""
+    mean = Bare(np.tanh, lambda dy, x: (dy * (1 - np.tanh(x) ** 2) / len(x), {}))
+    with pytest.raises(AssertionError) as caught:
+        check_layer(lambda: mean, (4,))
+    assert "x: it is 3 times too small, the number of samples" in str(caught.value)
+    assert "one by one" not in str(caught.value)
+    assert "one by one" in [result.rung for result in caught.value.results if not result.passed]
+
+
 @pytest.mark.parametrize("wrong", WRONG)
 def test_check_layer_finds_them_too(wrong):
     with pytest.raises(AssertionError):
@@ -105,6 +115,8 @@ def upstreams(shape, training=True, seed=0):
 def test_dys_are_independent_and_of_both_signs():
     first, second = upstreams((40, 50))
     assert (first * second < 0).all()
+    for dy in (first, second):
+        assert np.quantile(np.abs(dy), [0, 0.5, 1]) == pytest.approx([0.5, 1.25, 2], abs=0.1)
     assert abs(np.corrcoef(np.abs(first).ravel(), np.abs(second).ravel())[0, 1]) < 0.1
     for idiom in IDIOMS.values():
         x = idiom((40, 50)).ravel()
@@ -233,6 +245,60 @@ def test_rounding_is_not_taken_for_a_slope():
         for seed in range(8):
             report = gradcheck((value, lambda x: 2 * x), np.random.default_rng(seed).normal(size=6))
             assert report.records[0].failed == 0, (size, seed, str(report))
+
+
+def test_what_backward_rounds_is_not_held_against_it_along_directions_either():
+    """Each number is off by what was rounded, and along a direction through n of them, up to √n times as much."""
+
+    class Rounds:
+        def __init__(self, wrong):
+            self.wrong, self.params = wrong, {"w": np.ones(1000)}
+
+        def forward(self, x):
+            return x + 0 * self.params["w"][:3], None
+
+        def backward(self, dy, cache):
+            left = (dy * 1e5 + dy * 2e5 / 3 - dy * 5e5 / 3).sum()
+            return dy.copy(), {"w": np.full(1000, left + self.wrong * dy.sum())}
+
+    x = np.random.default_rng(0).normal(size=(4, 3))
+    report = gradcheck(Rounds(0), x, only="w", mode="direction")
+    assert (report.records[0].failed, report.records[0].small) == (0, 8), str(report)
+    assert gradcheck(Rounds(1e-6), x, only="w", mode="direction").records[0].failed == 8
+
+
+def test_a_ripple_of_the_slope_is_seen_by_short_steps_alone():
+    """The slope is 1 from afar, and 1.0001 at 0: too little between them to disprove before all steps were tried."""
+
+    def value(x):
+        return (x + 1e-11 * np.sin(1e7 * x)).sum()
+
+    report = gradcheck((value, lambda x: 1 + 1e-4 * np.cos(1e7 * x)), np.zeros(2))
+    assert report.records[0].proved == 2, str(report)
+    assert gradcheck((value, lambda x: 1.001 + 0 * x), np.zeros(2)).records[0].failed == 2
+
+
+def test_the_bottom_of_a_parabola():
+    """f(h) − f(−h) is exactly 0, as the gradient is: nothing is proved by it, nor disproved."""
+    square = (lambda x: (x**2).sum()), (lambda x: 2 * x)
+    record = gradcheck(square, np.zeros(1)).records[0]
+    assert (record.small, record.failed, record.proved) == (1, 0, 0)
+
+
+def test_a_small_error_where_nothing_is_rounded():
+    """Of x, at 0, all steps see the slope 1, with no doubt at all."""
+    report = gradcheck((lambda x: x.sum(), lambda x: 1.0001 + 0 * x), np.zeros(2))
+    assert report.records[0].failed == 2, str(report)
+
+
+def test_the_bottom_of_a_parabola_between_two_slopes():
+    """Longer steps see the slope 1, but the gradient at 0 is 0."""
+
+    def value(x):
+        return (np.where(np.abs(x) > 1e-7, x - 1e-7 * np.sign(x), 0) + x**2).sum()
+
+    record = gradcheck((value, lambda x: 2 * x), np.zeros(1)).records[0]
+    assert (record.small, record.failed, record.proved) == (1, 0, 0)
 
 
 # ---------------------------------------------------------------------------------------------- what the library has itself
