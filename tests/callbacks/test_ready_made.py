@@ -121,8 +121,8 @@ def test_early_stopping_with_a_number_that_should_grow():
     for arguments in ({"monitor": "val_accuracy"}, {"monitor": "val_accuracy", "mode": "max"}):
         assert Fed(EarlyStopping(patience=2, **arguments), [0.4, 0.5, 0.5, 0.3, 0.9], "val_accuracy").stopped == 3
     assert Fed(EarlyStopping("val_accuracy", patience=2, mode="min"), [0.4, 0.5, 0.5, 0.3], "val_accuracy").stopped == 2
-    slow = EarlyStopping("val_accuracy", patience=2, min_delta=0.125)
-    assert Fed(slow, [0.25, 0.5, 0.5625, 0.625, 1.0], "val_accuracy").stopped == 3  # 0.5 is the last to be better by > 0.125
+    slow = EarlyStopping("val_accuracy", patience=2, min_delta=0.125)  # 0.5 is the last to be better by more than that
+    assert Fed(slow, [0.25, 0.5, 0.5625, 0.625, 1.0], "val_accuracy").stopped == 3
 
 
 def test_early_stopping_begins_anew_with_each_training():

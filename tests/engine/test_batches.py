@@ -207,11 +207,14 @@ def test_the_hooks_of_a_data_set():
             told.append(i)
             return batch(i)
 
+        def on_epoch_begin(self):
+            told.append("begin")
+
         def on_epoch_end(self):
             told.append("end")
 
     mlp().fit(Data(workers=2, use_multiprocessing=False), epochs=2, shuffle=False, verbose=0)
-    assert told == [0, 1, "end", 0, 1, "end"]
+    assert told == ["begin", 0, 1, "end", "begin", 0, 1, "end"]
 
 
 def test_a_data_set_that_lacks_a_method():

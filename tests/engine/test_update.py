@@ -110,7 +110,9 @@ class Doubled(SGD):
         return super().prepare(grads) / 4
 
 
-@pytest.mark.parametrize(("clip", "expected"), [({}, -2.0), ({"global_clipnorm": 8.0}, -1.0)], ids=["as it is", "clipped"])
+@pytest.mark.parametrize(
+    ("clip", "expected"), [({}, -2.0), ({"global_clipnorm": 8.0}, -1.0)], ids=["as it is", "clipped"]
+)
 def test_a_prepare_of_the_users_by_hand(clip, expected):
     """2 · (1 + 3) = 8 for each of four numbers has the norm 16; clipped to the norm 8 it is 4. The rate of 1 becomes 1/4."""
     stack = Stack([Dense(2, use_bias=True)])
