@@ -526,6 +526,12 @@ def test_fewer_epochs_than_have_begun_are_refused(tmp_path):
         fit(build(), tmp_path, epochs=1)
 
 
+def test_an_epoch_has_begun_with_its_first_batch(folder):
+    change(folder, {"epoch": 1, "batch": 1})
+    with pytest.raises(ValueError, match=r"it has come to epoch 2, and epochs is 1 now\."):
+        fit(build(), folder, epochs=1)
+
+
 class Tabled(Single):
     """Its settings are nothing that JSON can hold."""
 
@@ -604,7 +610,9 @@ def test_a_backup_tells_how_the_batches_of_an_epoch_are_cut(tmp_path, samples, b
 
 
 @pytest.mark.parametrize(
-    ("batch_size", "goes_on"), [(8, True), (160, True), (210, True), (310, False)], ids=["1", "2", "3", "4"]
+    ("batch_size", "goes_on"),
+    [(15, True), (16, True), (160, True), (210, True), (310, False)],
+    ids=["1", "2 of 8", "2", "3", "4"],
 )
 def test_the_batches_of_version_0_1_0_were_summed_as_now_up_to_three_shards(tmp_path, batch_size, goes_on):
     """Its backups do not say how they were cut: one shard after the other. (a + b) + c is the tree's sum, too; of four it is
@@ -767,6 +775,25 @@ def test_what_is_no_whole_state_is_refused(folder):
     for wrong in (None, [], {}, "all"):
         change(folder, fit=wrong)
         refused(folder, "it is of another training: layers was None then")
+
+
+def test_shards_that_cannot_be_are_refused(folder):
+    said, _ = saving.read(folder / "backup" / FILE, "backup")
+    assert said["fit"]["shards"] == [[3, 1], [4, 1]]
+    for wrong in (
+        None,
+        5,
+        "all",
+        [],
+        [[3, 1]],
+        [3, 4],
+        [[3, 1], 5],
+        [[3, 1], [4]],
+        [[3, "1"], [4, 1]],
+        [[3, 1], [4, 1, 1]],
+    ):
+        change(folder, fit={**said["fit"], "shards": wrong})
+        refused(folder, "it is damaged: the shards of a batch cannot be")
 
 
 def test_arrays_that_do_not_fit_are_refused(folder):

@@ -193,6 +193,12 @@ def test_before_compile_and_after_a_change_by_hand():
     assert model.layers[-1].params["kernel"].shape == (8, 3)
 
 
+def test_what_gives_each_batch_once_is_enough_for_the_one_epoch_that_is_left():
+    model = mlp()
+    model.fit(batches(), initial_epoch=4, epochs=5, verbose=0)
+    assert model.epochs_trained == 1
+
+
 def test_the_hooks_of_a_data_set():
     told = []
 
