@@ -68,7 +68,7 @@ def _makes_its_layers(cls: type[Stack]) -> bool:
 def _described(value: object, table: Classes) -> object:
     if isinstance(value, list | tuple):
         return [_described(item, table) for item in value]
-    return describe(value, table) if isinstance(value, Layer) or hasattr(value, "backward") else value
+    return describe(value, table) if hasattr(value, "backward") else value
 
 
 def describe_metric(metric: MetricLike) -> Config | MetricFunction:

@@ -67,6 +67,21 @@ def test_a_built_model_in_another_one_keeps_its_weights_and_is_trained_there():
     assert_same(base.get_weights(), before)
 
 
+@pytest.mark.parametrize("compiled_first", [True, False])
+def test_an_array_that_is_held_since_before_fit_is_the_one_that_is_trained(compiled_first):
+    """The layer was put on top after compile, or before it."""
+    model = Sequential([Dense(5, activation="softmax", input_shape=(4,))], seed=0)
+    if compiled_first:
+        compiled(model)
+    model.add(softmax())
+    if not compiled_first:
+        compiled(model)
+    held, before = model.layers[-1].params["kernel"], model.layers[-1].params["kernel"].copy()
+    fit(model)
+    assert (held != before).any()
+    np.testing.assert_array_equal(held, model.get_weights()[-2])
+
+
 def test_inside_a_model_that_is_not_compiled_it_may_still_be_trained():
     base = three()
     whole = Sequential([base, softmax()])

@@ -42,7 +42,7 @@ def update(
         step(piece)
 
     parts = pieces(ranks.group.part(ranges))
-    if not optimizer.clips_norms:
+    if not optimizer.clips_norms and not _prepares_itself(optimizer):
         rate = optimizer.prepare({})
         run(quietly(add_and_step), parts)
     else:  # a gradient's norm is known only when all of it is summed
@@ -61,11 +61,16 @@ def pieces(ranges: Sequence[Range]) -> list[slice]:
     return [slice(i, min(i + size, stop)) for start, stop in ranges for i in range(start, stop, size)]
 
 
+def _prepares_itself(optimizer: Optimizer) -> bool:
+    """Whether it has a ``prepare`` of the user's own, which may read and change every entry of the gradients."""
+    return type(optimizer).prepare is not Optimizer.prepare
+
+
 def _prepare(optimizer: Optimizer, trained: dict[str, Array], gradient: Array, ranges: Sequence[Range]) -> float:
     """The step size, after the gradients of the trained parameters were clipped."""
-    if type(optimizer).prepare is Optimizer.prepare:
+    if not _prepares_itself(optimizer):
         return optimizer.prepare(trained, ranks.group.squares(trained, ranges))
-    ranks.group.gather(gradient, ranges)  # a method of the user's own may read every entry
+    ranks.group.gather(gradient, ranges)
     return optimizer.prepare(trained)
 
 

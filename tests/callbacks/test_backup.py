@@ -1,5 +1,6 @@
 """BackupAndRestore: a training that dies anywhere goes on as if it had never died; and whom a backup does not fit."""
 
+import contextlib
 import json
 import math
 import os
@@ -203,6 +204,22 @@ def test_a_training_may_go_on_in_the_same_model(tmp_path, count):
         with pytest.raises(Death):
             fit(model, tmp_path / "again", [DiesAt(each)])
     assert_same(fit(build(), tmp_path / "again"), expected)
+
+
+@pytest.mark.parametrize("count", [5, 14, 23, 38])
+def test_a_checkpoint_is_written_when_it_would_have_been(tmp_path, count):
+    """Every third batch, of four an epoch; and the first of all, which no later one is "better" than, as the loss falls."""
+    found = []
+    for folder, lives in ((tmp_path / "unbroken", [[]]), (tmp_path / "died", [[DiesAt(count)], []])):
+        folder.mkdir()
+        for more in lives:
+            every = c.ModelCheckpoint(folder / "{epoch}-{batch}.safetensors", save_freq=3, save_weights_only=True)
+            best = c.ModelCheckpoint(folder / "best.safetensors", "loss", mode="max", save_best_only=True)
+            with pytest.raises(Death) if more else contextlib.nullcontext():
+                fit(build(), folder, [every, best, *more], 1)
+        found.append({path.name: path.read_bytes() for path in folder.glob("*.safetensors")})
+    assert found[0] == found[1]
+    assert {"1-3.safetensors", "2-2.safetensors", "3-1.safetensors", "best.safetensors"} <= found[0].keys()
 
 
 def test_a_model_without_a_seed_gets_the_one_of_the_backup(tmp_path):
@@ -509,6 +526,118 @@ def test_fewer_epochs_than_have_begun_are_refused(tmp_path):
         fit(build(), tmp_path, epochs=1)
 
 
+def test_an_epoch_has_begun_with_its_first_batch(folder):
+    change(folder, {"epoch": 1, "batch": 1})
+    with pytest.raises(ValueError, match=r"it has come to epoch 2, and epochs is 1 now\."):
+        fit(build(), folder, epochs=1)
+
+
+class Tabled(Single):
+    """Its settings are nothing that JSON can hold."""
+
+    def __init__(self, table):
+        super().__init__()
+        self.table = table
+
+
+def test_a_loss_whose_settings_are_not_known_is_told_by_its_class(tmp_path):
+    def with_loss(loss):
+        model = build()
+        model.compile(Adam(0.05), loss, metrics=["accuracy"])
+        return model
+
+    with pytest.raises(Death):
+        fit(with_loss(Tabled(np.ones(3))), tmp_path, [DiesAt(20)])
+    with pytest.raises(ValueError, match=r"loss was 'Tabled' then, and is {'class': 'Single', .*} now"):
+        fit(with_loss(Single()), tmp_path)
+    fit(with_loss(Tabled(np.ones(3))), tmp_path)
+
+
+def test_what_the_outermost_model_decides_may_differ_within(tmp_path):
+    """An inner model that is given no seed draws one, another one in each process; only the outermost one's has an effect."""
+
+    def nested(**options):
+        inner = minidl.Sequential([Dense(4, activation="relu"), Dropout(0.2)], name="inner", **options)
+        model = minidl.Sequential([inner, Dense(3, activation="softmax")], seed=7)
+        model.compile(Adam(0.05), Single(), metrics=["accuracy"])
+        return model
+
+    with pytest.raises(Death):
+        fit(nested(seed=1), tmp_path, [DiesAt(20)])
+    resumed = fit(nested(seed=2, dtype="float64", ops="reference", fuse=False), tmp_path)
+    (tmp_path / "log.csv").unlink()
+    assert_same(resumed, fit(nested(seed=3), tmp_path))
+
+
+class Fixed(SGD):
+    """An optimizer whose settings do not say its learning rate."""
+
+    def __init__(self):
+        super().__init__(0.05)
+
+    def get_config(self):
+        return {}
+
+
+def test_an_optimizer_without_a_learning_rate_in_its_settings(tmp_path):
+    whole = fit(build(Fixed()), tmp_path)
+    (tmp_path / "log.csv").unlink()
+    with pytest.raises(Death):
+        fit(build(Fixed()), tmp_path, [DiesAt(20)])
+    assert_same(fit(build(Fixed()), tmp_path), whole)
+
+
+@pytest.mark.parametrize(
+    ("samples", "batch_size", "shards"),
+    [(15, 4, [[3, 1], [4, 1]]), (240, 120, [[120, 2]]), (310, 150, [[10, 1], [150, 2]]), (8, 32, [[8, 1]])],
+)
+def test_a_backup_tells_how_the_batches_of_an_epoch_are_cut(tmp_path, samples, batch_size, shards):
+    """Each full one, and the last: one shard of fewer than 16 samples, at least two of more, none above 100."""
+    x, y = np.ones((samples, 5)), np.zeros(samples, int)
+    with pytest.raises(Death):
+        fit(
+            build(),
+            tmp_path,
+            [DiesAt(7)],
+            1,
+            (x, y),
+            batch_size=batch_size,
+            validation_split=0.0,
+            validation_data=(x[:4], y[:4]),
+        )
+    content, _ = saving.read(tmp_path / "backup" / FILE, "backup")
+    assert content["fit"]["shards"] == shards
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "goes_on"),
+    [(15, True), (16, True), (160, True), (210, True), (310, False)],
+    ids=["1", "2 of 8", "2", "3", "4"],
+)
+def test_the_batches_of_version_0_1_0_were_summed_as_now_up_to_three_shards(tmp_path, batch_size, goes_on):
+    """Its backups do not say how they were cut: one shard after the other. (a + b) + c is the tree's sum, too; of four it is
+    (a + b) + (c + d)."""
+    x, y = np.ones((310, 5)), np.zeros(310, int)
+    arguments = {
+        "data": (x, y),
+        "batch_size": batch_size,
+        "validation_split": 0.0,
+        "validation_data": (x[:4], y[:4]),
+        "epochs": 2,
+    }
+    with pytest.raises(Death):
+        fit(build(), tmp_path, [DiesAt(7)], 1, **arguments)
+    said, _ = saving.read(tmp_path / "backup" / FILE, "backup")
+    change(tmp_path, fit={name: value for name, value in said["fit"].items() if name not in ("shards", "frozen")})
+    if goes_on:
+        fit(build(), tmp_path, [], 1, **arguments)
+    else:
+        with pytest.raises(
+            ValueError, match="cut a batch of 310 samples into 4 shards, and this one cuts it into 4, or adds"
+        ):
+            fit(build(), tmp_path, [], 1, **arguments)
+
+
 def test_a_callback_without_a_state_may_come_and_go(folder):
     fit(build(), folder, [c.LambdaCallback()])
 
@@ -637,12 +766,34 @@ def test_what_is_no_whole_state_is_refused(folder):
     for wrong in (None, 1, "", "[]", "{", "[" * 100_000, "9" * 5000):
         change(folder, training=wrong)
         refused(folder, "it is damaged")
+    for other, kind in (("[]", "list"), ("5", "int"), ("null", "NoneType")):
+        change(folder, training=other)
+        refused(folder, f"it is damaged: expected the state of a training, found {kind}")
     for missing in whole:
         change(folder, training=json.dumps({name: value for name, value in whole.items() if name != missing}))
         refused(folder, f"it is damaged: {missing} is missing")
     for wrong in (None, [], {}, "all"):
         change(folder, fit=wrong)
         refused(folder, "it is of another training: layers was None then")
+
+
+def test_shards_that_cannot_be_are_refused(folder):
+    said, _ = saving.read(folder / "backup" / FILE, "backup")
+    assert said["fit"]["shards"] == [[3, 1], [4, 1]]
+    for wrong in (
+        None,
+        5,
+        "all",
+        [],
+        [[3, 1]],
+        [3, 4],
+        [[3, 1], 5],
+        [[3, 1], [4]],
+        [[3, "1"], [4, 1]],
+        [[3, 1], [4, 1, 1]],
+    ):
+        change(folder, fit={**said["fit"], "shards": wrong})
+        refused(folder, "it is damaged: the shards of a batch cannot be")
 
 
 def test_arrays_that_do_not_fit_are_refused(folder):

@@ -121,6 +121,8 @@ def test_early_stopping_with_a_number_that_should_grow():
     for arguments in ({"monitor": "val_accuracy"}, {"monitor": "val_accuracy", "mode": "max"}):
         assert Fed(EarlyStopping(patience=2, **arguments), [0.4, 0.5, 0.5, 0.3, 0.9], "val_accuracy").stopped == 3
     assert Fed(EarlyStopping("val_accuracy", patience=2, mode="min"), [0.4, 0.5, 0.5, 0.3], "val_accuracy").stopped == 2
+    slow = EarlyStopping("val_accuracy", patience=2, min_delta=0.125)  # 0.5 is the last to be better by more than that
+    assert Fed(slow, [0.25, 0.5, 0.5625, 0.625, 1.0], "val_accuracy").stopped == 3
 
 
 def test_early_stopping_begins_anew_with_each_training():
@@ -439,6 +441,17 @@ def test_csv_logger_writes_a_header_and_every_line_to_a_pipe(tmp_path):
         os.close(reader)
     rows = [f"{i},{history['accuracy'][i]!r},{history['loss'][i]!r},NA,NA\r\n" for i in range(2)]
     assert text == "epoch,accuracy,loss,val_accuracy,val_loss\r\n" + "".join(rows)
+
+
+def test_csv_logger_has_each_line_on_disk_when_its_epoch_has_ended(tmp_path, monkeypatch):
+    """What the system is asked to put on disk is all of the file, and not only what has left Python's buffer."""
+    model, x, y = small()
+    path, synced, ended = tmp_path / "log.csv", [], []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(path.read_bytes()))
+    after = LambdaCallback(on_epoch_end=lambda epoch, logs: ended.append((synced[-1], path.read_bytes())))
+    model.fit(x, y, epochs=2, callbacks=[CSVLogger(path), after], verbose=0)
+    assert [on_disk.count(b"\r\n") for on_disk, _ in ended] == [2, 3]  # with the header
+    assert all(on_disk == written for on_disk, written in ended)
 
 
 def test_csv_logger_on_a_full_disk_names_its_file(tmp_path, monkeypatch):

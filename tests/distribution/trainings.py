@@ -112,6 +112,10 @@ def own_prepare():
     return whole(compiled(cnn(), Centred(clipnorm=0.01)), *samples())
 
 
+def own_prepare_without_clipping():
+    return whole(compiled(cnn(), Centred()), *samples())
+
+
 def averages():
     """Of which each rank keeps a part: swapped for every evaluation, written over the parameters, and kept at the end."""
     x, y = samples()
@@ -302,6 +306,7 @@ TRAININGS = {
         clipped_together,
         clipped_one_by_one,
         own_prepare,
+        own_prepare_without_clipping,
         averages,
         frozen_in_the_middle,
         all_frozen,

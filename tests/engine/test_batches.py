@@ -193,6 +193,12 @@ def test_before_compile_and_after_a_change_by_hand():
     assert model.layers[-1].params["kernel"].shape == (8, 3)
 
 
+def test_what_gives_each_batch_once_is_enough_for_the_one_epoch_that_is_left():
+    model = mlp()
+    model.fit(batches(), initial_epoch=4, epochs=5, verbose=0)
+    assert model.epochs_trained == 1
+
+
 def test_the_hooks_of_a_data_set():
     told = []
 
@@ -207,11 +213,14 @@ def test_the_hooks_of_a_data_set():
             told.append(i)
             return batch(i)
 
+        def on_epoch_begin(self):
+            told.append("begin")
+
         def on_epoch_end(self):
             told.append("end")
 
     mlp().fit(Data(workers=2, use_multiprocessing=False), epochs=2, shuffle=False, verbose=0)
-    assert told == [0, 1, "end", 0, 1, "end"]
+    assert told == ["begin", 0, 1, "end", "begin", 0, 1, "end"]
 
 
 def test_a_data_set_that_lacks_a_method():

@@ -127,6 +127,9 @@ def test_what_is_no_array_of_samples_is_refused(value, error, text):
          "use input_shape=(28, 28, 1)."),
         ((5, 3, 8, 9), (8, 9, 3),
          "m expects x of shape (n, 8, 9, 3), received (5, 3, 8, 9). The data looks channels-first: use np.moveaxis(x, 1, -1)."),
+        ((3, 8, 9), (8, 9, 3),
+         "m expects x of shape (n, 8, 9, 3), received (3, 8, 9). This looks like a single image, channels-first: "
+         "use np.moveaxis(x, 0, -1)[None]."),
         ((28, 28, 1), (28, 28, 1),
          "m expects x of shape (n, 28, 28, 1), received (28, 28, 1). For a single sample use x[None]."),
         ((5, 28, 28), (784,), "m expects x of shape (n, 784), received (5, 28, 28). Use x.reshape(-1, 784)."),
@@ -134,7 +137,10 @@ def test_what_is_no_array_of_samples_is_refused(value, error, text):
         ((5, 3), (4,), "m expects x of shape (n, 4), received (5, 3)."),
         ((5,), (4,), "m expects x of shape (n, 4), received (5,)."),
     ],
-    ids=["no channels", "model channels-first", "data channels-first", "one sample", "not flat", "flat", "width", "rank"],
+    ids=[
+        "no channels", "model channels-first", "data channels-first", "one image channels-first", "one sample", "not flat",
+        "flat", "width", "rank",
+    ],
 )  # fmt: skip
 def test_a_wrong_shape_is_refused_with_the_way_to_mend_it(shape, expected, text):
     x = np.zeros(shape)

@@ -168,6 +168,16 @@ def problem(case, fuse=True):
     return stack.layers, step, x, rng.normal(size=(4, *stack.output_shape)).astype(np.float32)
 
 
+@every_case
+def test_a_step_replaces_its_own_layers_and_none_after_them(case):
+    make, shape, kind = case
+    stack = Stack([*make(), Rescaling(2)])
+    stack.build(shape, np.random.default_rng(0))
+    first, second = steps_of(stack.layers, True)
+    assert (type(first), first.layers) == (kind, stack.layers[:-1])
+    assert (type(second), second.layers) == (steps.LayerStep, stack.layers[-1:])
+
+
 def room(params):
     """Arrays for gradients, full of NaN, which a step has to write over."""
     return {address: np.full_like(value, np.nan) for address, value in params.items()}

@@ -101,6 +101,33 @@ def test_clipping_by_hand():
     np.testing.assert_allclose(parameters.vector, [-0.6, -0.8, -0.5, 0], rtol=1e-12)
 
 
+class Doubled(SGD):
+    """A user's own prepare, which changes the gradients and the rate."""
+
+    def prepare(self, grads):
+        for grad in grads.values():
+            grad *= 2
+        return super().prepare(grads) / 4
+
+
+@pytest.mark.parametrize(
+    ("clip", "expected"), [({}, -2.0), ({"global_clipnorm": 8.0}, -1.0)], ids=["as it is", "clipped"]
+)
+def test_a_prepare_of_the_users_by_hand(clip, expected):
+    """2 · (1 + 3) = 8 for each of four numbers has the norm 16; clipped to the norm 8 it is 4. The rate of 1 becomes 1/4."""
+    stack = Stack([Dense(2, use_bias=True)])
+    stack.build((1,), np.random.default_rng(0), FLOAT64)
+    parameters = Parameters(stack, FLOAT64)
+    parameters.vector[:] = 0
+    left, right = gradient(parameters.layout, 0), gradient(parameters.layout, 0)
+    left.vector[:], right.vector[:] = 1, 3
+    optimizer = Doubled(1.0, **clip)
+    slots = Slots(optimizer, parameters, [(0, 4)])
+    update(parameters, [left, right], [(0, 4)], optimizer, slots, OPERATIONS["kernels"])
+    np.testing.assert_allclose(parameters.vector, [expected] * 4, rtol=1e-12)
+    assert optimizer.iterations == 1
+
+
 @pytest.mark.parametrize("make", OPTIMIZERS.values(), ids=OPTIMIZERS)
 @pytest.mark.parametrize("frozen", [(), (1,), (0, 2)], ids=["none frozen", "the middle one", "the others"])
 @pytest.mark.parametrize("parts", [1, 2])

@@ -581,6 +581,30 @@ def test_a_forked_child_makes_its_own_threads():
     assert done.stdout.split() == ["0", "True", "True"], done.stderr
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+@pytest.mark.parametrize("own", [False, True], ids=["another thread's block", "the block of the thread that forks"])
+def test_a_forked_child_has_one_thread_for_blas_only_where_it_can_end_the_block(blas, own):
+    """The child has none of its parent's other threads, and nobody in it would ever end their blocks."""
+    block = SingleThreadedBlas()
+    with ThreadPoolExecutor(1) as other:
+        call = (lambda function, *args: function(*args)) if own else (lambda *args: other.submit(*args).result(WAIT))
+        call(block.__enter__)
+        try:
+            child = os.fork()
+            if child == 0:
+                try:
+                    os._exit(100 + sum(blas_threads()))
+                finally:
+                    os._exit(1)
+            status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+            assert blas_threads() == [1] * len(blas)  # the parent is still inside
+        finally:
+            call(block.__exit__, None, None, None)
+    assert status == 100 + (len(blas) if own else sum(blas))
+    assert blas_threads() == blas
+
+
 def test_ctrl_c_as_the_block_ends(monkeypatch, blas):
     """In the instructions before it is postponed."""
 

@@ -33,11 +33,11 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PARTS = {  # modules, and the tests that touch them
-    "engine": ("engine/*.py", "engine test_models.py test_bad_input.py test_hints.py"),
+    "engine": ("engine/*.py", "engine test_models.py test_bad_input.py test_hints.py distribution/test_alone.py"),
     "callbacks": ("callbacks/*.py", "callbacks test_callbacks.py test_progress.py lab/test_notebooks.py"),
     "saving": (
         "saving.py state.py resuming.py model_files.py models.py configs.py",
-        "test_saving.py test_models.py callbacks",
+        "test_saving.py test_old_files.py test_tied.py test_models.py callbacks",
     ),
     "training": (
         "training.py passes.py sequential.py",
