@@ -322,3 +322,10 @@ def test_a_trace_of_a_loss_alone():
         return CategoricalCrossentropy().forward(y, layers[0].forward(x)[0])[0]
 
     assert_gradient(found.gradients["dense/kernel"], numeric_gradient(loss, param))
+
+
+def test_a_trace_that_overflows_shows_it_and_warns_of_nothing():
+    model = Sequential([Dense(2, input_shape=(3,), kernel_initializer="ones")])
+    model.compile(loss="mse", optimizer="sgd")
+    found = model.trace(np.full((1, 3), 3e38, np.float32), np.zeros((1, 2)))
+    assert found.loss == np.inf
