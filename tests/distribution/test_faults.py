@@ -97,15 +97,18 @@ def test_what_all_catch_ends_nothing(name, run):
 
 @pytest.mark.parametrize("name", GONE)
 def test_a_rank_that_is_gone(name, run):
-    """The others name it, unless mpiexec has ended them before: on a busy machine they get further tries."""
+    """The others name it, unless mpiexec has ended them before: on a busy machine they get further tries.
+
+    After os._exit(0), mpiexec may also be first to end them and report success: see docs/distribution.md.
+    """
     rank, number = GONE[name]
     found = run(name)
     for _ in range(4):
         code, output, errors = found
         assert "through" not in output
+        assert code != 0 or number is None
         named = f"rank {rank} of 3 has ended without a word" in errors
-        if named or (number is not None and f"EXIT CODE: {int(number)}" in output + errors):
-            assert code != 0
+        if code != 0 and (named or (number is not None and f"EXIT CODE: {int(number)}" in output + errors)):
             break
         found = launch.finish(launch.start(3, "faulty.py", name))
     else:
