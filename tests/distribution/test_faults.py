@@ -103,7 +103,7 @@ def test_a_rank_that_is_gone(name, run):
     """
     rank, number = GONE[name]
     found = run(name)
-    for _ in range(4):
+    for _ in range(12):
         code, output, errors = found
         assert "through" not in output
         assert code != 0 or number is None
