@@ -12,7 +12,7 @@ from ...contracts import Array, DType, Pair
 from . import winograd
 from .addresses import Convolution, convolution, fold, pack, unfold
 from .blocks import ROWS, SLACK, SPAN_LANES
-from .loops import NONE, all_finite, multiply, pack_pixels, pool, put_in_frames, sparse, take_out_of_frames
+from .loops import NONE, all_finite, framed_tiles, multiply, pack_pixels, pool, sparse, take_out_of_frames
 
 PATCH = 256  # output pixels whose products are added to dkernel at once: what they need fits into the L1 cache
 EMPTY = np.empty(0, np.float32)
@@ -127,13 +127,9 @@ def _convolved_tiles(
         kernel, bias, g = unfold(kernel, g.group, g.strides[1]), np.tile(bias, g.group), g.grouped
     at, sums = g.windows
     packed = pack(kernel.reshape(g.depth, g.filters))
-    padded = np.zeros(g.tile * g.steps[0] + SLACK, x.dtype)
     lanes = np.zeros(g.lanes, x.dtype)
     lanes[: g.filters] = bias
-    flat = x.reshape(-1)
-    for first in range(0, g.samples, g.tile):
-        count = min(g.tile, g.samples - first)
-        put_in_frames(flat, first, count, g.image, g.frame, padded)
+    for first, count, padded in framed_tiles(g, x):
         # from the last block to the first: what a block writes too much is the next pixel's first lanes
         multiply(
             padded,
@@ -160,13 +156,10 @@ def _dkernel(g: Convolution, dz: Array, x: Array) -> tuple[Array, Array]:
     if winograd.pays(g):
         return winograd.dkernel_of(g, dz, x)
     group, stride, g = g.group, g.strides[1], g.grouped
-    padded = np.zeros(g.tile * g.steps[0] + SLACK, x.dtype)
     packed = np.empty(g.tile * g.pixels * g.lanes + SLACK, x.dtype)
     dkernel, dbias = np.zeros((g.depth + 1, g.lanes), x.dtype), np.zeros(g.lanes + SLACK, x.dtype)
-    flat, dflat = x.reshape(-1), dz.reshape(-1)
-    for first in range(0, g.samples, g.tile):
-        count = min(g.tile, g.samples - first)
-        put_in_frames(flat, first, count, g.image, g.frame, padded)
+    dflat = dz.reshape(-1)
+    for first, count, padded in framed_tiles(g, x):
         pack_pixels(dflat, first * g.pixels, count * g.pixels, g.filters, g.pixel_blocks, packed, dbias)
         multiply(
             padded,

@@ -1,8 +1,12 @@
-"""The compiled loops of ``direct``: products of blocks, and what happens to tiles of images before and after. Arrays are flat."""
+"""The loops of ``direct`` and ``winograd``: products of blocks, and what happens to tiles of images around them. Arrays are flat."""
+
+from collections.abc import Iterator
 
 import numpy as np
 
-from .blocks import ROWS, SIZES, SPAN, SPAN_LANES, WIDTHS, gather, make_block, scatter
+from ...contracts import Array
+from .addresses import Convolution
+from .blocks import ROWS, SIZES, SLACK, SPAN, SPAN_LANES, WIDTHS, gather, make_block, scatter
 from .jit import jit
 from .vector import LANES, beats, choose, copy, fill, load, multiply_add, store
 
@@ -39,6 +43,15 @@ def all_finite(x):
     for i in range(x.size):
         finite &= abs(x[i]) <= LARGEST
     return finite
+
+
+def framed_tiles(g: Convolution, x: Array) -> Iterator[tuple[int, int, Array]]:
+    """Tile after tile of x (N, H, W, C) in its frames: (first sample, samples, frames). The next tile overwrites the frames."""
+    flat, frames = x.reshape(-1), np.zeros(g.tile * g.steps[0] + SLACK, x.dtype)
+    for first in range(0, g.samples, g.tile):
+        count = min(g.tile, g.samples - first)
+        put_in_frames(flat, first, count, g.image, g.frame, frames)
+        yield first, count, frames
 
 
 @jit

@@ -35,7 +35,7 @@ from ...contracts import Array
 from .addresses import Convolution, blocks, covered, effort, whole
 from .blocks import ROWS, SLACK
 from .jit import jit
-from .loops import NONE, multiply, put_in_frames
+from .loops import NONE, framed_tiles, multiply
 from .vector import LANES, beats, choose, fill, load, multiply_add, store
 
 PRODUCTS = 16
@@ -98,12 +98,9 @@ def convolved_tiles(
     s, channels = squares(g), g.image[2]
     packed, parts = np.zeros(PRODUCTS * channels * s.lanes, x.dtype), blocks(g.filters, PRODUCTS * channels)
     _transform_kernel(kernel.reshape(-1), channels, g.filters, parts, packed)
-    padded = np.zeros(s.frames.tile * s.frames.steps[0] + SLACK, x.dtype)
     windows, sums = s.windows(x.dtype), np.empty(PRODUCTS * s.sum_plane, x.dtype)
     nothing = np.zeros(s.lanes, x.dtype)
-    for first in range(0, g.samples, s.frames.tile):
-        count = min(s.frames.tile, g.samples - first)
-        put_in_frames(x.reshape(-1), first, count, g.image, s.frames.frame, padded)
+    for first, count, padded in framed_tiles(s.frames, x):
         _convolve(
             padded,
             count * s.each,
@@ -137,12 +134,9 @@ def convolved_tiles(
 def dkernel_of(g: Convolution, dz: Array, x: Array) -> tuple[Array, Array]:
     """dkernel (3, 3, C, F) and dbias (F,) from dz (N, OH, OW, F)."""
     s, channels = squares(g), g.image[2]
-    padded = np.zeros(s.frames.tile * s.frames.steps[0] + SLACK, x.dtype)
     windows, packed = s.windows(x.dtype), np.zeros(PRODUCTS * s.at_once * s.lanes, x.dtype)
     dproducts, dbias = np.zeros((PRODUCTS, channels + 1, s.lanes), x.dtype), np.zeros(g.filters, x.dtype)
-    for first in range(0, g.samples, s.frames.tile):
-        count = min(s.frames.tile, g.samples - first)
-        put_in_frames(x.reshape(-1), first, count, g.image, s.frames.frame, padded)
+    for first, count, padded in framed_tiles(s.frames, x):
         _correlate(
             padded,
             count * s.each,
