@@ -1,4 +1,4 @@
-"""The loops of ``direct`` and ``winograd``: products of blocks, and what happens to tiles of images around them. Arrays are flat."""
+"""The loops of ``direct`` and ``winograd``: products of blocks, and what happens to tiles of images around them. Flat arrays."""
 
 from collections.abc import Iterator
 
