@@ -23,6 +23,7 @@ from ..models import (
     Pool,
     Rescaling,
     Shape,
+    Unsupported,
     same_padding,
     with_shapes,
 )
@@ -77,6 +78,10 @@ class Trainer:
     def __init__(
         self, model: Model, threads: int, seed: int, channels_last: bool = False, compiled: bool = False
     ) -> None:
+        if compiled and any(isinstance(layer, Norm) for layer in model.layers):
+            raise Unsupported(
+                "torch.func.grad, which the compiled step is made with, refuses batch normalization's averages."
+            )
         torch.set_num_threads(threads)
         torch.manual_seed(seed)
         modules = [module for layer, before, _ in with_shapes(model) for module in translate(layer, before)]
