@@ -1,8 +1,10 @@
-"""What each idea of the engine gains: the same epoch without one of them, compared with the epoch with all of them.
+"""What each idea of the engine gains: a pass over the same samples without it, compared with one with all of them.
 
-    python -m benchmarks.steps
+    python -m benchmarks.steps                              # on random networks, and on some that are well known
+    python -m benchmarks.steps --seed 7 --models deep_cnn
 
-docs/performance.md is written from it. The variants take turns in one process; a gain is the median over the rounds.
+docs/performance.md is written from it. The variants take turns in one process; a gain is the median over the rounds, and of
+several networks the geometric mean.
 """
 
 import statistics
@@ -13,21 +15,22 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
-import numpy as np
 from rich.console import Console
 
-from minidl.contracts import Array
-from minidl.datasets import mnist
 from minidl.engine import memory, runner
 from minidl.engine import steps as engine
-from minidl.ops.kernels.addresses import Convolution, convolution
+from minidl.ops.kernels import addresses, small, winograd
+from minidl.ops.kernels.addresses import Convolution
 
 from .contestants.minidl import Trainer
-from .models import MODELS
-from .results import Part, Results, main, parser
+from .drawing import KINDS, model_named, name_of
+from .models import MODELS, Conv
+from .random import LEAST_BATCHES, QUICK_BATCHES, TITLES, geometric_mean, samples_of
+from .results import Part, Results, main, minutes_left, parser
 from .tables import Table, number
+from .worker import random_data
 
-SLOW_SAMPLES = 2_000  # for the reference operations
+NAMED = ("mlp", "cnn", "larger_cnn", "lenet5", "deep_cnn", "normalized_cnn", "tiny_mlp")
 
 
 class Step(NamedTuple):
@@ -44,12 +47,28 @@ class Step(NamedTuple):
 
 
 @contextmanager
-def _convolutions(attribute: str, value: object) -> Iterator[None]:
-    """With another attribute in all of the engine's convolutions."""
-    with patch.object(Convolution, attribute, value):
-        convolution.cache_clear()
+def _replaced(holder: object, attribute: str, value: object) -> Iterator[None]:
+    """With another attribute there, and nothing remembered of how convolutions were made with the usual one, or with this one."""
+    remembering = (addresses.convolution, addresses.blocks, addresses.covered, addresses.effort)
+
+    def forget() -> None:
+        for function in remembering:
+            function.cache_clear()
+
+    with patch.object(holder, attribute, value):
+        forget()
         yield
-    convolution.cache_clear()
+    forget()
+
+
+def _without(*kinds: type[engine.LayerStep]) -> Callable[[], AbstractContextManager[Any]]:
+    """With a table of steps that these are not in."""
+    return lambda: patch.object(engine, "FUSED", tuple(step for step in engine.FUSED if step not in kinds))
+
+
+def _widest_blocks(size: int) -> list[int]:
+    """In place of addresses._widths."""
+    return -(-size // addresses.WIDTHS[0]) * [addresses.WIDTHS[0]]
 
 
 STEPS = (
@@ -73,19 +92,38 @@ STEPS = (
         "The map before a 2 × 2 pool, four times as large as the result, is a tile that stays in the cache. Backward works on "
         "the one pixel of four that the pool selected, and on none where the ReLU was at 0. Without it, with the pool a step of "
         "its own:",
-        lambda: patch.object(engine, "FUSED", tuple(step for step in engine.FUSED if step is not engine.ConvPoolStep)),
+        _without(engine.ConvPoolStep),
+    ),
+    Step(
+        "Normalization in the same step",
+        "Scale, shift, ReLU and pool are one pass over the map once its moments are known, and two on the way back, which "
+        "compute again where the ReLU was at 0. At prediction, all of it folds into the convolution before it. Without it, with "
+        "the layer's own forward and backward:",
+        _without(engine.ConvNormStep, engine.NormPoolStep, engine.NormStep),
+    ),
+    Step(
+        "Fewer multiplications for 3 × 3",
+        "Winograd's way makes four pixels of a 3 × 3 convolution of many channels with 16 multiplications in place of 36, and "
+        "the gradients likewise: see [the page on it](book/winograd.md). Without it:",
+        lambda: _replaced(winograd, "pays", lambda g: False),
+    ),
+    Step(
+        "Blocks of several widths",
+        "Sums stay in registers in blocks of pixels × filters. Twenty filters do not fill two of the widest blocks; a narrow one "
+        "does the rest. Without it, with the widest alone:",
+        lambda: _replaced(addresses, "_widths", _widest_blocks),
     ),
     Step(
         "Neighbouring pixels as one",
         "Four filters fill a quarter of a block's lanes. Two neighbouring pixels have twice as many filters, in a window that is "
         "one column wider. Without it:",
-        lambda: _convolutions("group", 1),
+        lambda: _replaced(Convolution, "group", 1),
     ),
     Step(
         "Two ways to dx",
         "A pixel of dy can add to its window of dx, or a pixel of dx can gather what reaches it, which is a convolution with the "
         "kernel turned around. Which takes less depends on the shapes. Without the second way:",
-        lambda: _convolutions("turning_pays", False),
+        lambda: _replaced(Convolution, "turning_pays", False),
     ),
     Step(
         "Memory that is kept",
@@ -101,6 +139,18 @@ STEPS = (
         lambda: patch.object(runner, "SHARD", 25),
     ),
     Step(
+        "Threads only for what is worth one",
+        "To wake a thread takes longer than a small network needs for its batch. How many shards there are follows from the "
+        "batch and from the network's multiplications. Without it, with two shards for every batch of 16 and more:",
+        lambda: patch.object(runner, "WORTH_A_THREAD", 1),
+    ),
+    Step(
+        "Dense layers of one or two samples",
+        "BLAS rearranges the kernel before it multiplies, which is more work than the product for so few samples. Loops of our "
+        "own read it once. Without it:",
+        lambda: patch.object(small, "FEW", 0),
+    ),
+    Step(
         "Threads around the kernels, not in them",
         "A shard goes through the whole model in one thread, forward and backward, beside the other shards. The threads meet "
         "twice a batch: when the gradients are summed, and when the parameters are updated. BLAS has one thread meanwhile, "
@@ -110,69 +160,72 @@ STEPS = (
 )
 
 
-def epoch(step: Step | None, settings: dict[str, Any], x: Array, y: Array) -> float:
-    """Seconds per sample of one epoch without the step, or with all of them."""
-    model = MODELS[settings["model"]]
-    if step and step.ops == "reference":
-        x, y = x[:SLOW_SAMPLES], y[:SLOW_SAMPLES]
-    with step.without() if step else nullcontext():
-        trainer = Trainer(model, (step and step.threads) or settings["threads"], 1, step.ops if step else "kernels")
-        rest = len(x) % model.batch_size
-        warm_up = len(x) if len(x) == SLOW_SAMPLES else len(x) // 2 // model.batch_size * model.batch_size + rest
+def groups(settings: dict[str, Any]) -> dict[str, list[str]]:
+    """The networks, by the title of their column: those drawn of each kind, and each of the known ones."""
+    drawn = {TITLES[kind]: [name_of(kind, settings["seed"], n) for n in range(settings["count"])] for kind in KINDS}
+    return drawn | {MODELS[name].title: [name] for name in settings["models"]}
+
+
+def pace(step: Step | None, network: str, settings: dict[str, Any]) -> float:
+    """Seconds a sample without the step, or with all of them."""
+    model, without = model_named(network), step or Step("", "")
+    slow = without.ops == "reference"
+    kind = "conv" if any(isinstance(layer, Conv) for layer in model.layers) else "dense"
+    samples = samples_of(model, kind, LEAST_BATCHES if slow else QUICK_BATCHES if settings["quick"] else None)
+    x, y = random_data(model.shape, model.classes, samples, 1)
+    warm_up = LEAST_BATCHES * model.batch_size
+    with without.without():
+        trainer = Trainer(model, without.threads or settings["threads"], 1, without.ops)
         trainer.train(x[:warm_up], y[:warm_up], model.batch_size)
         begin = time.perf_counter()
         trainer.train(x, y, model.batch_size)
-        return (time.perf_counter() - begin) / len(x)
+        return (time.perf_counter() - begin) / samples
 
 
 def measure(results: Results, settings: dict[str, Any], console: Console) -> None:
-    """Fill the part "steps": a record a round and variant; step "" is the engine with everything."""
+    """Fill the part "steps": a record a network, round and variant; step "" is the engine with everything."""
     results.begin("steps", settings)
-    (images, labels), _ = mnist.load_data()
-    x = images[: settings["samples"], ..., None].astype(np.float32) / 255
-    y = labels[: settings["samples"]].astype(np.int64)
-    for round_number in range(settings["rounds"]):
-        for step in (None, *STEPS):
-            title = step.title if step else ""
-            seconds = epoch(step, settings, x, y)
-            results.add("steps", {"step": title, "round": round_number, "seconds": seconds})
-            console.print(f"round {round_number + 1}: {number(1e6 * seconds)} µs a sample without {title or 'nothing'}")
+    networks = [name for names in groups(settings).values() for name in names]
+    begin = time.monotonic()
+    for done, network in enumerate(networks):
+        for round_number in range(settings["rounds"]):
+            for step in (None, *STEPS):
+                seconds = pace(step, network, settings)
+                record = {"step": step.title if step else "", "network": network, "round": round_number}
+                results.add("steps", record | {"seconds": seconds})
+        left = minutes_left(begin, done + 1, len(networks))
+        console.print(f"{done + 1} of {len(networks)}, {left}: {model_named(network).title}")
 
 
-def gain(part: dict[str, Any], title: str) -> float:
-    """How many times as long an epoch takes without the step: of each round, then the median."""
-    seconds = {(r["step"], r["round"]): r["seconds"] for r in part["records"]}
-    rounds = sorted({round_number for _, round_number in seconds})
-    return statistics.median(seconds[title, n] / seconds["", n] for n in rounds)
-
-
-def seconds_without(part: dict[str, Any], title: str) -> float:
-    """Seconds a sample, the median over the rounds."""
-    return statistics.median(r["seconds"] for r in part["records"] if r["step"] == title)
+def gain(part: dict[str, Any], title: str, networks: list[str]) -> float:
+    """How many times as long it takes without the step: of each round, then the median; of networks, the geometric mean."""
+    seconds = {(r["step"], r["network"], r["round"]): r["seconds"] for r in part["records"]}
+    rounds = range(part["settings"]["rounds"])
+    return geometric_mean(
+        [statistics.median(seconds[title, name, n] / seconds["", name, n] for n in rounds) for name in networks]
+    )
 
 
 def tables(parts: dict[str, Any]) -> list[Table]:
-    """A row a step."""
+    """A row a step, a column a group of networks."""
     part = parts["steps"]
-    rows = [("nothing", number(1e6 * seconds_without(part, "")), "1")]
-    rows += [
-        (step.title, number(1e6 * seconds_without(part, step.title)), number(gain(part, step.title))) for step in STEPS
-    ]
-    settings = part["settings"]
-    title = f"{MODELS[settings['model']].title}, {settings['threads']} threads: what is left out"
-    return [Table(title, ("", "µs a sample", "times as long"), rows)]
+    settings, found = part["settings"], groups(part["settings"])
+    rows = [(step.title, *(number(gain(part, step.title, names)) for names in found.values())) for step in STEPS]
+    title = f"How many times as long without it, {settings['threads']} threads; {settings['count']} random networks of a kind"
+    return [Table(title, ("", *found), rows)]
 
 
 def options() -> ArgumentParser:
     """The command line's."""
     result = parser(__doc__)
-    result.add_argument("--model", choices=MODELS, default="cnn")
-    result.add_argument("--samples", type=int, default=20_000, help="in an epoch (default: 20000)")
-    result.add_argument("--rounds", type=int, default=5, help="turns of each variant (default: 5)")
+    result.add_argument("--seed", type=int, default=1, help="of the random networks (default: 1)")
+    result.add_argument("--count", type=int, default=8, help="random networks of each kind (default: 8)")
+    result.add_argument("--models", nargs="*", choices=MODELS, default=list(NAMED), help="known networks beside them")
+    result.add_argument("--rounds", type=int, default=3, help="turns of each variant (default: 3)")
     return result
 
 
-PART = Part("steps", options(), {"samples": 1_000, "rounds": 1}, measure, tables)
+PART = Part("steps", options(), {"count": 1, "models": ["cnn"], "rounds": 1}, measure, tables)
 
 if __name__ == "__main__":
     main(PART)

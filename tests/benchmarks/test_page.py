@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from benchmarks import accuracy, growth, limits, page, processes, steps, summary
 from benchmarks.charts import draw
@@ -176,34 +177,54 @@ def test_the_same_results_give_the_same_charts(parts: dict[str, Any], tmp_path: 
 
 
 def test_the_gain_of_a_step_is_that_of_its_rounds() -> None:
+    """The first step: 9, 2 and 2 times on the first network, 8 times on the second, so 4 on both; the others 2 and 8."""
+    settings = {"seed": 3, "count": 2, "models": ["cnn", "mlp"], "rounds": 3, "threads": 2}
+    groups = steps.groups(settings)
+    assert list(groups) == ["Random convolutional networks", "Random dense networks", "CNN", "MLP 784–784–10"]
+    assert groups["Random dense networks"] == ["dense-3-0", "dense-3-1"]
+    times = {"conv-3-0": 2, "conv-3-1": 8, "dense-3-0": 3, "dense-3-1": 3, "cnn": 1.5, "mlp": 5}
     records = [
-        {"step": title, "round": n, "seconds": seconds * (2 if title else 1)}
+        {"step": title, "network": name, "round": n, "seconds": seconds * (factor if title else 1)}
         for title in ("", *(step.title for step in steps.STEPS))
+        for name, factor in times.items()
         for n, seconds in enumerate((1e-6, 5e-6, 2e-6))
     ]
-    records[3]["seconds"] = 9e-6  # the first round of the first step: 9 times, beside 2 and 2
+    first = steps.STEPS[0].title
+    next(r for r in records if r["step"] == first)["seconds"] = 9e-6
     machine = {"processor": "Abacus 9", "begun": "2026-01-02"}
-    part = {"records": records, "settings": {"model": "cnn", "threads": 2}, "machine": machine}
-    assert steps.gain(part, steps.STEPS[0].title) == 2
+    part = {"records": records, "settings": settings, "machine": machine}
+    assert steps.gain(part, first, ["conv-3-0", "conv-3-1"]) == pytest.approx(4)
+    assert steps.tables({"steps": part})[0].rows[0] == (first, "4.00", "3.00", "1.50", "5.00")
     written = page.performance({"steps": part})
-    assert "takes 2.00 µs a sample on 2 threads" in written
-    assert "Measured on Abacus 9, 2026-01-02." in written
-    assert written.count("**2.00 times** as long") == len(steps.STEPS)
+    assert "Measured on Abacus 9, 2 threads, 2026-01-02." in written
+    sentence = "random convolutional networks **4.00**, random dense networks **3.00**, MLP 784–784–10 **5.00** times as long.\n"
+    assert written.count(sentence) == len(steps.STEPS)
 
 
+@pytest.mark.parametrize("model", ["larger_cnn", "normalized_cnn"])
 @pytest.mark.parametrize("step", steps.STEPS, ids=lambda step: step.title)
-def test_a_step_left_out_changes_no_result(step: steps.Step) -> None:
+def test_a_step_left_out_changes_no_result(step: steps.Step, model: str) -> None:
     rng = np.random.default_rng(0)
-    x, y = rng.random((40, 28, 28, 1), dtype=np.float32), rng.integers(0, 10, 40)
+    x, y = rng.random((42, 28, 28, 1), dtype=np.float32), rng.integers(0, 10, 42)
 
     def trained(options: dict[str, Any]) -> Any:
-        trainer = Trainer(MODELS["larger_cnn"], 1, 1, **options)
-        trainer.train(x, y, 20)
+        trainer = Trainer(MODELS[model], 1, 1, **options)
+        trainer.train(x, y, 20)  # and a batch of two
         return trainer.predict(x)
 
     expected = trained({})
     with step.without():
         np.testing.assert_allclose(trained({"ops": step.ops}), expected, rtol=1e-3, atol=1e-5)
+
+
+def test_steps_run_on_networks_of_both_kinds(tmp_path: Path) -> None:
+    """As --quick does: a time for every idea, network and round."""
+    settings = {"seed": 1, "count": 1, "models": ["tiny_mlp"], "rounds": 1, "threads": 1, "quick": True}
+    results = Results(tmp_path)
+    steps.measure(results, settings, Console(quiet=True))
+    found = {(r["step"], r["network"]): r["seconds"] for r in results.parts["steps"]["records"]}
+    assert len(found) == 3 * (1 + len(steps.STEPS))
+    assert all(seconds > 0 for seconds in found.values())
 
 
 def test_gains_of_threads_are_those_of_neighbours() -> None:
