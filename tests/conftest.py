@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -32,6 +33,11 @@ runner.WORTH_A_THREAD = 1
 def _cut_as_users_see_it(monkeypatch):
     """Batches of tiny models stay whole."""
     monkeypatch.setattr(runner, "WORTH_A_THREAD", RULE)
+
+
+# Started in the background by a script, a process ignores Ctrl-C, and so do its children: the tests of it would wait for ever.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # there is one for each core; a test about threads says how many it wants
