@@ -3,13 +3,12 @@
 You learn what lies between 1% of errors and 0.3%: not so much a larger network as digits that are a little different each time
 (augmentation), a learning rate that rises and falls, labels that are not taken for certain (smoothing), and the average of the
 weights over the last steps. Dropout keeps the network from relying on single numbers. Several such networks together
-(--ensemble) make fewer errors still. Batch normalization, which deeper networks need, brings this one nothing for its time
-(--with normalization).
+(--ensemble) make fewer errors still. Batch normalization is not among the parts; --with normalization shows what it brings.
 
 The test digits are looked at once, at the end, and the weights are those of the end, not those of whichever epoch happened to
 be best on the test. Changes are tried with --validate, where a sixth of the training digits stands in for the test digits.
 
-    python examples/mnist_best.py                 about 15 minutes on two cores; look at --epochs 1 first
+    python examples/mnist_best.py                 about 17 minutes on two cores; look at --epochs 1 first
     python examples/mnist_best.py --ensemble 5    five networks, which vote
     python examples/mnist_best.py --validate --epochs 3 --without augmentation    what a part brings
 
@@ -89,8 +88,6 @@ if args.validate:
     (x_train, x_test), (y_train, y_test) = (np.split(whole, [rest]) for whole in (x_train, y_train))
 x_train, x_test = x_train[..., None], x_test[..., None]
 classes = int(y_train.max()) + 1
-
-
 parts = {*PARTS, *args.added} - {*args.without}
 
 

@@ -2,7 +2,7 @@
 
 You learn that a small network can be a good one, if it is trained well: with digits that are a little different each time, a
 learning rate that rises high and falls, and the average of the weights over the last steps. mnist_cnn.py has sixty times as many
-parameters and makes more errors.
+parameters.
 
     python examples/mnist_small.py                           about 5 minutes on two cores; look at --epochs 1 first
     python examples/mnist_small.py --validate --epochs 4     to try a change: a sixth of the training digits is the test

@@ -137,7 +137,7 @@ def test_the_best_without_its_parts(tmp_path, run):
     arguments = ("--samples", "600", "--epochs", "1", "--validate", "--folder", tmp_path, "--without", *left_out)
     output = run("mnist_best", *arguments)
     assert "of 100 images" in output
-    assert not any(name in output for name in ("RandomAffine", "Dropout"))
+    assert not any(name in output for name in ("RandomAffine", "BatchNormalization", "Dropout"))
     model = load_model(next(tmp_path.glob("*.safetensors")))
     assert model.optimizer.use_ema is False
     assert model.loss.label_smoothing == 0
