@@ -60,7 +60,7 @@ RECIPES = {
 }
 # What each part of the best recipe brings: short runs, judged on training digits that they are not trained on.
 SHORT = ("--validate", "--epochs", "6")
-PARTS = ("augmentation", "dropout", "smoothing", "schedule", "averages")
+PARTS = ("augmentation", "dropout", "smoothing", "schedule", "averages", "copies")
 ABLATION = {"whole": Recipe("mnist_best", SHORT, 3, "the recipe", True)} | {
     f"without-{part}": Recipe("mnist_best", (*SHORT, "--without", part), 3, f"without {part}", True) for part in PARTS
 }

@@ -13,7 +13,10 @@ import numpy as np
 import pytest
 
 from minidl.callbacks import BackupAndRestore
+from minidl.datasets import mnist
+from minidl.layers import RandomAffine
 from minidl.models import load_model
+from minidl.ops.random import RandomKey
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 QUICK = ("--samples", "2000", "--epochs", "1", "--batch-size", "50")  # 40 steps
@@ -109,6 +112,8 @@ def test_the_best(tmp_path, run):
         "50",
         "--ensemble",
         "2",
+        "--without",
+        "copies",
         "--folder",
         tmp_path / "best",
     )
@@ -131,9 +136,26 @@ def test_the_best(tmp_path, run):
     assert re.findall(r".* CPU minutes", again) == re.findall(r".* CPU minutes", output)  # those of the training
 
 
+def test_the_best_asks_about_copies(tmp_path, run):
+    """As wrong as the mean over digits and eight turned, moved, zoomed and slanted versions of them, not as the digits alone."""
+    output = run(
+        "mnist_best", "--samples", "2400", "--validate", "--epochs", "1", "--folder", tmp_path, "--batch-size", 50
+    )
+    (digits, labels), _ = mnist.load_data()
+    digits, labels = digits[2000:2400], labels[2000:2400]
+    model = load_model(next(tmp_path.glob("*.safetensors")))
+    warp = RandomAffine(7.5 / 360, 0.045, 0.06, 0.075, fill_mode="constant")
+    versions = [digits[..., None]]
+    versions += [warp.forward(versions[0], training=True, rng=RandomKey(0, i).layer(0))[0] for i in range(8)]
+    answers = [model.predict(version, verbose=0) for version in versions]
+    wrong = [int((answer.argmax(axis=1) != labels).sum()) for answer in (sum(answers), answers[0])]
+    assert wrong[0] != wrong[1]
+    assert f"({wrong[0]} of 400 images)" in output
+
+
 def test_the_best_without_its_parts(tmp_path, run):
     """Nothing is left but the layers that learn, and the training digits are cut in two."""
-    left_out = ("augmentation", "dropout", "smoothing", "schedule", "averages")
+    left_out = ("augmentation", "dropout", "smoothing", "schedule", "averages", "copies")
     arguments = ("--samples", "600", "--epochs", "1", "--validate", "--folder", tmp_path, "--without", *left_out)
     output = run("mnist_best", *arguments)
     assert "of 100 images" in output
