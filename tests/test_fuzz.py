@@ -51,7 +51,7 @@ def test_what_the_fuzzer_found_to_reach_different_code_is_refused_or_sound(name,
 
 
 @pytest.mark.parametrize("name", TARGETS)
-@settings(max_examples=100)
+@settings(max_examples=50)
 @given(st.integers(0, 2**64))
 def test_changed_files_are_refused_or_sound(name, seeds, tmp_path_factory, seed):
     rng = random.Random(seed)

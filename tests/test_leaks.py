@@ -79,7 +79,7 @@ def test_memory_and_threads_stay_flat(call, tmp_path):
     tracemalloc.start()
     try:
         sizes = []
-        for _ in range(9):  # at first, what was allocated before the count began is replaced
+        for _ in range(6):  # at first, what was allocated before the count began is replaced
             for _ in range(CALLS):
                 call(model, path)
             gc.collect()

@@ -938,7 +938,7 @@ def test_arrays_that_are_not_ours(path, entry, body, message):
         mlp().load_weights(path)
 
 
-@pytest.mark.parametrize("size", [2, 10**4000])
+@pytest.mark.parametrize("size", [2, 10**4000], ids=["small", "large"])
 def test_shapes_whose_product_takes_for_ever(saved, size):
     def edit(content):
         content["model"].update(input_shape=[size] * 1000, layers=[{"class_name": "Flatten", "config": {}}] * 1000)

@@ -580,4 +580,4 @@ class RandomUse(RuleBasedStateMachine):
 
 # at random, a crossentropy is compiled with a last layer that gives no probabilities
 TestRandomUse = pytest.mark.filterwarnings("ignore:.* gives no probabilities:UserWarning")(RandomUse.TestCase)
-TestRandomUse.settings = settings(max_examples=40, stateful_step_count=30)  # more of them: stress/random_use.py
+TestRandomUse.settings = settings(max_examples=25, stateful_step_count=30)  # more of them: stress/random_use.py
