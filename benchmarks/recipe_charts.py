@@ -44,7 +44,7 @@ def errors(found: dict[str, list[dict[str, Any]]]) -> Figure | None:
             axes.annotate(name, place, textcoords="offset points", xytext=(0, 6), ha="center")
     for value, name in PUBLISHED.items():
         axes.axhline(value, color=OTHERS, linestyle="--", linewidth=1, zorder=0)
-        axes.annotate(name, (1, value), xycoords=("axes fraction", "data"), ha="right", va="bottom", color=OTHERS)
+        axes.annotate(name, (0.01, value), xycoords=("axes fraction", "data"), va="bottom", color=OTHERS)
     axes.set(xscale="log", yscale="log", xlabel="CPU minutes of training", ylabel="test error, %")
     axes.set_xticks([0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100])
     axes.set_yticks([0.1, 0.2, 0.3, 0.5, 1])

@@ -62,6 +62,7 @@ def test_a_run_is_recorded_and_the_page_is_made_of_it(tmp_path, monkeypatch, cap
     for seed, wrong in enumerate([[8, 9, 10], [9, 10, 11]]):
         (recipes.FOLDER / f"best-{seed}.json").write_text(json.dumps(result(seed=seed, wrong=wrong)))
     (recipes.FOLDER / "sprint-1.json").write_text(json.dumps(found))
+    (recipes.FOLDER / "whole-0.json").write_text(json.dumps(result("whole")))
     recipes.write_page()
     page = recipes.PAGE.read_text(encoding="utf-8")
     assert "| 0.030 ± 0.000 |" in page
@@ -69,6 +70,9 @@ def test_a_run_is_recorded_and_the_page_is_made_of_it(tmp_path, monkeypatch, cap
     assert "| not run yet |" in page
     assert "](accuracy/wrong.svg)" in page
     assert {path.name for path in recipes.FOLDER.glob("*.svg")} == {"errors.svg", "wrong.svg"}
+    chart = (recipes.FOLDER / "errors.svg").read_text(encoding="utf-8")
+    assert "<!-- best -->" in chart
+    assert "<!-- whole -->" not in chart, "its errors are those of training digits"
 
 
 @pytest.mark.parametrize(
