@@ -4,7 +4,7 @@ You learn that a small network can be a good one, if it is trained well: with di
 learning rate that rises high and falls, and the average of the weights over the last steps. Asked about a digit, it sees that and
 eight copies, each a little different, and answers with the mean. mnist_cnn.py has sixty times as many parameters.
 
-    python examples/mnist_small.py                           about 5 minutes on two cores; look at --epochs 1 first
+    python examples/mnist_small.py                           about 8 CPU minutes; look at --epochs 1 first
     python examples/mnist_small.py --validate --epochs 4     to try a change: a sixth of the training digits is the test
 
 Stopped, by Ctrl-C or a power cut? Type the same again: it goes on where it was.
