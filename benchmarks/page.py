@@ -114,7 +114,8 @@ PERFORMANCE = """# How the engine gets its speed
 You need none of this to read the layers or `ops/reference`. It is about what the engine's steps (`minidl/engine/steps.py`)
 do in their place, idea by idea. Each was measured by leaving it out: the numbers after it say how many times as long a pass over
 the same samples then takes, on networks drawn from a seed that nothing was tuned for, and on the known one for which it does
-most. Near 1 they are noise. This page is written by a program, `python -m benchmarks`.
+most. How far the last row of the table at the end, where nothing is left out, is from 1 is noise, and so it is in the others.
+This page is written by a program, `python -m benchmarks`.
 """
 
 

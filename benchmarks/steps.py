@@ -3,8 +3,9 @@
     python -m benchmarks.steps                              # on random networks, and on some that are well known
     python -m benchmarks.steps --seed 7 --models deep_cnn
 
-docs/performance.md is written from it. The variants take turns in one process; a gain is the median over the rounds, and of
-several networks the geometric mean.
+docs/performance.md is written from it. Each variant runs right before or after the engine with everything, in one process; a gain
+is the ratio of the two, of which there is the median over the rounds, and of several networks the geometric mean. One row leaves
+nothing out: how far it is from 1 is the noise of all.
 """
 
 import statistics
@@ -158,6 +159,7 @@ STEPS = (
         threads=1,
     ),
 )
+NOTHING = Step("Nothing", "")
 
 
 def groups(settings: dict[str, Any]) -> dict[str, list[str]]:
@@ -166,51 +168,56 @@ def groups(settings: dict[str, Any]) -> dict[str, list[str]]:
     return drawn | {MODELS[name].title: [name] for name in settings["models"]}
 
 
-def pace(step: Step | None, network: str, settings: dict[str, Any]) -> float:
-    """Seconds a sample without the step, or with all of them."""
-    model, without = model_named(network), step or Step("", "")
-    slow = without.ops == "reference"
+def pace(step: Step, network: str, settings: dict[str, Any]) -> float:
+    """Seconds a sample without the step: the median of passes until the budget is spent."""
+    model = model_named(network)
+    slow = step.ops == "reference"
     kind = "conv" if any(isinstance(layer, Conv) for layer in model.layers) else "dense"
     samples = samples_of(model, kind, LEAST_BATCHES if slow else QUICK_BATCHES if settings["quick"] else None)
     x, y = random_data(model.shape, model.classes, samples, 1)
     warm_up = LEAST_BATCHES * model.batch_size
-    with without.without():
-        trainer = Trainer(model, without.threads or settings["threads"], 1, without.ops)
+    seconds: list[float] = []
+    with step.without():
+        trainer = Trainer(model, step.threads or settings["threads"], 1, step.ops)
         trainer.train(x[:warm_up], y[:warm_up], model.batch_size)
-        begin = time.perf_counter()
-        trainer.train(x, y, model.batch_size)
-        return (time.perf_counter() - begin) / samples
+        while sum(seconds) < settings["budget"]:
+            begin = time.perf_counter()
+            trainer.train(x, y, model.batch_size)
+            seconds.append(time.perf_counter() - begin)
+    return statistics.median(seconds) / samples
 
 
 def measure(results: Results, settings: dict[str, Any], console: Console) -> None:
-    """Fill the part "steps": a record a network, round and variant; step "" is the engine with everything."""
+    """Fill the part "steps": a record a network, round and step, with the time without it and that with everything beside it."""
     results.begin("steps", settings)
     networks = [name for names in groups(settings).values() for name in names]
     begin = time.monotonic()
     for done, network in enumerate(networks):
         for round_number in range(settings["rounds"]):
-            for step in (None, *STEPS):
-                seconds = pace(step, network, settings)
-                record = {"step": step.title if step else "", "network": network, "round": round_number}
-                results.add("steps", record | {"seconds": seconds})
+            for step in (*STEPS, NOTHING):
+                pair = (step, NOTHING) if round_number % 2 else (NOTHING, step)  # whoever is first may be slower for it
+                first, second = (pace(each, network, settings) for each in pair)
+                without, everything = (first, second) if round_number % 2 else (second, first)
+                record = {"step": step.title, "network": network, "round": round_number}
+                results.add("steps", record | {"seconds": without, "with_everything": everything})
         left = minutes_left(begin, done + 1, len(networks))
         console.print(f"{done + 1} of {len(networks)}, {left}: {model_named(network).title}")
 
 
 def gain(part: dict[str, Any], title: str, networks: list[str]) -> float:
     """How many times as long it takes without the step: of each round, then the median; of networks, the geometric mean."""
-    seconds = {(r["step"], r["network"], r["round"]): r["seconds"] for r in part["records"]}
-    rounds = range(part["settings"]["rounds"])
-    return geometric_mean(
-        [statistics.median(seconds[title, name, n] / seconds["", name, n] for n in rounds) for name in networks]
-    )
+    ratios: dict[str, list[float]] = {name: [] for name in networks}
+    for r in part["records"]:
+        if r["step"] == title and r["network"] in ratios:
+            ratios[r["network"]].append(r["seconds"] / r["with_everything"])
+    return geometric_mean([statistics.median(found) for found in ratios.values()])
 
 
 def tables(parts: dict[str, Any]) -> list[Table]:
     """A row a step, a column a group of networks."""
     part = parts["steps"]
     settings, found = part["settings"], groups(part["settings"])
-    rows = [(step.title, *(number(gain(part, step.title, names)) for names in found.values())) for step in STEPS]
+    rows = [(step.title, *(number(gain(part, step.title, names)) for names in found.values())) for step in (*STEPS, NOTHING)]
     title = f"How many times as long without it, {settings['threads']} threads; {settings['count']} random networks of a kind"
     return [Table(title, ("", *found), rows)]
 
@@ -221,11 +228,12 @@ def options() -> ArgumentParser:
     result.add_argument("--seed", type=int, default=1, help="of the random networks (default: 1)")
     result.add_argument("--count", type=int, default=8, help="random networks of each kind (default: 8)")
     result.add_argument("--models", nargs="*", choices=MODELS, default=list(NAMED), help="known networks beside them")
-    result.add_argument("--rounds", type=int, default=3, help="turns of each variant (default: 3)")
+    result.add_argument("--rounds", type=int, default=4, help="turns of each variant (default: 4)")
+    result.add_argument("--budget", type=float, default=0.3, help="seconds of training in a turn (default: 0.3)")
     return result
 
 
-PART = Part("steps", options(), {"count": 1, "models": ["cnn"], "rounds": 1}, measure, tables)
+PART = Part("steps", options(), {"count": 1, "models": ["cnn"], "rounds": 1, "budget": 0.01}, measure, tables)
 
 if __name__ == "__main__":
     main(PART)

@@ -10,7 +10,7 @@ from ..optimizers import Optimizer
 from .vector import Gradient, Parameters, Range, Slots
 from .workers import get_num_threads, quietly, run
 
-PIECE = 64 * 1024  # entries: where there are more, several threads share them
+PIECE = 256 * 1024  # entries: where there are more, several threads share them; to wake one takes longer than to step so many
 
 
 def update(
@@ -55,9 +55,9 @@ def update(
 
 
 def pieces(ranges: Sequence[Range]) -> list[slice]:
-    """The ranges, cut into pieces of at most a thread's share of the entries, or of PIECE entries if that is more."""
+    """The ranges, cut into as many equal shares as there are threads, or as there are PIECEs begun if those are fewer."""
     total = sum(stop - start for start, stop in ranges)
-    size = PIECE if total <= PIECE else max(-(-total // get_num_threads()), PIECE)
+    size = PIECE if total <= PIECE else -(-total // min(get_num_threads(), -(-total // PIECE)))
     return [slice(i, min(i + size, stop)) for start, stop in ranges for i in range(start, stop, size)]
 
 

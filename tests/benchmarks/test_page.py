@@ -184,13 +184,13 @@ def test_the_gain_of_a_step_is_that_of_its_rounds() -> None:
     assert groups["Random dense networks"] == ["dense-3-0", "dense-3-1"]
     times = {"conv-3-0": 2, "conv-3-1": 8, "dense-3-0": 3, "dense-3-1": 3, "cnn": 1.5, "mlp": 5}
     records = [
-        {"step": title, "network": name, "round": n, "seconds": seconds * (factor if title else 1)}
-        for title in ("", *(step.title for step in steps.STEPS))
+        {"step": step.title, "network": name, "round": n, "seconds": factor * everything, "with_everything": everything}
+        for step in (*steps.STEPS, steps.NOTHING)
         for name, factor in times.items()
-        for n, seconds in enumerate((1e-6, 5e-6, 2e-6))
+        for n, everything in enumerate((1e-6, 5e-6, 2e-6))
     ]
     first = steps.STEPS[0].title
-    next(r for r in records if r["step"] == first)["seconds"] = 9e-6
+    records[0]["seconds"] = 9e-6
     machine = {"processor": "Abacus 9", "begun": "2026-01-02"}
     part = {"records": records, "settings": settings, "machine": machine}
     assert steps.gain(part, first, ["conv-3-0", "conv-3-1"]) == pytest.approx(4)
@@ -219,12 +219,23 @@ def test_a_step_left_out_changes_no_result(step: steps.Step, model: str) -> None
 
 def test_steps_run_on_networks_of_both_kinds(tmp_path: Path) -> None:
     """As --quick does: a time for every idea, network and round."""
-    settings = {"seed": 1, "count": 1, "models": ["tiny_mlp"], "rounds": 1, "threads": 1, "quick": True}
+    settings = {"seed": 1, "count": 1, "models": ["tiny_mlp"], "rounds": 2, "threads": 1}
     results = Results(tmp_path)
+    steps.measure(results, settings | {"quick": True, "budget": 0.001}, Console(quiet=True))
+    records = results.parts["steps"]["records"]
+    assert len({(r["step"], r["network"], r["round"]) for r in records}) == len(records) == 3 * 2 * (1 + len(steps.STEPS))
+    assert all(r["seconds"] > 0 and r["with_everything"] > 0 for r in records)
+
+
+def test_the_time_without_a_step_is_told_from_that_with_everything(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Whichever of the two came first."""
+    monkeypatch.setattr(steps, "pace", lambda step, network, settings: 1.0 if step is steps.NOTHING else 3.0)
+    results = Results(tmp_path)
+    settings = {"seed": 1, "count": 1, "models": [], "rounds": 2}
     steps.measure(results, settings, Console(quiet=True))
-    found = {(r["step"], r["network"]): r["seconds"] for r in results.parts["steps"]["records"]}
-    assert len(found) == 3 * (1 + len(steps.STEPS))
-    assert all(seconds > 0 for seconds in found.values())
+    part = results.parts["steps"]
+    for step in (*steps.STEPS, steps.NOTHING):
+        assert steps.gain(part, step.title, ["conv-1-0"]) == pytest.approx(1 if step is steps.NOTHING else 3)
 
 
 def test_gains_of_threads_are_those_of_neighbours() -> None:
