@@ -75,8 +75,9 @@ def _measure_network(results: Results, settings: dict[str, Any], kind: str, name
 def figures(part: dict[str, Any], network: str) -> dict[str, Any]:
     """What the records say of a network.
 
-    ratios: by round, minidl's seconds by those of the fastest other. ratio: their median, None without any. seconds: the medians
-    of each contestant, a sample. best: the fastest other. problems: texts by contestant.
+    ratios: by round, minidl's seconds by those of the fastest other. ratio: their median, None without any. each: the median
+    ratio to each other alone. seconds: the medians of each contestant, a sample. best: the fastest other. problems: texts by
+    contestant.
     """
     records = [r for r in part["records"] if r["network"] == network]
     rounds: dict[int, dict[str, float]] = {}
@@ -93,9 +94,16 @@ def figures(part: dict[str, Any], network: str) -> dict[str, Any]:
         for name in dict.fromkeys(r["contestant"] for r in records if "seconds" in r)
     }
     others = [name for name in seconds if name != "minidl"]
+    both = {name: [found for found in rounds.values() if {name, "minidl"} <= found.keys()] for name in others}
+    each = {
+        name: statistics.median(found["minidl"] / found[name] for found in turns)
+        for name, turns in both.items()
+        if turns
+    }
     return {
         "ratios": ratios,
         "ratio": statistics.median(ratios.values()) if ratios else None,
+        "each": each,
         "seconds": seconds,
         "best": min(others, key=lambda name: seconds[name], default=None),
         "problems": {r["contestant"]: r["problem"] for r in records if "problem" in r},
@@ -115,7 +123,8 @@ def geometric_mean(values: list[float]) -> float:
 
 
 def summary(part: dict[str, Any], kind: str) -> tuple[str, ...]:
-    """The geometric mean with the range over the rounds, the worst, and every network where minidl is slower, by name."""
+    """The geometric mean with the range over the rounds, the worst, and every network where minidl is slower, by name; then the
+    ratios to each other contestant alone."""
     found = [(name, values) for name, values in ranking(part, kind) if values["ratio"] is not None]
     lines = []
     if found:
@@ -129,6 +138,11 @@ def summary(part: dict[str, Any], kind: str) -> tuple[str, ...]:
             f"Geometric mean {number(geometric_mean(ratios))} (of single rounds {span(means)}), worst {number(max(ratios))}, "
             f"best {number(min(ratios))}. Slower in {len(slower)} of {len(ratios)}{': ' if slower else '.'}{'; '.join(slower)}"
         )
+        for name in dict.fromkeys(name for _, values in found for name in values["each"]):
+            alone = [values["each"][name] for _, values in found if name in values["each"]]
+            lines.append(
+                f"To {CONTESTANTS[name].title} alone: geometric mean {number(geometric_mean(alone))}, worst {number(max(alone))}."
+            )
     for name, values in ranking(part, kind):
         for contestant, problem in values["problems"].items():
             lines.append(f"{CONTESTANTS[contestant].title}, {model_named(name).title}: {problem}")

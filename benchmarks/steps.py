@@ -217,7 +217,9 @@ def tables(parts: dict[str, Any]) -> list[Table]:
     """A row a step, a column a group of networks."""
     part = parts["steps"]
     settings, found = part["settings"], groups(part["settings"])
-    rows = [(step.title, *(number(gain(part, step.title, names)) for names in found.values())) for step in (*STEPS, NOTHING)]
+    rows = [
+        (step.title, *(number(gain(part, step.title, names)) for names in found.values())) for step in (*STEPS, NOTHING)
+    ]
     title = f"How many times as long without it, {settings['threads']} threads; {settings['count']} random networks of a kind"
     return [Table(title, ("", *found), rows)]
 

@@ -223,11 +223,15 @@ def test_steps_run_on_networks_of_both_kinds(tmp_path: Path) -> None:
     results = Results(tmp_path)
     steps.measure(results, settings | {"quick": True, "budget": 0.001}, Console(quiet=True))
     records = results.parts["steps"]["records"]
-    assert len({(r["step"], r["network"], r["round"]) for r in records}) == len(records) == 3 * 2 * (1 + len(steps.STEPS))
+    assert (
+        len({(r["step"], r["network"], r["round"]) for r in records}) == len(records) == 3 * 2 * (1 + len(steps.STEPS))
+    )
     assert all(r["seconds"] > 0 and r["with_everything"] > 0 for r in records)
 
 
-def test_the_time_without_a_step_is_told_from_that_with_everything(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_time_without_a_step_is_told_from_that_with_everything(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """Whichever of the two came first."""
     monkeypatch.setattr(steps, "pace", lambda step, network, settings: 1.0 if step is steps.NOTHING else 3.0)
     results = Results(tmp_path)

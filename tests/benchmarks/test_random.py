@@ -47,7 +47,10 @@ def test_the_worst_is_first_and_named_and_crashes_are_said(part: dict[str, Any])
     # √(0.5 · 2) = 1; by round √(0.25 · 2), √(1 · 2) and √(0.5 · 2)
     assert table.notes[0].startswith("Geometric mean 1.00 (of single rounds 0.71–1.41), worst 2.00, best 0.50.")
     assert table.notes[0].endswith(f"Slower in 1 of 2: {slow} (2.00)")
-    assert table.notes[1] == f"PyTorch, channels last, {slow}: crashed with SIGSEGV: no message"
+    # PyTorch: the medians of 1/4, 3/4 and 2/4, and of 2; channels last: of 1/5, 3/3 and 2/8
+    assert table.notes[1] == "To PyTorch alone: geometric mean 1.00, worst 2.00."
+    assert table.notes[2] == "To PyTorch, channels last alone: geometric mean 0.25, worst 0.25."
+    assert table.notes[3] == f"PyTorch, channels last, {slow}: crashed with SIGSEGV: no message"
 
 
 def test_the_page_has_the_picture(part: dict[str, Any], tmp_path: Path) -> None:
