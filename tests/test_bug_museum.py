@@ -244,12 +244,12 @@ def test_the_tour_without_training(run):
 
 
 def test_the_tour_with_training(run, tmp_path, monkeypatch):
-    """On a few of the digits that it tests on: some of the exhibits are slow."""
+    """On a few of the digits: some of the exhibits are slow."""
     train, (x_test, y_test) = museum.digits()
-    monkeypatch.setattr(museum, "digits", lambda: (train, (x_test[:300], y_test[:300])))
+    monkeypatch.setattr(museum, "digits", lambda: (train, (x_test[:100], y_test[:100])))
     picture = tmp_path / "museum.png"
-    output = run("--samples", 100, "--epochs", 1, "--threads", 2, "--plot", picture)
-    assert output.startswith("Trained on 100 digits (epochs: 1, seed: 0), tested on 10,000 others.")
+    output = run("--samples", 40, "--epochs", 1, "--threads", 2, "--plot", picture)
+    assert output.startswith("Trained on 40 digits (epochs: 1, seed: 0), tested on 10,000 others.")
     table = rows(output)
     assert list(table) == list(museum.EXHIBITS)
     for name, (_, _, accuracy, *_) in table.items():

@@ -233,7 +233,8 @@ def test_the_time_without_a_step_is_told_from_that_with_everything(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Whichever of the two came first."""
-    monkeypatch.setattr(steps, "pace", lambda step, network, settings: 1.0 if step is steps.NOTHING else 3.0)
+    for name in ("pace", "pace_alone"):
+        monkeypatch.setattr(steps, name, lambda step, network, settings: 1.0 if step is steps.NOTHING else 3.0)
     results = Results(tmp_path)
     settings = {"seed": 1, "count": 1, "models": [], "rounds": 2}
     steps.measure(results, settings, Console(quiet=True))
