@@ -114,8 +114,8 @@ PERFORMANCE = """# How the engine gets its speed
 You need none of this to read the layers or `ops/reference`. It is about what the engine's steps (`minidl/engine/steps.py`)
 do in their place, idea by idea. Each was measured by leaving it out: the numbers after it say how many times as long a pass over
 the same samples then takes, on networks drawn from a seed that nothing was tuned for, and on the known one for which it does
-most. How far the last row of the table at the end, where nothing is left out, is from 1 is noise, and so it is in the others.
-This page is written by a program, `python -m benchmarks`.
+most; networks without a layer of its kind are left out. How far the last row of the table at the end, where nothing is left out,
+is from 1 is noise, and so it is in the others. This page is written by a program, `python -m benchmarks`.
 """
 
 
@@ -144,11 +144,13 @@ def performance(parts: dict[str, Any]) -> str:
         f"Measured on {machine['processor']}, {part['settings']['threads']} threads, {machine['begun']}.\n",
     ]
     for step in steps.STEPS:
-        gains = {title: steps.gain(part, step.title, names) for title, names in groups.items()}
-        random_ones = [f"{title.lower()} **{number(gains.pop(title))}**" for title in random.TITLES.values()]
+        found = {title: steps.gain(part, step.title, names) for title, names in groups.items()}
+        gains = {title: value for title, value in found.items() if value is not None}
+        random_ones = {title.lower(): gains.pop(title) for title in random.TITLES.values() if title in gains}
         most = max(gains, key=lambda title: gains[title], default="")
-        named = [f"{most} **{number(gains[most])}**"] if most else []
-        sections.append(f"## {step.title}\n\n{step.text} {', '.join(random_ones + named)} times as long.\n")
+        shown = random_ones | ({most: gains[most]} if most else {})
+        times = ", ".join(f"{title} **{number(value)}**" for title, value in shown.items())
+        sections.append(f"## {step.title}\n\n{step.text} {times or '–'} times as long.\n")
     sections += ["## All of it\n", *(markdown(table) for table in steps.tables(parts))]
     return "\n".join(sections)
 

@@ -27,7 +27,7 @@ from minidl.ops.kernels.addresses import Convolution
 
 from .contestants.minidl import Trainer
 from .drawing import KINDS, model_named, name_of
-from .models import MODELS, Conv
+from .models import MODELS, Conv, Layer, Norm, Pool
 from .random import LEAST_BATCHES, QUICK_BATCHES, TITLES, geometric_mean, samples_of
 from .results import Part, Results, main, minutes_left, parser
 from .tables import Table, number
@@ -39,8 +39,9 @@ NAMED = ("mlp", "cnn", "larger_cnn", "lenet5", "deep_cnn", "normalized_cnn", "ti
 class Step(NamedTuple):
     """One idea.
 
-    title: what it is. text: why it is fast. without: makes a context without it. ops, threads: what replaces it. lasting: it
-    changes what cannot be changed back, so it is measured in processes that end.
+    title: what it is. text: why it is fast. without: makes a context without it. ops, threads: what replaces it. needs: the
+    kind of layer without which it does nothing. lasting: it changes what cannot be changed back, so it is measured in processes
+    that end.
     """
 
     title: str
@@ -48,6 +49,7 @@ class Step(NamedTuple):
     without: Callable[[], AbstractContextManager[Any]] = nullcontext
     ops: str = "kernels"
     threads: int | None = None
+    needs: type[Layer] | None = None
     lasting: bool = False
 
 
@@ -98,6 +100,7 @@ STEPS = (
         "the one pixel of four that the pool selected, and on none where the ReLU was at 0. Without it, with the pool a step of "
         "its own:",
         _without(engine.ConvPoolStep),
+        needs=Pool,
     ),
     Step(
         "Normalization in the same step",
@@ -105,30 +108,35 @@ STEPS = (
         "compute again where the ReLU was at 0. At prediction, all of it folds into the convolution before it. Without it, with "
         "the layer's own forward and backward:",
         _without(engine.ConvNormStep, engine.NormPoolStep, engine.NormStep),
+        needs=Norm,
     ),
     Step(
         "Fewer multiplications for 3 × 3",
         "Winograd's way makes four pixels of a 3 × 3 convolution of many channels with 16 multiplications in place of 36, and "
         "the gradients likewise: see [the page on it](book/winograd.md). Without it:",
         lambda: _replaced(winograd, "pays", lambda g: False),
+        needs=Conv,
     ),
     Step(
         "Blocks of several widths",
         "Sums stay in registers in blocks of pixels × filters. Twenty filters do not fill two of the widest blocks; a narrow one "
         "does the rest. Without it, with the widest alone:",
         lambda: _replaced(addresses, "_widths", _widest_blocks),
+        needs=Conv,
     ),
     Step(
         "Neighbouring pixels as one",
         "Four filters fill a quarter of a block's lanes. Two neighbouring pixels have twice as many filters, in a window that is "
         "one column wider. Without it:",
         lambda: _replaced(Convolution, "group", 1),
+        needs=Conv,
     ),
     Step(
         "Two ways to dx",
         "A pixel of dy can add to its window of dx, or a pixel of dx can gather what reaches it, which is a convolution with the "
         "kernel turned around. Which takes less depends on the shapes. Without the second way:",
         lambda: _replaced(Convolution, "turning_pays", False),
+        needs=Conv,
     ),
     Step(
         "Memory that is kept",
@@ -173,6 +181,12 @@ def groups(settings: dict[str, Any]) -> dict[str, list[str]]:
     return drawn | {MODELS[name].title: [name] for name in settings["models"]}
 
 
+def of_use(network: str) -> list[Step]:
+    """Those that do something for the network, and none at all."""
+    kinds = {type(layer) for layer in model_named(network).layers}
+    return [step for step in (*STEPS, NOTHING) if step.needs is None or step.needs in kinds]
+
+
 def pace(step: Step, network: str, settings: dict[str, Any]) -> float:
     """Seconds a sample without the step: the median of passes until the budget is spent."""
     model = model_named(network)
@@ -210,7 +224,7 @@ def measure(results: Results, settings: dict[str, Any], console: Console) -> Non
     begin = time.monotonic()
     for done, network in enumerate(networks):
         for round_number in range(settings["rounds"]):
-            for step in (*STEPS, NOTHING):
+            for step in of_use(network):
                 pair = (step, NOTHING) if round_number % 2 else (NOTHING, step)  # whoever is first may be slower for it
                 measured = pace_alone if step.lasting else pace
                 first, second = (measured(each, network, settings) for each in pair)
@@ -221,13 +235,16 @@ def measure(results: Results, settings: dict[str, Any], console: Console) -> Non
         console.print(f"{done + 1} of {len(networks)}, {left}: {model_named(network).title}")
 
 
-def gain(part: dict[str, Any], title: str, networks: list[str]) -> float:
-    """How many times as long it takes without the step: of each round, then the median; of networks, the geometric mean."""
-    ratios: dict[str, list[float]] = {name: [] for name in networks}
+def gain(part: dict[str, Any], title: str, networks: list[str]) -> float | None:
+    """How many times as long it takes without the step: of each round, then the median; of networks, the geometric mean.
+
+    Networks without a layer of the kind do not count; None where all are such.
+    """
+    ratios: dict[str, list[float]] = {}
     for r in part["records"]:
-        if r["step"] == title and r["network"] in ratios:
-            ratios[r["network"]].append(r["seconds"] / r["with_everything"])
-    return geometric_mean([statistics.median(found) for found in ratios.values()])
+        if r["step"] == title and r["network"] in networks:
+            ratios.setdefault(r["network"], []).append(r["seconds"] / r["with_everything"])
+    return geometric_mean([statistics.median(found) for found in ratios.values()]) if ratios else None
 
 
 def tables(parts: dict[str, Any]) -> list[Table]:
@@ -248,7 +265,7 @@ def options() -> ArgumentParser:
     result.add_argument("--count", type=int, default=8, help="random networks of each kind (default: 8)")
     result.add_argument("--models", nargs="*", choices=MODELS, default=list(NAMED), help="known networks beside them")
     result.add_argument("--rounds", type=int, default=4, help="turns of each variant (default: 4)")
-    result.add_argument("--budget", type=float, default=0.3, help="seconds of training in a turn (default: 0.3)")
+    result.add_argument("--budget", type=float, default=0.4, help="seconds of training in a turn (default: 0.4)")
     return result
 
 
