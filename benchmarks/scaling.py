@@ -33,7 +33,7 @@ from minidl.machine import describe
 from .tables import Table, markdown
 
 ROOT = Path(__file__).parent.parent
-RESULTS = ROOT / "docs" / "benchmarks" / "scaling.json"
+RESULTS = ROOT / "docs" / "scaling.json"
 PAGE = ROOT / "docs" / "scaling.md"
 STEPS = 12  # of which the first two are not counted
 HEADER = 1024  # bytes of a message before the vectors are sent

@@ -170,6 +170,13 @@ def test_the_page_holds_the_numbers(parts: dict[str, Any]) -> None:
     assert "## Time to accuracy" not in text
 
 
+def test_the_results_that_are_kept_are_on_the_page() -> None:
+    """Nothing else lies in that folder, and every one has a row."""
+    machines = {path.name: json.loads(path.read_text()) for path in (page.DOCS / "benchmarks").glob("*.json")}
+    rows = page.machines_table(machines).rows
+    assert [row[0].partition("(")[2] for row in rows] == [f"benchmarks/{name})" for name in sorted(machines)]
+
+
 def test_the_same_results_give_the_same_charts(parts: dict[str, Any], tmp_path: Path) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
     assert draw(parts, first) == draw(parts, second) == {"race": "race.svg", "start": "start.svg"}
