@@ -10,9 +10,7 @@ from ..optimizers import Optimizer
 from .vector import Gradient, Parameters, Range, Slots
 from .workers import get_num_threads, quietly, run
 
-PIECE = (
-    256 * 1024
-)  # entries: where there are more, several threads share them; to wake one takes longer than to step so many
+PIECE = 2**18  # entries; where there are more, several threads share them: fewer take less time than waking a thread
 
 
 def update(
