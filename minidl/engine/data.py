@@ -23,7 +23,7 @@ def sample_count(where: Where) -> int:
 
 
 def part(where: Where, start: int, stop: int) -> Where:
-    """Those of the samples from start to stop."""
+    """The samples at the positions from start to stop among these."""
     return slice(where.start + start, where.start + stop) if isinstance(where, slice) else where[start:stop]
 
 
@@ -84,7 +84,7 @@ class Data:
         return x
 
     def labels(self, where: Where) -> tuple[Array, Array | None]:
-        """(labels, weights or None) of these samples."""
+        """(labels (n, …), weights (n,) or None) of these samples. Raises ValueError where there are no labels."""
         if self.y is None:
             raise ValueError("y is missing: expected a label for each sample.")
         place = self._place(where)
@@ -136,6 +136,8 @@ def collect(
 
     loss: brings all labels into its form, or finds fault with them. output_shape: of one prediction. validation_split: the share
     of the samples, the last ones, to validate on.
+
+    Raises ValueError where labels or weights are missing, not finite, of another length than x, or not what the loss takes.
     """
     if y is None:
         raise ValueError("y is missing: expected a label for each sample.")
@@ -167,7 +169,7 @@ def collect_batch(
 ) -> Data:
     """The same for one batch that the user's code has made, as a copy: that code may write the next one into the same arrays.
 
-    loss: None leaves the labels out.
+    loss: None leaves the labels out. Raises ValueError as ``collect`` does, and where x does not fit the model.
     """
     x, y, sample_weight = batch
     samples = np.array(whole(check_input(x, input_shape, model, what)))

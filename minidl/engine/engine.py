@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from ..contracts import ModelLike, StackedLayer, StackLike
 from ..layers.inside import home, outermost, owner, settle
 from ..layers.stack import runs_in_order
-from .plan import Plan
+from .plan import Plan, settings
 from .runner import Runner
 from .vector import Parameters, Range, Slots
 
@@ -53,7 +53,8 @@ class Engine:
         leaves = [(address, layer, dict(layer.params)) for address, layer in model.leaves()]
         seen = (
             id(model.loss),
-            *((address, id(layer), getattr(layer, "activation", None)) for address, layer, _ in leaves),
+            *settings((layer for _, layer, _ in leaves), model.loss, model.fuse),
+            *((address, id(layer)) for address, layer, _ in leaves),
             *((name, id(value)) for _, _, params in leaves for name, value in params.items()),
             *(id(getattr(layer, f"{name}_regularizer", None)) for _, layer, params in leaves for name in params),
         )

@@ -21,7 +21,7 @@ def identity(classes: int, dtype: DType) -> Array:
 class SoftmaxLoss:
     """One-hot labels, or any distributions. Plain twin: CategoricalCrossentropy(from_logits=True).
 
-    Argument: smoothing: the loss's label_smoothing.
+    Arguments: smoothing: the loss's label_smoothing.
     """
 
     def __init__(self, smoothing: float = 0.0) -> None:
@@ -36,6 +36,7 @@ class SoftmaxLoss:
     def forward(
         self, y_true: Array, y_pred: Array, *, sample_weight: Array | None = None, n: int | None = None
     ) -> tuple[float, Cache]:
+        """(Σ_i weight_i · loss_i / n, dy).  y_true as prepared, y_pred (N, K), sample_weight (N,)."""
         n = len(y_pred) if n is None else n
         if sample_weight is None:
             scale = np.empty(len(y_pred))
@@ -46,6 +47,7 @@ class SoftmaxLoss:
         return softmax_crossentropy(y_pred, self.target(y_true, y_pred), scale, dy), dy
 
     def backward(self, cache: Cache) -> Array:
+        """dy (N, K), which forward has made."""
         dy: Array = cache
         return dy
 

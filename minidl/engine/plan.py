@@ -4,12 +4,12 @@
 """
 
 import copy
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 from .. import losses
 from ..contracts import Array, Cache, Gradients, LossLike, StackedLayer
-from ..layers import Activation, Conv2D, Conv2DTranspose, Dense, Softmax, Stack
+from ..layers import Activation, Conv2D, Conv2DTranspose, Dense, Dropout, Softmax, Stack
 from ..layers.stack import runs_in_order
 from ..ops import kernels
 from ..ops.random import RandomKey
@@ -18,6 +18,9 @@ from .losses import compiled
 from .stages import Stages
 
 ENDS = (Activation, Conv2D, Conv2DTranspose, Dense, Softmax)  # the library's layers that have an activation
+# What decides which steps there are, or is copied; whatever else a step asks its layer for whenever it runs.
+DECIDING = ("ops", "activation", "max_value", "negative_slope", "threshold", "pool_size", "strides", "padding")
+COPIED = ("from_logits", "label_smoothing")  # of a crossentropy
 
 
 class Plan:
@@ -57,6 +60,20 @@ class Plan:
     def predictions(self, y: Array) -> Array:
         """What the user's last layer would have returned."""
         return y if self._activation is None else self._activation(y)
+
+
+def settings(layers: Iterable[StackedLayer], loss: LossLike | None, fuse: bool) -> tuple[object, ...]:
+    """What a plan depends on beside which layers and which loss it has: if any of it changes, another plan is needed.
+
+    Classes of the user's own are never replaced nor copied, so nothing depends on theirs, which may be anything.
+    """
+    own = [layer for layer in layers if type(layer) in (*steps.DRAWS_NOTHING, Dropout, *ENDS)]
+    copied = COPIED if losses.activation_of(loss) else ()
+    return (
+        fuse,
+        *(getattr(loss, name, None) for name in copied),
+        *(getattr(layer, name, None) for layer in own for name in DECIDING),
+    )
 
 
 def on_logits(

@@ -43,7 +43,7 @@ from .stages import Part, Stages, alone
 
 MOST_REPLACED = 4  # layers, by one step
 NOT_NEEDED: Array = np.empty(0)  # stands for a dx that nobody will read
-# the others cost a key a batch
+# for any other layer, a key has to be derived for each batch
 DRAWS_NOTHING = (Activation, BatchNormalization, Conv2D, Dense, Flatten, MaxPooling2D, ReLU, Rescaling)
 
 
@@ -166,8 +166,9 @@ def _pair(returned: object, address: str, method: str, what: str) -> tuple[Any, 
 
 
 def hidden_in(layer: StackedLayer) -> list[StackedLayer]:
-    """The layers in a stack that need sums over the whole batch."""
-    return [each for _, each in layer.leaves() if is_measuring(each)] if isinstance(layer, Stack) else []
+    """The layers in a stack that need sums over the whole batch in training; a frozen one needs none."""
+    leaves = [each for _, each in layer.leaves()] if isinstance(layer, Stack) else []
+    return [each for each in leaves if is_measuring(each) and getattr(each, "trainable", True)]
 
 
 def is_measuring(layer: object) -> TypeGuard[MeasuringLayer]:
@@ -279,7 +280,8 @@ class FlattenStep(LayerStep):
 
 
 class NormStep(MeasuredStep):
-    """BatchNormalization and the ReLU after it in one pass, forward and backward. Plain twin: BatchNormalization, Activation.
+    """BatchNormalization and the ReLU after it together: in training, in two passes forward and two backward. Plain twin:
+    BatchNormalization, Activation.
 
     Whether the ReLU was at 0 is computed again from x, which is kept in any case.
     """

@@ -34,11 +34,12 @@ class Tree(Generic[Value]):
         """Add the sum of all leaves of this node, which others have computed."""
         for parent in reversed(self._path(node)[1:]):  # from the node's parent up to a child of the root
             left, right = halves(parent)
+            sibling = right if node == left else left
             with self._lock:
-                other = self._waiting.pop(right if node == left else left, None)
-                if other is None:
+                if sibling not in self._waiting:
                     self._waiting[node] = value
                     return
+                other = self._waiting.pop(sibling)
             value = self.add(value, other) if node == left else self.add(other, value)
             node = parent
         with self._lock:

@@ -1,6 +1,6 @@
 """The end of a training step, as pure functions of vectors: the last sum of the shards' gradients, and the optimizer's step."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -44,21 +44,32 @@ def update(
     parts = pieces(ranks.group.part(ranges))
     if not optimizer.clips_norms and not _prepares_itself(optimizer):
         rate = optimizer.prepare({})
-        run(quietly(add_and_step), parts)
+        _everywhere(add_and_step, parts)
     else:  # a gradient's norm is known only when all of it is summed
-        run(quietly(add), parts)
+        _everywhere(add, parts)
         trained = _trained(gradients[0], parameters, ranges)
         with np.errstate(all="ignore"):
             rate = _prepare(optimizer, trained, gradient, ranges)
-        run(quietly(step), parts)
+        _everywhere(step, parts)
     ranks.group.gather(params, ranges, later=state)
 
 
 def pieces(ranges: Sequence[Range]) -> list[slice]:
-    """The ranges, cut into as many equal shares as there are threads, or as there are PIECEs begun if those are fewer."""
+    """The ranges, cut into pieces of at most a thread's share of all: one of as many as there are threads, or as there are PIECEs
+    begun if those are fewer."""
     total = sum(stop - start for start, stop in ranges)
     size = PIECE if total <= PIECE else -(-total // min(get_num_threads(), -(-total // PIECE)))
     return [slice(i, min(i + size, stop)) for start, stop in ranges for i in range(start, stop, size)]
+
+
+def _everywhere(job: Callable[[slice], None], parts: Sequence[slice]) -> None:
+    """Do the job for all parts: in this thread where they are less than a PIECE together, else in several."""
+    quiet = quietly(job)
+    if sum(part.stop - part.start for part in parts) > PIECE:
+        run(quiet, parts)
+    else:
+        for part in parts:
+            quiet(part)
 
 
 def _prepares_itself(optimizer: Optimizer) -> bool:

@@ -8,8 +8,22 @@ import pytest
 from minidl import Sequential
 from minidl.engine import steps
 from minidl.engine.plan import Plan
-from minidl.layers import Activation, Conv2D, Dense, Dropout, Flatten, Layer, MaxPooling2D, Residual, Stack
+from minidl.layers import (
+    Activation,
+    BatchNormalization,
+    Conv2D,
+    Dense,
+    Dropout,
+    Flatten,
+    Input,
+    Layer,
+    MaxPooling2D,
+    ReLU,
+    Residual,
+    Stack,
+)
 from minidl.losses import BinaryCrossentropy, CategoricalCrossentropy, MeanSquaredError
+from minidl.ops import reference
 
 
 class Watch(Layer):
@@ -190,6 +204,107 @@ def test_layers_added_later_are_in_the_plan():
     assert model.evaluate(x, np.zeros((2, 3)), verbose=0) == 9
     model.add(Dense(1, kernel_initializer="ones"))
     assert model.evaluate(x, np.zeros((2, 1)), verbose=0) == 81
+
+
+# ------------------------------------------------------------------------------------------------ settings that change
+
+
+def small(*layers, **options):
+    model = Sequential([Input((6, 6, 2)), *layers, Flatten(), Dense(3, activation="softmax")], seed=1, **options)
+    model.compile("sgd", "categorical_crossentropy")
+    return model
+
+
+def changed(kind, **settings):
+    """A change of these settings of the model's layers of that kind."""
+
+    def change(model):
+        for layer in model.layers:
+            if type(layer) is kind:
+                vars(layer).update(settings)
+
+    return change
+
+
+def smoothing(model):
+    model.loss.label_smoothing = 0.3
+
+
+def logits(model):
+    model.loss.from_logits = True  # so that the softmax is made twice
+
+
+CHANGES = {
+    "max_value": (lambda: [Conv2D(4, 3), ReLU()], changed(ReLU, max_value=0.1)),
+    "negative_slope": (lambda: [Flatten(), Dense(8), ReLU()], changed(ReLU, negative_slope=0.5)),
+    "threshold": (lambda: [Conv2D(4, 3), BatchNormalization(), ReLU()], changed(ReLU, threshold=0.2)),
+    "a plain ReLU": (
+        lambda: [Conv2D(4, 3), ReLU(2.0, 0.1), MaxPooling2D()],
+        changed(ReLU, max_value=None, negative_slope=0.0),
+    ),
+    "activation": (lambda: [Conv2D(4, 3, activation="relu"), MaxPooling2D()], changed(Conv2D, activation="tanh")),
+    "another pool": (lambda: [Conv2D(4, 3), MaxPooling2D()], changed(MaxPooling2D, pool_size=(3, 3), padding="same")),
+    "in a stack": (
+        lambda: [Stack([Conv2D(4, 3), ReLU()])],
+        lambda model: changed(ReLU, max_value=0.1)(model.layers[0]),
+    ),
+    "label_smoothing": (lambda: [Conv2D(4, 3)], smoothing),
+    "from_logits": (lambda: [Conv2D(4, 3)], logits),
+}
+
+
+@pytest.mark.parametrize(("layers", "change"), CHANGES.values(), ids=CHANGES)
+def test_a_setting_that_changes_is_followed(layers, change):
+    """Layer by layer, which asks each of them anew, gives the same numbers; and they are others than before."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(9, 6, 6, 2)).astype(np.float32), np.eye(3)[rng.integers(0, 3, 9)]
+    model, plain = small(*layers()), small(*layers(), fuse=False, ops="reference")
+    plain.set_weights(model.get_weights())
+    before = model.predict(x, verbose=0), model.loss_and_gradients(x, y)
+    change(model)
+    change(plain)
+    after, expected = ((each.predict(x, verbose=0), each.loss_and_gradients(x, y)) for each in (model, plain))
+    np.testing.assert_allclose(after[0], expected[0], rtol=1e-4, atol=1e-6)
+    assert after[1][0] == pytest.approx(expected[1][0], rel=1e-5)
+    assert after[1][0] != pytest.approx(before[1][0], rel=1e-5)
+    for address, gradient in expected[1][1].items():
+        np.testing.assert_allclose(after[1][1][address], gradient, rtol=1e-3, atol=1e-5, err_msg=address)
+
+
+@pytest.mark.parametrize("name", ["fuse", "ops"])
+def test_fused_steps_come_and_go_with_the_settings_that_ask_for_them(name):
+    x = np.ones((2, 6, 6, 2), np.float32)
+    model = small(Conv2D(4, 3, activation="relu"), MaxPooling2D(), Dropout(0.5))
+    usual, other = getattr(model, name), {"fuse": False, "ops": reference}[name]
+
+    def kinds():
+        model.predict(x, verbose=0)
+        return {type(step) for step in model._engine.runner(model).plan.steps}
+
+    assert steps.ConvPoolStep in kinds()
+    setattr(model, name, other)
+    assert kinds() == {steps.LayerStep}
+    setattr(model, name, usual)
+    assert steps.DropoutStep in kinds()
+
+
+def test_nothing_is_asked_of_the_settings_of_a_users_layer():
+    """Which may hold anything under a name of ours: here, arrays, which cannot be compared as one."""
+
+    class Squash(Layer):
+        def forward(self, x, *, training=False, rng=None):
+            self.activation = self.padding = np.tanh(x)
+            return self.activation, self.activation
+
+        def backward(self, dy, cache):
+            return dy * (1 - cache**2), {}
+
+    model = Sequential([Dense(3, input_dim=2), Squash()], seed=1)
+    model.compile("sgd", "mse")
+    first = model.predict(np.ones((4, 2)), verbose=0)
+    np.testing.assert_array_equal(model.predict(np.ones((4, 2)), verbose=0), first)
+    model.train_on_batch(np.ones((4, 2)), np.zeros((4, 3)))
+    assert np.abs(model.predict(np.ones((4, 2)), verbose=0)).sum() < np.abs(first).sum()
 
 
 # ---------------------------------------------------------------------------------------------- softmax and crossentropy

@@ -311,6 +311,23 @@ def test_a_normalization_that_the_model_cannot_reach_is_refused_in_training():
         model.fit(x, x[:, 0], verbose=0)
 
 
+def test_a_frozen_one_needs_no_sums_wherever_it_is():
+    """With the moving averages, which it has from a training before: the same as in a stack that the model runs itself."""
+    x = np.random.default_rng(0).normal(size=(20, 4))
+    found = []
+    for kind in (Own, Stack):
+        inner = kind([Dense(3), BatchNormalization(trainable=False)], name="inner")
+        model = Sequential([inner, Dense(1)], seed=1, dtype="float64")
+        model.build((4,))
+        for address, value in model.state.items():
+            value[...] = 2 if address.endswith("mean") else 3
+        model.compile(loss="mse", optimizer="sgd")
+        model.fit(x, x[:, 0], verbose=0)
+        found.append(model.get_weights())
+    for own, other in zip(*found, strict=True):
+        np.testing.assert_allclose(own, other, rtol=1e-12)
+
+
 @every_way
 @pytest.mark.parametrize("shape", [(3,), (4, 4, 2)])
 @pytest.mark.parametrize(

@@ -129,3 +129,14 @@ def test_an_addition_in_one_thread_holds_nobody_else_up():
     for thread in threads:
         thread.join()
     assert sorted(tree._waiting.values()) == [1, 9]
+
+
+def test_a_sum_of_none_is_a_sum():
+    """Where the values are not wanted, but what comes of making them is: every addition is made, and nothing is left waiting."""
+    added = []
+    tree = Tree(5, lambda left, right: added.append((left, right)))
+    for leaf in range(5):
+        tree.put(leaf, None)
+    assert added == [(None, None)] * 3
+    assert tree.whole
+    assert tree.roots == [None, None]

@@ -180,3 +180,22 @@ def test_where_nothing_is_trained_the_step_is_counted_and_nothing_changes():
     update(parameters, [gradient(parameters.layout, 0)], [], optimizer, slots, OPERATIONS["kernels"])
     np.testing.assert_array_equal(parameters.vector, before)
     assert optimizer.iterations == 1
+
+
+@pytest.mark.parametrize(("smallest", "woken"), [(12, False), (11, True)])
+def test_no_thread_is_woken_for_fewer_entries_than_a_piece(smallest, woken, monkeypatch):
+    """Whatever number of ranges they lie in: here, six of them in each of two."""
+    calls, run = [], module.run
+    monkeypatch.setattr(module, "PIECE", smallest)
+    monkeypatch.setattr(module, "run", lambda job, parts: (calls.append(parts), run(job, parts)))
+    set_num_threads(2)
+    stack, optimizer = model(), SGD(1.0)
+    parameters = Parameters(stack, FLOAT64)
+    before, given = parameters.vector.copy(), gradient(parameters.layout, 3)
+    change = given.vector.copy()
+    ranges = [(0, 6), (15, 21)]
+    update(parameters, [given], ranges, optimizer, Slots(optimizer, parameters, ranges), reference)
+    stepped = np.r_[0:6, 15:21]
+    before[stepped] -= change[stepped]
+    np.testing.assert_allclose(parameters.vector, before, rtol=1e-12)
+    assert bool(calls) == woken
