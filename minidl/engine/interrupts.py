@@ -40,13 +40,14 @@ class Uninterrupted:
     all, because what runs in it may never end.
 
     Attributes: asked: whether a KeyboardInterrupt is waiting for the end of the block, which should therefore end soon.
+    broken_off: whether a handler has raised before the end, because its signal came after the patience was over.
     """
 
     _inside: ClassVar["Uninterrupted | None"] = None  # the main thread's block; no other thread changes it
 
     def __init__(self, patience: float = math.inf) -> None:
         self.patience = patience
-        self.asked = False
+        self.asked = self.broken_off = False
         self._came: dict[int, tuple[float, FrameType | None]] = {}  # the first of each, in the order in which they came
         self._before: dict[int, Callable[[int, FrameType | None], object]] = {}
         self._over = False
@@ -67,6 +68,7 @@ class Uninterrupted:
                 except ValueError:  # in a subinterpreter, which has a main thread of its own, but gets no signals
                     self._before.clear()
                 else:  # a handler has raised, before its signal was postponed
+                    self._deliver()
                     raise
         return self
 
@@ -78,22 +80,31 @@ class Uninterrupted:
             self._came[number] = (time.monotonic(), frame)
             self.asked = self.asked or before is signal.default_int_handler
         elif time.monotonic() - self._came[number][0] > self.patience:
-            before(number, frame)
+            try:
+                before(number, frame)
+            except BaseException:
+                self.broken_off = True
+                self._leave()  # here, because this may be an instruction of __exit__, before anything is put back
+                raise
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._leave()
+
+    def _leave(self) -> None:
         if Uninterrupted._inside is self:
             try:
                 self._end()
-            finally:
                 self._deliver()
+            finally:
+                self._deliver()  # what is left where a further signal has broken into these two
 
     def _end(self) -> None:
         """Put the handlers back, although one that is back already may raise."""
-        self._over = True
-        Uninterrupted._inside = None
         try:
+            Uninterrupted._inside = None
+            self._over = True
             self._put_back()
         except BaseException:
             self._put_back()

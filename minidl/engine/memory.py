@@ -9,9 +9,15 @@ import ctypes
 import functools
 from collections.abc import Iterator
 
+from ..utils.forks import fork_safe
+from .interrupts import Uninterrupted
+
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # the options of mallopt(3)
 KEPT = 2**30  # bytes
 USUAL = 2**25  # the largest value that glibc chooses by itself, as a program frees larger and larger blocks
+
+_blocks = 0  # those that are active; the limits are those of the whole process
+_lock = fork_safe()
 
 
 @functools.cache
@@ -26,16 +32,23 @@ def _libc() -> ctypes.CDLL | None:
 
 @contextlib.contextmanager
 def kept() -> Iterator[None]:
-    """Inside, freed memory is kept; at the end, what is free goes back to the system. Does nothing without glibc."""
-    libc = _libc()
-    if libc is None:
-        yield
-        return
-    libc.mallopt(MMAP_THRESHOLD, KEPT)
-    libc.mallopt(TRIM_THRESHOLD, KEPT)
+    """Inside, freed memory is kept; at the end of the last such block, what is free goes back to the system. Does nothing without
+    glibc."""
+    global _blocks
+    libc, counted = _libc(), False
     try:
+        with Uninterrupted(), _lock:
+            _blocks += 1
+            counted = True
+            if _blocks == 1 and libc is not None:
+                if not libc.mallopt(MMAP_THRESHOLD, KEPT):  # older ones refuse more than they would choose themselves
+                    libc.mallopt(MMAP_THRESHOLD, USUAL)
+                libc.mallopt(TRIM_THRESHOLD, KEPT)
         yield
     finally:
-        libc.mallopt(MMAP_THRESHOLD, USUAL)
-        libc.mallopt(TRIM_THRESHOLD, 2 * USUAL)
-        libc.malloc_trim(0)
+        with Uninterrupted(), _lock:
+            _blocks -= counted
+            if _blocks == 0 and libc is not None:
+                libc.mallopt(MMAP_THRESHOLD, USUAL)
+                libc.mallopt(TRIM_THRESHOLD, 2 * USUAL)
+                libc.malloc_trim(0)

@@ -109,8 +109,8 @@ def run(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Resul
             started = helpers
             while _taken(places):
                 started -= 1
-            # they write into this call's arrays, so it must not return before they have ended
-            errors = [ended.get() for _ in range(started)]
+            # they write into this call's arrays, so it must not return before they have ended, unless they may never end
+            errors = [] if interrupt.broken_off else [ended.get() for _ in range(started)]
     for error in errors:
         if error is not None:
             try:

@@ -320,7 +320,107 @@ def test_a_second_one_breaks_in_but_not_too_soon(patience, expected):
     assert interrupts(block) == expected
 
 
+def pressed_at(moment, number):
+    """A function for sys.settrace: the signal comes at this instruction of the module. Its ``seen`` counts them, its ``function``
+    tells whose it was."""
+
+    def trace(frame, event, argument):
+        if frame.f_code.co_filename != module.__file__:
+            return None
+        frame.f_trace_opcodes = True
+        if event == "opcode":
+            trace.seen += 1
+            if trace.seen == moment:
+                trace.function = frame.f_code.co_name
+                press(number)
+        return trace
+
+    trace.seen, trace.function = 0, None
+    return trace
+
+
+@pytest.mark.parametrize("pending", [False, True], ids=["alone", "with another signal that waits"])
+def test_a_second_one_at_any_instruction_of_the_end(handled, pending):
+    """Whichever it is, the handlers are the user's again; and those that waited have been called, unless it came between two of
+    these calls, when everything is back to normal."""
+    calls, before = [], handlers()
+    number, other = signal.SIGINT, signal.SIGTERM
+    handled(other, SystemExit)
+    signal.signal(other, lambda number, frame: calls.append(number))
+    before = handlers()
+    moment, reached, usual = 0, True, sys.gettrace()
+    while reached:
+        moment += 1
+        trace = pressed_at(moment, number)
+        try:
+            with Uninterrupted(-1):
+                press(number)
+                if pending:
+                    press(other)
+                sys.settrace(trace)
+        except KeyboardInterrupt:
+            pass
+        else:
+            pytest.fail("the first one was lost")
+        finally:
+            sys.settrace(usual)
+        reached = trace.seen >= moment
+        assert handlers() == before, moment
+        assert Uninterrupted._inside is None, moment
+        if pending and trace.function != "_deliver":
+            assert calls, moment
+        calls.clear()
+    assert moment > 50
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="this system has fewer signals")
+def test_no_signal_is_lost_where_the_block_is_not_entered(monkeypatch, handled):
+    """One came when it was postponed already; then the handler of another, which was not yet, raises."""
+    calls, real = [], module._signal.signal
+    first, second = sorted((signal.SIGHUP, signal.SIGTERM), key=module.POSTPONED.index)
+    handled(first, SystemExit)
+    handled(second, TimeIsUp)
+    signal.signal(first, lambda number, frame: calls.append(number))
+
+    def change(number, handler):
+        if number == second and not calls:
+            press(first)
+            assert not calls
+            calls.append("came")
+            press(second)
+        real(number, handler)
+
+    monkeypatch.setattr(module, "_signal", SimpleNamespace(signal=change, getsignal=signal.getsignal))
+    with pytest.raises(TimeIsUp), Uninterrupted():
+        pass
+    assert calls == ["came", first]
+
+
 # -------------------------------------------------------------------------------------------------- the pieces of a run
+
+
+@two_threads
+def test_a_second_one_does_not_wait_for_what_never_ends(threads, monkeypatch):
+    """Both threads hang, this one too: the first is postponed, the second is not, and leaves the other thread behind."""
+    monkeypatch.setattr(workers, "PATIENCE", -1.0)
+    release, other = threading.Event(), threading.Event()
+
+    def job(item):
+        if threading.current_thread() is threading.main_thread():
+            other.wait(10)
+            press()
+            press()
+        else:
+            other.set()
+            release.wait(30)
+
+    began = time.monotonic()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            workers.run(job, range(2))
+        assert time.monotonic() - began < 10
+    finally:
+        release.set()
 
 
 @two_threads

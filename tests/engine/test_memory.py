@@ -46,3 +46,49 @@ def test_without_glibc_nothing_happens(monkeypatch):
     monkeypatch.setattr(memory, "_libc", lambda: None)
     with memory.kept():
         pass
+
+
+class Library:
+    """A C library that writes down what it is told. largest: of the thresholds that it takes."""
+
+    def __init__(self, largest):
+        self.largest, self.limits, self.trimmed = largest, {}, 0
+
+    def mallopt(self, option, value):
+        if option == memory.MMAP_THRESHOLD and value > self.largest:
+            return 0
+        self.limits[option] = value
+        return 1
+
+    def malloc_trim(self, pad):
+        self.trimmed += 1
+
+
+@pytest.fixture(params=[2**31, 2**25], ids=["now", "before 2.35"])
+def library(request, monkeypatch):
+    library = Library(request.param)
+    monkeypatch.setattr(memory, "_libc", lambda: library)
+    return library
+
+
+def test_where_so_large_a_threshold_is_refused_the_largest_is_set(library):
+    """glibc chooses its threshold no more, once it was told of one of the two; it must not stay at its first 128 kB."""
+    with memory.kept():
+        assert library.limits[memory.MMAP_THRESHOLD] == min(2**30, library.largest)
+        assert library.limits[memory.TRIM_THRESHOLD] == 2**30
+    assert library.limits == {memory.MMAP_THRESHOLD: 2**25, memory.TRIM_THRESHOLD: 2**26}
+
+
+def test_the_last_of_several_blocks_gives_memory_back(library):
+    """As where a callback trains another model, or another thread does."""
+    outer = memory.kept()
+    with outer:
+        with memory.kept():
+            pass
+        assert library.limits[memory.TRIM_THRESHOLD] == 2**30
+        assert library.trimmed == 0
+    assert library.trimmed == 1
+    with pytest.raises(KeyError), memory.kept():
+        raise KeyError
+    assert library.trimmed == 2
+    assert memory._blocks == 0
