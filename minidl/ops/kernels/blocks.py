@@ -19,7 +19,7 @@ from numba.core.base import BaseContext
 from numba.core.typing.templates import Signature
 from numba.extending import lower_builtin, type_callable
 
-from .vector import FEATURES
+from .vector import FEATURES, fma, repeated
 
 # (rows, vectors, lanes) of the blocks, the widest first: as many sums as there are registers for. A block of one vector loads
 # nearly as many numbers as one of two, for half as many products; it is for the last lanes.
@@ -66,12 +66,12 @@ def make_block(rows: int, vectors: int, lanes: int) -> Callable[..., None]:
             place, numbers = builder.load(builder.gep(terms, [t])), builder.gep(b, [builder.mul(t, PLACE(width))])
             values = [_load(builder, numbers, v, kind) for v in range(vectors)]
             for p in range(rows):
-                number = _spread(builder, builder.load(builder.gep(a_rows[p], [place])), kind)
+                number = repeated(builder, builder.load(builder.gep(a_rows[p], [place])), kind.count)
                 for v in range(vectors):
-                    builder.store(_multiply_add(builder, number, values[v], builder.load(sums[p][v])), sums[p][v])
+                    builder.store(fma(builder, number, values[v], builder.load(sums[p][v])), sums[p][v])
 
         _loop(builder, count, term)
-        least = _spread(builder, floor, kind)
+        least = repeated(builder, floor, kind.count)
         for p in range(rows):
             for v in range(vectors):
                 total = builder.load(sums[p][v])
@@ -110,7 +110,7 @@ def _gather(builder: ir.IRBuilder, arguments: Sequence[ir.Value]) -> None:
     def entry(place: ir.Value, value: ir.Value) -> None:
         for window, total in zip(windows, sums, strict=True):
             numbers = _load(builder, builder.gep(window, [place]), 0, EIGHT)
-            builder.store(_multiply_add(builder, value, numbers, builder.load(total)), total)
+            builder.store(fma(builder, value, numbers, builder.load(total)), total)
 
     _entries(builder, at, values, first, count, entry)
     for t in range(SPAN):
@@ -125,7 +125,7 @@ def _scatter(builder: ir.IRBuilder, arguments: Sequence[ir.Value]) -> None:
     def entry(place: ir.Value, value: ir.Value) -> None:
         for window, weight in zip(windows, weights, strict=True):
             target = builder.gep(window, [place])
-            _store(builder, _multiply_add(builder, value, weight, _load(builder, target, 0, EIGHT)), target, 0)
+            _store(builder, fma(builder, value, weight, _load(builder, target, 0, EIGHT)), target, 0)
 
     _entries(builder, at, values, first, count, entry)
 
@@ -142,7 +142,9 @@ def _entries(
     at, values = builder.gep(at, [first]), builder.gep(values, [first])
 
     def body(e: ir.Value) -> None:
-        entry(builder.load(builder.gep(at, [e])), _spread(builder, builder.load(builder.gep(values, [e])), EIGHT))
+        entry(
+            builder.load(builder.gep(at, [e])), repeated(builder, builder.load(builder.gep(values, [e])), EIGHT.count)
+        )
 
     _loop(builder, count, body)
 
@@ -178,16 +180,6 @@ def _load(builder: ir.IRBuilder, address: ir.Value, v: int, kind: ir.VectorType)
 def _store(builder: ir.IRBuilder, value: ir.Value, address: ir.Value, v: int) -> None:
     address = builder.gep(address, [PLACE(v * value.type.count)])
     builder.store(value, builder.bitcast(address, value.type.as_pointer()), align=4)
-
-
-def _spread(builder: ir.IRBuilder, number: ir.Value, kind: ir.VectorType) -> ir.Value:
-    nothing, lane = kind(ir.Undefined), ir.IntType(32)
-    first = builder.insert_element(nothing, number, lane(0))
-    return builder.shuffle_vector(first, nothing, ir.VectorType(lane, kind.count)([0] * kind.count))
-
-
-def _multiply_add(builder: ir.IRBuilder, a: ir.Value, b: ir.Value, total: ir.Value) -> ir.Value:
-    return builder.fadd(builder.fmul(a, b, flags=("contract",)), total, flags=("contract",))
 
 
 def _register(function: Callable[..., None], code: Callable[[ir.IRBuilder, Sequence[ir.Value]], None]) -> None:

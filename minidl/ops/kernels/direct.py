@@ -95,7 +95,7 @@ def backward_pooled(
 
 
 def _roomy(shape: tuple[int, ...], dtype: DType) -> tuple[Array, Array]:
-    """An array (…, F), not initialized; and, flat, its memory with room behind its end for what blocks write too much."""
+    """An array (…, F), not initialized; and, flat, its memory with room behind its end, past which blocks write."""
     pixels = int(np.prod(shape[:-1]))
     memory = np.empty(_room(pixels, shape[-1]), dtype)
     return memory[: pixels * shape[-1]].reshape(shape), memory
@@ -130,7 +130,7 @@ def _convolved_tiles(
     lanes = np.zeros(g.lanes, x.dtype)
     lanes[: g.filters] = bias
     for first, count, padded in framed_tiles(g, x):
-        # from the last block to the first: what a block writes too much is the next pixel's first lanes
+        # from the last block to the first: what a block writes past its end is the next pixel's first lanes
         multiply(
             padded,
             at,

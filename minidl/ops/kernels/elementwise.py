@@ -38,9 +38,8 @@ def relu_backward_into(dy: Array, y: Array, dx: Array) -> None:
     """dx = dy where y > 0, else 0; all flat and of equal length. dx may be dy."""
     zero = dx.dtype.type(0)
     for i in range(dy.size):
-        value = dy[
-            i
-        ]  # loaded in any case: a load that depends on a condition would keep the loop from becoming vector code
+        # loaded in any case: a load that depends on a condition would keep the loop from becoming vector code
+        value = dy[i]
         dx[i] = value if y[i] > zero else zero
 
 

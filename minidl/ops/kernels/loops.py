@@ -137,7 +137,9 @@ def pool(z, count, output, filters, relu, y, index, start):
         for i in range(0, rows, 2):
             for j in range(0, columns, 2):
                 corner = ((n * rows + i) * columns + j) * filters
-                for f in range(0, filters, LANES):  # what the last vector writes too much, the next pixel overwrites
+                for f in range(
+                    0, filters, LANES
+                ):  # what the last vector writes past its end, the next pixel overwrites
                     at = corner + f
                     best, place = _largest(
                         load(z, at), load(z, at + right), load(z, at + down), load(z, at + down + right), relu

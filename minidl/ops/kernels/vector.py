@@ -129,19 +129,23 @@ def _copy(context: BaseContext, builder: ir.IRBuilder, signature: Signature, arg
 
 @lower_builtin(fill, types.float32)
 def _fill(context: BaseContext, builder: ir.IRBuilder, signature: Signature, arguments: Values) -> ir.Value:
-    return _repeat(builder, arguments[0])
+    return repeated(builder, arguments[0], LANES)
 
 
-def _repeat(builder: ir.IRBuilder, number: ir.Value) -> ir.Value:
-    nothing = ir.VectorType(number.type, LANES)(ir.Undefined)
-    lane = ir.IntType(32)
+def repeated(builder: ir.IRBuilder, number: ir.Value, lanes: int) -> ir.Value:
+    """A vector with the number in every lane."""
+    nothing, lane = ir.VectorType(number.type, lanes)(ir.Undefined), ir.IntType(32)
     first = builder.insert_element(nothing, number, lane(0))
-    return builder.shuffle_vector(first, nothing, ir.VectorType(lane, LANES)([0] * LANES))
+    return builder.shuffle_vector(first, nothing, ir.VectorType(lane, lanes)([0] * lanes))
 
 
 @lower_builtin(multiply_add, VECTOR, VECTOR, VECTOR)
 def _multiply_add(context: BaseContext, builder: ir.IRBuilder, signature: Signature, arguments: Values) -> ir.Value:
-    a, b, total = arguments
+    return fma(builder, *arguments)
+
+
+def fma(builder: ir.IRBuilder, a: ir.Value, b: ir.Value, total: ir.Value) -> ir.Value:
+    """a · b + total, for the compiler to make one instruction of."""
     return builder.fadd(builder.fmul(a, b, flags=("contract",)), total, flags=("contract",))
 
 

@@ -75,7 +75,7 @@ class Squares:
         self.at_once = max(1, ROOM // (PRODUCTS * (channels + self.lanes) * ROWS)) * ROWS
         places, planes = np.arange(self.at_once), np.arange(PRODUCTS)[:, None]
         self.window_at, self.sum_at = places * channels, places * self.lanes
-        # SLACK is for what vectors write too much; and without it, the planes would often meet in the same few lines of the cache
+        # SLACK is for what vectors write past the end; without it, the planes would also often meet in the same lines of a cache
         self.window_plane, self.sum_plane = self.at_once * channels + SLACK, self.at_once * self.lanes + SLACK
         self.channels = (planes * self.window_plane + np.arange(channels)).reshape(-1)
         self.places = (planes * self.window_plane + places * channels).reshape(-1)
@@ -265,7 +265,7 @@ def _put_three(vectors, array, at, tap):
 def _transform_windows(x, corners, first, count, line, channels, windows, plane):
     """windows (16, squares, C) = Bᵀ d B of ``count`` squares from ``first`` on."""
     for square in range(count):
-        # what the last vector writes too much, the next square overwrites
+        # what the last vector writes past its end, the next square overwrites
         for c in range(0, channels, LANES):
             at, to = corners[first + square] + c, square * channels + c
             a0, b0, c0, d0 = _four_down(x, at, line)
