@@ -10,8 +10,6 @@ your own digits unreadable teaches it nothing: look before you train.
 import argparse
 import importlib.util
 
-import numpy as np
-
 import minidl
 from minidl.datasets import mnist
 from minidl.layers import (
@@ -54,8 +52,10 @@ for place, (name, layer) in enumerate(LAYERS.items()):
 
 import matplotlib.pyplot as plt  # noqa: E402 (an error message comes first where it is missing)
 
-figure, axes = plt.subplots(len(rows), len(digits), figsize=(len(digits), 1.3 * len(rows)), layout="constrained")
-for row, (name, images) in zip(np.atleast_2d(axes), rows.items(), strict=True):
+figure, axes = plt.subplots(
+    len(rows), len(digits), figsize=(max(4, len(digits)), 1.3 * len(rows)), squeeze=False, layout="constrained"
+)
+for row, (name, images) in zip(axes, rows.items(), strict=True):
     for axis, image in zip(row, images[..., 0], strict=True):
         axis.imshow(image, cmap="gray_r", vmin=0, vmax=255)
         axis.axis("off")

@@ -25,7 +25,7 @@ from . import configs
 from .checks import check_file, is_integer
 from .contracts import Array, LayerLike, Shape
 from .engine.workers import set_num_threads
-from .layers import Conv2D, Dense, Flatten, MaxPooling2D
+from .layers import Conv2D, Dense, Dropout, Flatten, MaxPooling2D
 from .machine import STREAM, bandwidths, describe, matmul_rates, pinned, thread_counts
 from .models import Sequential
 from .saving import replace
@@ -71,12 +71,12 @@ NETWORKS = {
         6_400,
         lambda: [conv(6, 5), MaxPooling2D(), conv(16, 5), MaxPooling2D(), Flatten(), *dense(120, 84)],
     ),
-    "CNN": Network(DIGIT, 200, 4_000, lambda: [conv(32, 5), MaxPooling2D(), Flatten(), *dense(128)]),
+    "CNN": Network(DIGIT, 200, 4_000, lambda: [conv(32, 5), MaxPooling2D(), Dropout(0.2), Flatten(), *dense(128)]),
     "larger CNN": Network(
         DIGIT,
         200,
         4_000,
-        lambda: [conv(30, 5), MaxPooling2D(), conv(15, 3), MaxPooling2D(), Flatten(), *dense(128, 50)],
+        lambda: [conv(30, 5), MaxPooling2D(), conv(15, 3), MaxPooling2D(), Dropout(0.2), Flatten(), *dense(128, 50)],
     ),
     "deep CNN": Network(
         DIGIT,

@@ -216,8 +216,9 @@ def test_a_training_that_was_killed_knows_what_it_took(name, run, tmp_path, monk
     assert 10 <= float(re.search(r"([\d.]+) CPU minutes", output)[1]) < 12
 
 
-def test_show_augmentation(tmp_path, run):
-    assert f"Wrote {tmp_path / 'a.png'}" in run("show_augmentation", "--digits", "3", "--plot", tmp_path / "a.png")
+@pytest.mark.parametrize("digits", ["1", "3"])
+def test_show_augmentation(tmp_path, run, digits):
+    assert f"Wrote {tmp_path / 'a.png'}" in run("show_augmentation", "--digits", digits, "--plot", tmp_path / "a.png")
     assert_is_png(tmp_path / "a.png")
 
 
