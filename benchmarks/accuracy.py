@@ -90,7 +90,7 @@ def time_table(part: dict[str, Any]) -> Table:
             mean = statistics.mean(seconds) if seconds else None
             share = f" ({len(seconds)} of {len(curves)})" if len(seconds) < len(curves) else ""
             warm.append(number(mean) + share)
-            from_nothing.append(number(mean + cold if mean is not None and cold is not None else None))
+            from_nothing.append(number(mean + cold if mean is not None and cold is not None else None) + share)
         rows.append((title, *warm, *from_nothing, str(len(curves))))
     percent = [f"{100 * target:.0f} %" for target in TARGETS]
     header = (

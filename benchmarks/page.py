@@ -41,7 +41,8 @@ The whole page for your machine takes hours and some gigabytes of memory and dis
 
 Times of different machines or days cannot be compared. Ratios can, and they are taken between neighbours: the contestants take
 turns, each in a process of its own, and a ratio to the others is that of one round, then the median over the rounds, with the
-least and the most beside it. Everything is kept to the same processors where the system allows it, one of each core first. Run it
+least and the most beside it. How the C library keeps memory is set by minidl for itself while it trains; the others run as they
+are installed. Everything is kept to the same processors where the system allows it, one of each core first. Run it
 on an idle machine: libraries whose threads wait for each other by spinning suffer most from company.
 """
 
@@ -68,7 +69,8 @@ cannot train a model, has a row that says so. *PyTorch at its best* is the faste
 Drawn from a seed: convolutional ones with 1–4 channels, 12–64 pixels, one to three convolutions of 4–64 filters, windows from
 1 × 1 to 7 × 7, strides, both paddings, with and without pools; and dense ones with 4–784 inputs, one to three layers of 8–512
 units and batches of 1–256. Maps that become too small, and networks of which a step would take seconds, are drawn again. The
-ratio is to the fastest of the others in the same round. Another seed: `python -m benchmarks.random --seed 7`.
+ratio is to the fastest of the others in the same round, of which there are fewer than in the race: eager PyTorch in both orders
+of channels, and for dense networks twenty lines of NumPy. Another seed: `python -m benchmarks.random --seed 7`.
 """,
     "limits": """## The limit
 
@@ -102,7 +104,7 @@ The same samples with one idea of the engine left out. What each of them is: [pe
 }
 CHARTS = {
     "race": (("race", "Seconds an epoch"), ("start", "Seconds to the first step")),
-    "random": (("random", "minidl's time by the fastest other's, network by network"),),
+    "random": (("random", "minidl's time divided by the fastest other's, network by network"),),
     "growth": (("growth", "Cost by samples, batch size and threads"),),
     "accuracy": (("accuracy", "Test accuracy over seconds of training"),),
     "kernels": (("kernels", "The ladder"),),
@@ -114,8 +116,8 @@ PERFORMANCE = """# How the engine gets its speed
 You need none of this to read the layers or `ops/reference`. It is about what the engine's steps (`minidl/engine/steps.py`)
 do in their place, idea by idea. Each was measured by leaving it out: the numbers after it say how many times as long a pass over
 the same samples then takes, on networks drawn from a seed that nothing was tuned for, and on the known one for which it does
-most; networks without a layer of its kind are left out. How far the last row of the table at the end, where nothing is left out,
-is from 1 is noise, and so it is in the others. This page is written by a program, `python -m benchmarks`.
+most; networks that it does nothing for are left out. The last row of the table at the end leaves nothing out, so it is noise: a
+number that is no further from 1 is not in bold. This page is written by a program, `python -m benchmarks`.
 """
 
 
@@ -138,18 +140,20 @@ def performance(parts: dict[str, Any]) -> str:
     """How the engine gets its speed: a section a step, each with its gain."""
     part = parts["steps"]
     groups = steps.groups(part["settings"])
-    machine = part["machine"]
+    machine, noise = part["machine"], steps.noise(part)
     sections = [
         PERFORMANCE,
         f"Measured on {machine['processor']}, {part['settings']['threads']} threads, {machine['begun']}.\n",
     ]
     for step in steps.STEPS:
-        found = {title: steps.gain(part, step.title, names) for title, names in groups.items()}
+        found = {title: steps.gain(part, step, names) for title, names in groups.items()}
         gains = {title: value for title, value in found.items() if value is not None}
         random_ones = {title.lower(): gains.pop(title) for title in random.TITLES.values() if title in gains}
         most = max(gains, key=lambda title: gains[title], default="")
         shown = random_ones | ({most: gains[most]} if most else {})
-        times = ", ".join(f"{title} **{number(value)}**" for title, value in shown.items())
+        times = ", ".join(
+            f"{title} {f'**{number(value)}**' if value > noise else number(value)}" for title, value in shown.items()
+        )
         sections.append(f"## {step.title}\n\n{step.text} {times or '–'} times as long.\n")
     sections += ["## All of it\n", *(markdown(table) for table in steps.tables(parts))]
     return "\n".join(sections)
@@ -175,7 +179,7 @@ def machine_table(parts: dict[str, Any]) -> Table:
 
 
 def machines_table(machines: dict[str, dict[str, Any]]) -> Table:
-    """The processors side by side: the matrix product, and minidl's epoch by that of the fastest other."""
+    """The processors side by side: the matrix product, and minidl's epoch divided by that of the fastest other."""
     models = [model for model in MODELS if any(model in _raced(parts) for parts in machines.values())]
     rows = []
     for name, parts in sorted(machines.items()):

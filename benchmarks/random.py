@@ -1,11 +1,12 @@
-"""Networks that nobody tuned for, drawn from a seed: minidl beside PyTorch at its best, and beside plain NumPy where it can.
+"""Networks that nobody tuned for, drawn from a seed: minidl beside PyTorch in both orders of channels, and plain NumPy.
 
     python -m benchmarks.random                                 # sixteen convolutional networks and sixteen dense ones
     python -m benchmarks.random --seed 7 --count 40 --kind conv
 
-A network's ratio is minidl's time for a sample by that of the fastest other one in the same round, then the median over the
-rounds. Everybody has a process of their own and they take turns. Lines of progress say how many minutes are left; a process may
-need some gigabytes of memory.
+A network's ratio is minidl's time for a sample, divided by that of the fastest other one in the same round, then the median over
+the rounds. Everybody has a process of their own and they take turns. PyTorch is eager with the fused Adam; other libraries, and
+PyTorch with the whole step compiled, which takes it a minute a network, take part with --contestants. Lines of progress say how
+many minutes are left; a process may need some gigabytes of memory.
 """
 
 import math
@@ -35,10 +36,10 @@ LEFT_OUT = {"conv": {"numpy", "sklearn"}, "dense": {"torch_channels_last"}}
 TITLES = {"conv": "Random convolutional networks", "dense": "Random dense networks"}
 
 
-def samples_of(model: Model, kind: str, most_batches: int | None = None) -> int:
+def samples_of(model: Model, most_batches: int) -> int:
     """The samples of a pass: many batches of a small network, few of a large one."""
     batches = PASS_FLOPS / training_flops(model) / model.batch_size
-    return model.batch_size * round(min(max(batches, LEAST_BATCHES), most_batches or MOST_BATCHES[kind]))
+    return model.batch_size * round(min(max(batches, LEAST_BATCHES), most_batches))
 
 
 def measure(results: Results, settings: dict[str, Any], console: Console) -> None:
@@ -64,7 +65,7 @@ def _measure_network(results: Results, settings: dict[str, Any], kind: str, name
         for contestant in contestants:
             if contestant in failed:
                 continue
-            samples = samples_of(model, kind, QUICK_BATCHES if settings["quick"] else None)
+            samples = samples_of(model, QUICK_BATCHES if settings["quick"] else MOST_BATCHES[kind])
             job = Job(contestant, name, "pace", str(folder), samples, settings["threads"], budget=settings["budget"])
             record = {"contestant": contestant, "kind": kind, "network": name, "round": round_number}
             measured = results.add("random", record | run(job, folder / f"caches-{contestant}", TIMEOUT))
@@ -96,13 +97,11 @@ def figures(part: dict[str, Any], network: str) -> dict[str, Any]:
     others = [name for name in seconds if name != "minidl"]
     both = {name: [found for found in rounds.values() if {name, "minidl"} <= found.keys()] for name in others}
     each = {
-        name: statistics.median(found["minidl"] / found[name] for found in turns)
-        for name, turns in both.items()
-        if turns
+        name: median_ratio([found["minidl"] / found[name] for found in turns]) for name, turns in both.items() if turns
     }
     return {
         "ratios": ratios,
-        "ratio": statistics.median(ratios.values()) if ratios else None,
+        "ratio": median_ratio(list(ratios.values())) if ratios else None,
         "each": each,
         "seconds": seconds,
         "best": min(others, key=lambda name: seconds[name], default=None),
@@ -115,6 +114,11 @@ def ranking(part: dict[str, Any], kind: str) -> list[tuple[str, dict[str, Any]]]
     names = dict.fromkeys(r["network"] for r in part["records"] if r["kind"] == kind)
     found = [(name, figures(part, name)) for name in names]
     return sorted(found, key=lambda pair: -(pair[1]["ratio"] or 0))
+
+
+def median_ratio(values: list[float]) -> float:
+    """Their median; between two in the middle, the geometric mean: of twice as fast and twice as slow, 1."""
+    return math.exp(statistics.median(map(math.log, values)))
 
 
 def geometric_mean(values: list[float]) -> float:

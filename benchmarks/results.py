@@ -30,8 +30,15 @@ class Results:
         self.parts: dict[str, Any] = json.loads(self.path.read_text()) if self.path.exists() else {}
 
     def begin(self, part: str, settings: dict[str, Any]) -> None:
-        """Begin a part anew, without records."""
-        self.parts[part] = {"machine": describe(), "settings": settings, "records": []}
+        """Begin a part anew, without records. Leaves the program where the other parts are of another processor."""
+        machine = describe()
+        for name, other in self.parts.items():
+            if name != part and other["machine"]["processor"] != machine["processor"]:
+                raise SystemExit(
+                    f"{self.path} holds results of {other['machine']['processor']}, and this is {machine['processor']}. "
+                    f"Measure into another folder: --output {self.path.parent}-2"
+                )
+        self.parts[part] = {"machine": machine, "settings": settings, "records": []}
         self.save()
 
     def add(self, part: str, record: dict[str, Any]) -> dict[str, Any]:

@@ -276,20 +276,20 @@ def _against(name: str, by: dict[Any, Any], nets: list[dict[str, Any]]) -> Itera
 
 TEXT = """# How training over several machines scales
 
-Written by `python -m benchmarks.scaling`, from measurements on this machine:
+Written by `python -m benchmarks.scaling page`, from measurements on this machine:
 
 {machine}
 
 {local}
 
-"n ranks" are processes with one thread each, which share the {cores} cores: from {cores} on, more of them only add their messages
-and their switching. What a rank costs is the difference between "{cores} threads" and "{cores} ranks", which do the same
-work on the same cores.
+"n ranks" are processes with one thread each, which share the {cores} cores: beyond {cores}, more of them only add their messages
+and their switching. "{cores} threads" and "{cores} ranks" do the same work on the same cores: what separates them is what ranks
+cost, less what they save, since each has an interpreter of its own. Each number is the median of ten steps of one run.
 
 {sent}
 
-A rank has to send (n − 1)/n of the gradient, so that every part of it is summed somewhere, and the n-th of the parameters
-that it has stepped to n − 1 others: together 2 · (n − 1)/n of the model's size. What it sends beyond that are the
+A rank has to send (n − 1)/n of the gradient, so that every part of it is summed somewhere, and to n − 1 others the 1/n of the
+parameters that it has updated: together 2 · (n − 1)/n of the model's size. What it sends beyond that are the
 messages that precede them, 1 kB to each other rank: the sums of losses and metrics, and whether all goes well.
 Where the number of ranks is no power of two, some have several subtrees of the sum, and send a slice of each.
 
@@ -302,8 +302,9 @@ lets the first 256 kB of a burst pass). The delay is that of the machine's own s
 
 The formula: seconds = products + 2 · (n − 1)/n · size/rate + 3 · message. Products: the time of one thread, divided by n.
 Message: the measured time for all ranks to tell each other a line.
-What the formula does not have is that every byte is carried twice through the kernel, the bridge and the limit by the
-same {cores} cores that compute: the faster the link, the more of the difference is theirs.
+The formula leaves out two things. Every byte is carried twice through the kernel, the bridge and the limit by the same {cores}
+cores that compute, which takes longer; and of each burst the first 256 kB pass without waiting, which takes less, and is much of
+what a small model sends.
 
 ## What the formula says of larger clusters
 

@@ -27,8 +27,8 @@ from minidl.ops.kernels.addresses import Convolution
 
 from .contestants.minidl import Trainer
 from .drawing import KINDS, model_named, name_of
-from .models import MODELS, Conv, Layer, Norm, Pool
-from .random import LEAST_BATCHES, QUICK_BATCHES, TITLES, geometric_mean, samples_of
+from .models import MODELS, Conv, Layer, Model, Norm, Pool
+from .random import LEAST_BATCHES, MOST_BATCHES, QUICK_BATCHES, TITLES, geometric_mean, median_ratio, samples_of
 from .results import Part, Results, main, minutes_left, parser
 from .tables import Table, number
 from .worker import random_data
@@ -39,9 +39,8 @@ NAMED = ("mlp", "cnn", "larger_cnn", "lenet5", "deep_cnn", "normalized_cnn", "ti
 class Step(NamedTuple):
     """One idea.
 
-    title: what it is. text: why it is fast. without: makes a context without it. ops, threads: what replaces it. needs: the
-    kind of layer without which it does nothing. lasting: it changes what cannot be changed back, so it is measured in processes
-    that end.
+    title: what it is. text: why it is fast. without: makes a context without it. ops, threads: what replaces it. needs: whether
+    it does anything for a model. lasting: it changes what cannot be changed back, so it is measured in processes that end.
     """
 
     title: str
@@ -49,7 +48,7 @@ class Step(NamedTuple):
     without: Callable[[], AbstractContextManager[Any]] = nullcontext
     ops: str = "kernels"
     threads: int | None = None
-    needs: type[Layer] | None = None
+    needs: Callable[[Model], bool] = lambda model: True
     lasting: bool = False
 
 
@@ -78,6 +77,11 @@ def _widest_blocks(size: int) -> list[int]:
     return -(-size // addresses.WIDTHS[0]) * [addresses.WIDTHS[0]]
 
 
+def _has(kind: type[Layer]) -> Callable[[Model], bool]:
+    """Whether a model has a layer of the kind."""
+    return lambda model: any(isinstance(layer, kind) for layer in model.layers)
+
+
 STEPS = (
     Step(
         "Compiled kernels",
@@ -100,7 +104,7 @@ STEPS = (
         "the one pixel of four that the pool selected, and on none where the ReLU was at 0. Without it, with the pool a step of "
         "its own:",
         _without(engine.ConvPoolStep),
-        needs=Pool,
+        needs=_has(Pool),
     ),
     Step(
         "Normalization in the same step",
@@ -108,35 +112,35 @@ STEPS = (
         "compute again where the ReLU was at 0. At prediction, all of it folds into the convolution before it. Without it, with "
         "the layer's own forward and backward:",
         _without(engine.ConvNormStep, engine.NormPoolStep, engine.NormStep),
-        needs=Norm,
+        needs=_has(Norm),
     ),
     Step(
         "Fewer multiplications for 3 × 3",
         "Winograd's way makes four pixels of a 3 × 3 convolution of many channels with 16 multiplications in place of 36, and "
         "the gradients likewise: see [the page on it](book/winograd.md). Without it:",
         lambda: _replaced(winograd, "pays", lambda g: False),
-        needs=Conv,
+        needs=lambda model: any(isinstance(layer, Conv) and layer.window == 3 for layer in model.layers),
     ),
     Step(
         "Blocks of several widths",
         "Sums stay in registers in blocks of pixels × filters. Twenty filters do not fill two of the widest blocks; a narrow one "
         "does the rest. Without it, with the widest alone:",
         lambda: _replaced(addresses, "_widths", _widest_blocks),
-        needs=Conv,
+        needs=_has(Conv),
     ),
     Step(
         "Neighbouring pixels as one",
         "Four filters fill a quarter of a block's lanes. Two neighbouring pixels have twice as many filters, in a window that is "
         "one column wider. Without it:",
         lambda: _replaced(Convolution, "group", 1),
-        needs=Conv,
+        needs=_has(Conv),
     ),
     Step(
         "Two ways to dx",
         "A pixel of dy can add to its window of dx, or a pixel of dx can gather what reaches it, which is a convolution with the "
         "kernel turned around. Which takes less depends on the shapes. Without the second way:",
         lambda: _replaced(Convolution, "turning_pays", False),
-        needs=Conv,
+        needs=_has(Conv),
     ),
     Step(
         "Memory that is kept",
@@ -163,6 +167,7 @@ STEPS = (
         "BLAS rearranges the kernel before it multiplies, which is more work than the product for so few samples. Loops of our "
         "own read it once. Without it:",
         lambda: patch.object(small, "FEW", 0),
+        needs=lambda model: model.batch_size <= small.FEW,
     ),
     Step(
         "Threads around the kernels, not in them",
@@ -183,16 +188,21 @@ def groups(settings: dict[str, Any]) -> dict[str, list[str]]:
 
 def of_use(network: str) -> list[Step]:
     """Those that do something for the network, and none at all."""
-    kinds = {type(layer) for layer in model_named(network).layers}
-    return [step for step in (*STEPS, NOTHING) if step.needs is None or step.needs in kinds]
+    return [step for step in (*STEPS, NOTHING) if step.needs(model_named(network))]
 
 
-def pace(step: Step, network: str, settings: dict[str, Any]) -> float:
-    """Seconds a sample without the step: the median of passes until the budget is spent."""
+def batches(step: Step, network: str, settings: dict[str, Any]) -> int:
+    """Of a pass, at most; fewer where NumPy has to make them, so that they take no minutes."""
+    if settings["quick"]:
+        return QUICK_BATCHES
+    kind = "conv" if _has(Conv)(model_named(network)) else "dense"
+    return MOST_BATCHES[kind] // 10 if step.ops == "reference" else MOST_BATCHES[kind]
+
+
+def pace(step: Step, network: str, settings: dict[str, Any], most_batches: int) -> float:
+    """Seconds a sample without the step: the median of passes over the same samples until the budget is spent."""
     model = model_named(network)
-    slow = step.ops == "reference"
-    kind = "conv" if any(isinstance(layer, Conv) for layer in model.layers) else "dense"
-    samples = samples_of(model, kind, LEAST_BATCHES if slow else QUICK_BATCHES if settings["quick"] else None)
+    samples = samples_of(model, most_batches)
     x, y = random_data(model.shape, model.classes, samples, 1)
     warm_up = LEAST_BATCHES * model.batch_size
     seconds: list[float] = []
@@ -206,15 +216,15 @@ def pace(step: Step, network: str, settings: dict[str, Any]) -> float:
     return statistics.median(seconds) / samples
 
 
-def pace_alone(step: Step, network: str, settings: dict[str, Any]) -> float:
+def pace_alone(step: Step, *arguments: Any) -> float:
     """The same in a process of its own."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(_pace_of, step.title, network, settings).result()
+        return pool.submit(_pace_of, step.title, *arguments).result()
 
 
-def _pace_of(title: str, network: str, settings: dict[str, Any]) -> float:
+def _pace_of(title: str, *arguments: Any) -> float:
     """``pace`` of the step with this title: a step itself cannot be sent to a process."""
-    return pace(next(step for step in (*STEPS, NOTHING) if step.title == title), network, settings)
+    return pace(next(step for step in (*STEPS, NOTHING) if step.title == title), *arguments)
 
 
 def measure(results: Results, settings: dict[str, Any], console: Console) -> None:
@@ -227,7 +237,8 @@ def measure(results: Results, settings: dict[str, Any], console: Console) -> Non
             for step in of_use(network):
                 pair = (step, NOTHING) if round_number % 2 else (NOTHING, step)  # whoever is first may be slower for it
                 measured = pace_alone if step.lasting else pace
-                first, second = (measured(each, network, settings) for each in pair)
+                most = batches(step, network, settings)
+                first, second = (measured(each, network, settings, most) for each in pair)
                 without, everything = (first, second) if round_number % 2 else (second, first)
                 record = {"step": step.title, "network": network, "round": round_number}
                 results.add("steps", record | {"seconds": without, "with_everything": everything})
@@ -235,25 +246,29 @@ def measure(results: Results, settings: dict[str, Any], console: Console) -> Non
         console.print(f"{done + 1} of {len(networks)}, {left}: {model_named(network).title}")
 
 
-def gain(part: dict[str, Any], title: str, networks: list[str]) -> float | None:
+def gain(part: dict[str, Any], step: Step, networks: list[str]) -> float | None:
     """How many times as long it takes without the step: of each round, then the median; of networks, the geometric mean.
 
-    Networks without a layer of the kind do not count; None where all are such.
+    Networks that the step does nothing for do not count; None where all are such.
     """
     ratios: dict[str, list[float]] = {}
     for r in part["records"]:
-        if r["step"] == title and r["network"] in networks:
+        if r["step"] == step.title and r["network"] in networks and step.needs(model_named(r["network"])):
             ratios.setdefault(r["network"], []).append(r["seconds"] / r["with_everything"])
-    return geometric_mean([statistics.median(found) for found in ratios.values()]) if ratios else None
+    return geometric_mean([median_ratio(found) for found in ratios.values()]) if ratios else None
+
+
+def noise(part: dict[str, Any]) -> float:
+    """How far from 1 the ratios are where nothing is left out: the largest of a group of networks, or 1 divided by the least."""
+    found = [gain(part, NOTHING, names) for names in groups(part["settings"]).values()]
+    return max(max(value, 1 / value) for value in found if value is not None)
 
 
 def tables(parts: dict[str, Any]) -> list[Table]:
     """A row a step, a column a group of networks."""
     part = parts["steps"]
     settings, found = part["settings"], groups(part["settings"])
-    rows = [
-        (step.title, *(number(gain(part, step.title, names)) for names in found.values())) for step in (*STEPS, NOTHING)
-    ]
+    rows = [(step.title, *(number(gain(part, step, names)) for names in found.values())) for step in (*STEPS, NOTHING)]
     title = f"How many times as long without it, {settings['threads']} threads; {settings['count']} random networks of a kind"
     return [Table(title, ("", *found), rows)]
 

@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+import benchmarks.results
 from benchmarks import accuracy, growth, limits, page, processes, steps, summary
 from benchmarks.charts import draw
 from benchmarks.contestants import CONTESTANTS, Contestant
 from benchmarks.contestants.minidl import Trainer
-from benchmarks.models import MODELS
+from benchmarks.drawing import model_named
+from benchmarks.models import MODELS, Conv
 from benchmarks.results import Results
 from benchmarks.tables import Table, markdown, number
 from benchmarks.worker import Job
@@ -183,34 +185,39 @@ def test_the_same_results_give_the_same_charts(parts: dict[str, Any], tmp_path: 
     assert (first / "race.svg").read_bytes() == (second / "race.svg").read_bytes()
 
 
-def test_the_gain_of_a_step_is_that_of_its_rounds() -> None:
-    """The first step: 9, 2 and 2 times on the first network, 8 times on the second, so 4 on both; the others 2 and 8."""
+def test_the_gain_of_a_step_is_that_of_its_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first step: 9, 2 and 2 times on the first network, 8 times on the second, so 4 on both. The second does nothing for
+    networks without convolutions; and nothing left out takes half as long on the CNN, so less than 2 is noise."""
+    first = steps.Step("First", "This.")
+    second = steps.Step("Second", "That.", needs=lambda model: any(isinstance(layer, Conv) for layer in model.layers))
+    monkeypatch.setattr(steps, "STEPS", (first, second))
     settings = {"seed": 3, "count": 2, "models": ["cnn", "mlp"], "rounds": 3, "threads": 2}
     groups = steps.groups(settings)
     assert list(groups) == ["Random convolutional networks", "Random dense networks", "CNN", "MLP 784–784–10"]
     assert groups["Random dense networks"] == ["dense-3-0", "dense-3-1"]
     times = {"conv-3-0": 2, "conv-3-1": 8, "dense-3-0": 3, "dense-3-1": 3, "cnn": 1.5, "mlp": 5}
+    nothing = dict.fromkeys(times, 1) | {"cnn": 0.5}
     records = [
         {"step": step.title, "network": name, "round": n, "seconds": factor * everything, "with_everything": everything}
-        for step in (*steps.STEPS, steps.NOTHING)
-        for name, factor in times.items()
+        for step, found in ((first, times), (second, times), (steps.NOTHING, nothing))
+        for name, factor in found.items()
         for n, everything in enumerate((1e-6, 5e-6, 2e-6))
     ]
-    first = steps.STEPS[0].title
     records[0]["seconds"] = 9e-6
-    last = steps.STEPS[-1].title  # as if it did nothing for MLPs
-    records = [r for r in records if r["step"] != last or r["network"] not in ("dense-3-0", "dense-3-1", "mlp")]
-    machine = {"processor": "Abacus 9", "begun": "2026-01-02"}
-    part = {"records": records, "settings": settings, "machine": machine}
+    part = {"records": records, "settings": settings, "machine": {"processor": "Abacus 9", "begun": "2026-01-02"}}
     assert steps.gain(part, first, ["conv-3-0", "conv-3-1"]) == pytest.approx(4)
-    assert steps.gain(part, last, ["mlp"]) is None
-    assert steps.tables({"steps": part})[0].rows[-2] == (last, "4.00", "–", "1.50", "–")
-    assert steps.tables({"steps": part})[0].rows[0] == (first, "4.00", "3.00", "1.50", "5.00")
+    assert steps.gain(part, second, ["mlp"]) is None
+    assert steps.noise(part) == pytest.approx(2)
+    assert steps.tables({"steps": part})[0].rows == [
+        ("First", "4.00", "3.00", "1.50", "5.00"),
+        ("Second", "4.00", "–", "1.50", "–"),
+        ("Nothing", "1.00", "1.00", "0.50", "1.00"),
+    ]
     written = page.performance({"steps": part})
     assert "Measured on Abacus 9, 2 threads, 2026-01-02." in written
-    sentence = "random convolutional networks **4.00**, random dense networks **3.00**, MLP 784–784–10 **5.00** times as long.\n"
-    assert written.count(sentence) == len(steps.STEPS) - 1
-    assert written.count("random convolutional networks **4.00**, CNN **1.50** times as long.\n") == 1
+    most = "random dense networks **3.00**, MLP 784–784–10 **5.00**"
+    assert f"This. random convolutional networks **4.00**, {most} times as long.\n" in written
+    assert "That. random convolutional networks **4.00**, CNN 1.50 times as long.\n" in written
 
 
 @pytest.mark.parametrize("model", ["larger_cnn", "normalized_cnn"])
@@ -245,7 +252,7 @@ def test_steps_run_on_networks_of_both_kinds(monkeypatch: pytest.MonkeyPatch, tm
 def test_a_pace_in_a_process_of_its_own() -> None:
     """Without memory that is kept, which this process does not notice."""
     step = next(step for step in steps.STEPS if step.lasting)
-    seconds = steps.pace_alone(step, "tiny_mlp", {"threads": 1, "quick": True, "budget": 0.001})
+    seconds = steps.pace_alone(step, "tiny_mlp", {"threads": 1, "budget": 0.001}, 3)
     assert 1e-8 < seconds < 1  # a sample; some microseconds
 
 
@@ -253,8 +260,8 @@ def test_steps_are_left_out_where_they_do_something() -> None:
     """Of the known networks: the MLP has no convolutions, the deep CNN no batch normalization."""
     everything = {step.title for step in (*steps.STEPS, steps.NOTHING)}
     used = {name: {step.title for step in steps.of_use(name)} for name in ("mlp", "deep_cnn", "normalized_cnn")}
-    assert used["normalized_cnn"] == everything
-    assert everything - used["deep_cnn"] == {"Normalization in the same step"}
+    assert everything - used["normalized_cnn"] == {"Dense layers of one or two samples"}
+    assert used["normalized_cnn"] - used["deep_cnn"] == {"Normalization in the same step"}
     of_convolutions = {
         "Fewer multiplications for 3 × 3",
         "Blocks of several widths",
@@ -269,13 +276,42 @@ def test_the_time_without_a_step_is_told_from_that_with_everything(
 ) -> None:
     """Whichever of the two came first."""
     for name in ("pace", "pace_alone"):
-        monkeypatch.setattr(steps, name, lambda step, network, settings: 1.0 if step is steps.NOTHING else 3.0)
+        monkeypatch.setattr(steps, name, lambda step, *_: 1.0 if step is steps.NOTHING else 3.0)
     results = Results(tmp_path)
-    settings = {"seed": 1, "count": 1, "models": ["normalized_cnn"], "rounds": 2}
+    settings = {"seed": 1, "count": 1, "models": ["normalized_cnn"], "rounds": 2, "quick": True}
     steps.measure(results, settings, Console(quiet=True))
     part = results.parts["steps"]
-    for step in (*steps.STEPS, steps.NOTHING):
-        assert steps.gain(part, step.title, ["normalized_cnn"]) == pytest.approx(1 if step is steps.NOTHING else 3)
+    for step in steps.of_use("normalized_cnn"):
+        assert steps.gain(part, step, ["normalized_cnn"]) == pytest.approx(1 if step is steps.NOTHING else 3)
+
+
+def test_both_of_a_pair_see_the_same_samples(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A step that NumPy does is timed on a tenth of the batches, and so is everything beside it."""
+    asked: dict[str, set[tuple[str, int]]] = {}
+
+    def pace(step: steps.Step, network: str, settings: dict[str, Any], most_batches: int) -> float:
+        asked.setdefault(network, set()).add((step.title, most_batches))
+        return 1.0
+
+    for name in ("pace", "pace_alone"):
+        monkeypatch.setattr(steps, name, pace)
+    settings = {"seed": 1, "count": 1, "models": [], "rounds": 1, "quick": False}
+    steps.measure(Results(tmp_path), settings, Console(quiet=True))
+    slow = next(step.title for step in steps.STEPS if step.ops == "reference")
+    for network, (few, many) in {"conv-1-0": (2, 20), "dense-1-0": (20, 200)}.items():
+        assert {count for title, count in asked[network] if title == slow} == {few}
+        assert {count for title, count in asked[network] if title == "Nothing"} == {few, many}
+        assert {count for title, count in asked[network] if title not in (slow, "Nothing")} == {many}
+
+
+def test_dense_layers_of_one_or_two_samples_are_left_out_of_such_batches_alone() -> None:
+    sizes = {MODELS[name].batch_size for name in MODELS}
+    of_few = [f"dense-1-{n}" for n in range(40) if model_named(f"dense-1-{n}").batch_size <= 2]
+    assert of_few
+    assert min(sizes) > 2
+    for name in (*of_few, "mlp"):
+        used = {step.title for step in steps.of_use(name)}
+        assert ("Dense layers of one or two samples" in used) == (name in of_few)
 
 
 def test_gains_of_threads_are_those_of_neighbours() -> None:
@@ -303,6 +339,17 @@ def test_seconds_to_an_accuracy_are_those_of_the_first_time() -> None:
     assert accuracy.seconds_to(curve, 0.98) is None
 
 
+def test_a_mean_of_the_seeds_that_arrived_says_how_many() -> None:
+    """In both columns: of two seeds one comes to 99 %, after 3 s, and 4 s more with the start."""
+    records = [
+        {"contestant": "minidl", "kind": "cold", "start_to_first_step": 4.0},
+        *({"contestant": "minidl", "kind": "curve", "curve": [[1.0, 0.985], [3.0, end]]} for end in (0.99, 0.989)),
+    ]
+    settings = {"contestants": ["minidl"], "most_epochs": 1}
+    (row,) = accuracy.time_table({"records": records, "settings": settings}).rows
+    assert row == ("minidl", "1.00", "1.00", "3.00 (1 of 2)", "5.00", "5.00", "7.00 (1 of 2)", "2")
+
+
 def test_images_are_repeated_until_there_are_enough(tmp_path: Path) -> None:
     target = tmp_path / "target"
     target.mkdir()
@@ -311,6 +358,20 @@ def test_images_are_repeated_until_there_are_enough(tmp_path: Path) -> None:
     growth.repeat_images(tmp_path, target, 8)
     for name in ("bytes", "labels"):
         np.testing.assert_array_equal(np.load(target / f"train_{name}.npy").ravel(), [0, 1, 2, 0, 1, 2, 0, 1])
+
+
+def test_one_file_is_of_one_processor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before anything is measured: the same part may be measured anew, but not beside one of another processor."""
+    first = Results(tmp_path / "here")
+    first.begin("race", {})
+    first.finish()
+    monkeypatch.setattr(benchmarks.results, "describe", lambda: {"processor": "an abacus"})
+    second = Results(tmp_path / "here")
+    with pytest.raises(SystemExit, match=r"this is an abacus\. Measure into another folder: --output .*here-2$"):
+        second.begin("limits", {})
+    assert list(second.parts) == ["race"]
+    second.begin("race", {})
+    assert second.parts["race"]["machine"] == {"processor": "an abacus"}
 
 
 def test_an_earlier_result_stays_until_the_new_one_is_whole(tmp_path: Path) -> None:

@@ -38,6 +38,16 @@ def test_a_ratio_is_to_the_fastest_other_of_the_same_round(part: dict[str, Any])
     assert found["best"] == "torch"
 
 
+def test_of_two_rounds_the_geometric_mean_counts(part: dict[str, Any]) -> None:
+    """½ and 2 make 1, not 1¼; of three, the one in the middle."""
+    part["records"] = [r for r in part["records"] if r["round"] < 2]
+    found = random.figures(part, "conv-1-0")
+    assert found["ratio"] == pytest.approx(0.5)  # of 0.25 and 1
+    assert found["each"]["torch"] == pytest.approx((0.25 * 0.75) ** 0.5)
+    assert random.median_ratio([2.0, 0.5]) == pytest.approx(1)
+    assert random.median_ratio([8.0, 0.5, 3.0]) == pytest.approx(3)
+
+
 def test_the_worst_is_first_and_named_and_crashes_are_said(part: dict[str, Any]) -> None:
     table = random.network_table(part, "conv")
     slow = model_named("conv-1-1").title
@@ -64,7 +74,7 @@ def test_the_page_has_the_picture(part: dict[str, Any], tmp_path: Path) -> None:
 def test_a_pass_is_about_as_much_work_for_every_network() -> None:
     for number in range(40):
         model = model_named(f"conv-6-{number}")
-        batches, rest = divmod(random.samples_of(model, "conv"), model.batch_size)
+        batches, rest = divmod(random.samples_of(model, 20), model.batch_size)
         assert rest == 0
         assert 2 <= batches <= 20
         work = batches * model.batch_size * training_flops(model)

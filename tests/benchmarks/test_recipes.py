@@ -97,14 +97,26 @@ def test_what_a_part_brings_is_asked_of_training_digits(name, parts, tmp_path, m
 
 
 def test_the_change_is_that_of_the_same_seeds():
-    """Seed 1 without a part is not run yet: 30 of 10,000 against 10 of seed 0."""
+    """Seed 1 without dropout is not run yet: 30 of 10,000 against 10 of seed 0. Without copies there are 10 more with either,
+    however much they differ: the interval is that of the change."""
     found = {name: [] for name in recipes.EVERY}
     found["whole"] = [result(wrong=range(10)), result(seed=1, wrong=range(90))]
     found["without-dropout"] = [result(wrong=range(30))]
+    found["without-copies"] = [result(wrong=range(20)), result(seed=1, wrong=range(100))]
     rows = {row[0]: row for row in recipes.ablation(found).rows}
     assert rows["without dropout"][:3] == ("without dropout", "0.300", "+0.200")
+    assert rows["without copies"][2] == "+0.100 ± 0.000"
     assert rows["the recipe"][2] == "–"
     assert rows["without schedule"][1] == "not run yet"
+
+
+def test_a_vote_names_the_runs_that_it_is_made_of():
+    """Its time is theirs, and so is the load; putting them together takes a second on whatever machine that is."""
+    found = {name: [] for name in recipes.EVERY}
+    found["best"] = [result()]
+    found["ensemble"] = [result("ensemble", threads=1)]
+    every = next(table for table in recipes.tables(found) if table.title == "Every run")
+    assert [row[-1] for row in every.rows] == ["one, 2 threads, load 0.1", "the runs of best"]
 
 
 def test_ablation_runs_what_is_missing(tmp_path, monkeypatch):
