@@ -119,7 +119,7 @@ def _reshape(rng: np.random.Generator) -> Case:
 
 def _relu(rng: np.random.Generator) -> Case:
     most = None if rng.integers(2) else float(rng.choice([0.3, 1.1]))
-    slope, threshold = float(rng.choice([0.0, 0.25])), float(rng.choice([0.0, 0.15]))
+    slope, threshold = float(rng.choice([0.0, 0.25])), float(rng.choice([0.0, 0.15, 0.6]))
     return lambda: ReLU(most, slope, threshold), _shape(rng)
 
 

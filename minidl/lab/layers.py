@@ -139,8 +139,8 @@ def relu(sheet: Sheet, record: Record) -> None:
     below = f"y = x where x > {threshold}, else {slope} · (x − {threshold})"
     of_slope = f"slope = 1 where x > {threshold}, else {slope}"
     if most is not None:
-        function, slopes = f"min({function}, {most})", f"where(z < {most}, {slopes}, 0)"
-        below, of_slope = f"{below}; at most {most}", f"{of_slope}; 0 from {most} on"
+        function, slopes = f"min({function}, {most})", f"where(z > {threshold}, where(z < {most}, 1, 0), {slope})"
+        below, of_slope = f"{below}; at most {most}", f"{of_slope}; 0 where x is above {threshold} and not below {most}"
     sources = source(reference.clipped_relu_forward, "return"), source(reference.clipped_relu_backward, "return")
     curved(sheet, record.name, Curve(below, function, of_slope, slopes), "z", ("x", "dx"), sources)
 

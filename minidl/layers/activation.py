@@ -108,7 +108,7 @@ class ReLU(Layer):
     """A ReLU with everything that Keras's can be given.
 
     Forward:  y = x where x > threshold, else negative_slope · (x − threshold); and nowhere above max_value.
-    Backward: dx = dy where x > threshold, else negative_slope · dy; and 0 where y is max_value.
+    Backward: dx = dy where x > threshold, but 0 where x reaches max_value too; else negative_slope · dy.
 
     Input shape: any. Output shape: the same.
     """

@@ -28,6 +28,7 @@ from minidl.layers import (
     Flatten,
     Layer,
     MaxPooling2D,
+    ReLU,
     Rescaling,
     activation,
 )
@@ -866,6 +867,16 @@ def test_a_transposed_convolution_is_the_way_back_of_a_convolution(window, strid
     assert_close(y, down.backward(x, other)[0])
     assert_close(up.backward(dy, cache)[0], z)
     assert_close(up.backward(dy, cache)[1]["kernel"], down.backward(x, other)[1]["kernel"])
+
+
+@both_sets
+def test_what_a_relu_clips_is_y_and_not_x(ops):
+    """By hand, with a threshold above the greatest value: 1.5 is left of it, where y = 0.5 · (1.5 − 2), and not clipped."""
+    layer = ReLU(max_value=1.0, negative_slope=0.5, threshold=2.0)
+    layer.ops = OPERATIONS[ops]
+    y, cache = layer.forward(np.array([[-2.0, 1.5, 2.0, 3.0]]))
+    np.testing.assert_array_equal(y, [[-2, -0.25, 0, 1]])
+    np.testing.assert_array_equal(layer.backward(np.ones((1, 4)), cache)[0], [[0.5, 0.5, 0.5, 0]])
 
 
 def test_leaky_relu_has_keras_slope():

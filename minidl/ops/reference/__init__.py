@@ -1,8 +1,9 @@
 """The mathematics of every layer in plain NumPy: a textbook to read, and the oracle that the fast kernels are tested against.
 
-Each operation is a pair: ``*_forward`` computes y, ``*_backward`` takes dy = ∂loss/∂y and returns ∂loss/∂(each input).
+Most operations are a pair: ``*_forward`` computes y, ``*_backward`` takes dy = ∂loss/∂y and returns ∂loss/∂(each input).
 All are pure: they return fresh arrays and change none of their arguments (the ``*_update`` rules of the optimizers,
-which exist to change a parameter, are the one exception). The result has the dtype of x.
+which exist to change a parameter, are the one exception). The result has the dtype of x, integers counting as float32,
+where the docstring says nothing else.
 
 Axis letters: N samples, H height, W width, C channels, F filters, KH and KW the window's height and width, SH and SW the
 strides, OH and OW the output's height and width, D features of a sample, U units of a dense layer.

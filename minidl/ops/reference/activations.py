@@ -191,5 +191,5 @@ def clipped_relu_forward(x: Array, max_value: float, slope: float, threshold: fl
 
 @of_floats
 def clipped_relu_backward(dy: Array, x: Array, max_value: float, slope: float, threshold: float) -> Array:
-    """dx = dy where x > threshold, else slope · dy; and 0 where y is max_value."""
-    return np.where(x < max_value, np.where(x > threshold, dy, slope * dy), 0)
+    """dx = dy where threshold < x < max_value, and 0 above both; slope · dy from the threshold down, where y is at most 0."""
+    return np.where(x > threshold, np.where(x < max_value, dy, 0), slope * dy)
