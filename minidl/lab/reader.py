@@ -52,6 +52,7 @@ class Reader:
     def again(self, optimizer: Optimizer, fresh: bool) -> "Reader":
         """A copy to train. fresh: with the initial weights that follow from the model's seed."""
         model = Sequential.from_config(self.model.get_config(), FAULTY) if fresh else copy.deepcopy(self.model)
+        model.tie(self.model.ties())  # which no config holds
         model.compile(optimizer, self.model.loss, ["accuracy"])
         return Reader(model, self.full)
 

@@ -258,20 +258,23 @@ class Session:
     def _watch(self, run: Run) -> None:
         """Take over what a training has reached; called in its thread, and one last time when it has ended."""
         with self._lock:
+            comparing = self._phase == "comparing"
+            if run.over:  # first, so that whatever fails below, the lab does not wait for it for ever
+                self._phase, self._run = "idle", None
+                self._note = run.error or next((curve.ended for curve in run.curves if curve.ended), "")
+            self.version += 1
             self._curves = [
                 {"name": curve.name, "points": [_rounded(point) for point in curve.points], "ended": curve.ended}
                 for curve in run.curves
             ]
             self._filters = _filters(run.curves[-1], *(part[:LOOKED_AT] for part in self.train_data))
-            if self._phase != "comparing":
+            if not comparing:
                 self._reader.model.set_weights(run.curves[0].reader.model.get_weights())
                 self.weights += 1
             if run.over:
-                self._saved = self._reader.model.get_weights()
-                self._phase, self._run = "idle", None
-                self._note = run.error or next((curve.ended for curve in run.curves if curve.ended), "")
+                if not comparing:
+                    self._saved = self._reader.model.get_weights()
                 self._measure()
-            self.version += 1
 
     # -------------------------------------------------------------------------------------------------------------- bugs
 

@@ -10,7 +10,12 @@ from .values import Sheet
 
 
 def sheet_of(trace: Trace) -> Sheet:
-    """The sheet of a trace. Of a layer or a loss that is not in the table, a user's or a subclass, only the values."""
+    """The sheet of a trace. Of a layer or a loss that is not in the table, a user's or a subclass, only the values.
+
+    Raises ValueError where a layer has the loss's name.
+    """
+    if any(record.name == "loss" for record in trace.layers):
+        raise ValueError("a layer is called 'loss', which is the name of the loss here: give the layer another name.")
     sheet = Sheet()
     for record in trace.layers:
         _put_values(sheet, record)

@@ -329,3 +329,44 @@ def test_when_the_lab_is_closed_the_page_says_so(browser, lab):
     with served(lab) as address, opened(browser, address, expected="ERR_") as page:
         lab.closed = True  # the stream of events ends
         wait_for(page, "#status", "The lab is closed")
+
+
+def test_a_look_is_asked_for_once(browser, lab):
+    """Drawing what has come sets the theme again, which must not ask once more."""
+    with served(lab) as address, opened(browser, address) as page:
+        page.locator("#tab-inside").click()
+        draw(page, THREE)
+        wait_for(page, "#read", "^3$")
+        settled_shares(page)
+        asked = []
+        page.on("request", lambda request: asked.append(request.url))
+        page.wait_for_timeout(1000)
+        assert asked == []
+
+
+TOUCHES = """() => {
+    const { pad } = window.lab;
+    const box = pad.canvas.getBoundingClientRect();
+    pad.canvas.setPointerCapture = () => {}; // these pointers are made up
+    const send = (type, pointerId, x, y) => {
+        const place = { clientX: box.left + x * box.width, clientY: box.top + y * box.height };
+        const event = new PointerEvent(type, { pointerId, button: 0, bubbles: true, ...place });
+        event.getCoalescedEvents = undefined; // of what is made up there are none
+        pad.canvas.dispatchEvent(event);
+    };
+    send("pointerdown", 11, 0.1, 0.1);
+    send("pointermove", 11, 0.3, 0.3);
+    send("pointerdown", 12, 0.9, 0.9);
+    send("pointermove", 12, 0.8, 0.9);
+    send("pointerup", 12, 0.8, 0.9);
+    send("pointermove", 11, 0.5, 0.5);
+    const strokes = pad.strokes.map((stroke) => stroke.map((point) => point.map((share) => Math.round(10 * share) / 10)));
+    pad.set([]); // as when a test digit comes in the middle of it
+    send("pointermove", 11, 0.6, 0.6);
+    return [strokes, pad.strokes];
+}"""
+
+
+def test_a_second_finger_draws_nothing_and_what_is_cleared_is_gone(browser, lab):
+    with served(lab) as address, opened(browser, address) as page:
+        assert page.evaluate(TOUCHES) == [[[[0.1, 0.1], [0.3, 0.3], [0.5, 0.5]]], []]

@@ -221,5 +221,16 @@ def test_wrong_addresses(address, index, error, words):
         two_by_two().explain(address, index)
 
 
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_layer_that_is_called_as_the_loss_is(place):
+    """The numbers of both would stand under one address; and behind the last layer, one would be the other's origin."""
+    names = ["loss", "other"] if place == 0 else ["other", "loss"]
+    model = Sequential([Dense(3, name=names[0], input_dim=2), Dense(2, name=names[1])], seed=1)
+    model.compile("sgd", "mse")
+    trace = model.trace(np.ones((1, 2)), np.zeros((1, 2)))
+    with pytest.raises(ValueError, match=r"a layer is called 'loss', .* give the layer another name"):
+        trace.explain("other:dkernel", (0, 0))
+
+
 def test_indices_may_count_from_the_end():
     assert two_by_two().explain("dense/bias", -1).index == (1,)

@@ -465,3 +465,44 @@ def test_the_labs_own_network_learns_to_read(data):
     reader.model.optimizer.learning_rate = 0.003
     run.run()
     assert run.curves[0].points[-1][2] > 0.8
+
+
+def test_tied_parameters_can_be_trained_from_new_weights(data):
+    """No config holds a tie, so the network with new weights has to be told."""
+    layers = [Input((28, 28, 1)), Flatten(), Rescaling(1 / 255), Dense(10), Dense(10), Dense(10, activation="softmax")]
+    model = Sequential(layers, seed=3)
+    model.tie({"dense_2/kernel": "dense_1/kernel"})
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    lab = Session(Reader(model), data)
+    lab.train(**SGD, fresh=True)
+    lab.wait(60)
+    assert lab.state()["phase"] == "idle"
+    assert lab.state()["note"] == ""
+    assert len(model.get_weights()) == 5
+    lab.close()
+
+
+def test_a_lab_that_fails_at_the_end_of_a_training_goes_on(lab, monkeypatch):
+    monkeypatch.setattr(threading, "excepthook", lambda args: None)
+    monkeypatch.setattr(sessions, "_filters", lambda *_: 1 / 0)
+    lab.train(**SGD, fresh=False)
+    lab.wait(60)
+    monkeypatch.undo()
+    assert lab.state()["phase"] == "idle"
+    assert "ZeroDivisionError" in lab.state()["note"]
+    lab.train(**SGD, fresh=False)
+    lab.wait(60)
+    assert lab.state()["note"] == ""
+
+
+def test_reset_undoes_steps_that_a_comparison_came_after(lab):
+    """It trains copies, and the lab's own model not at all."""
+    before = lab.reader.model.get_weights()
+    bug = next(each for each in lab.state()["bugs"] if each["layers"])
+    lab.plant(bug["bug"], bug["layers"][0])
+    lab.step(DRAWING, 4, 0.1)
+    lab.compare(**SGD)
+    lab.wait(60)
+    lab.reset()
+    for now, then in zip(lab._reader.model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(now, then)

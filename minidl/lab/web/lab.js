@@ -323,8 +323,14 @@ function moveTab(event) {
 
 // ------------------------------------------------------------------------------------------------------------------- wiring
 
-// Draws in other colours, after the microscope's switch from light to dark.
+let painted = null; // the theme in which all is drawn
+
+// Draws in other colours, after the microscope's switch from light to dark. It sets the theme whenever it draws, and an observer hears
+// of that although nothing has changed.
 function repaint() {
+  const { theme } = document.documentElement.dataset;
+  if (theme === painted) return;
+  painted = theme;
   pad.draw();
   if (!state.server) return;
   showState(state.server);

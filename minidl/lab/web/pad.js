@@ -12,9 +12,10 @@ export class Pad {
     this.strokes = [];
     this.image = null; // 28 × 28 pixels, 0 to 255, that are shown instead of strokes
     this.pressed = false;
+    this.pointer = null; // whose stroke it is; a second finger draws none
     canvas.addEventListener("pointerdown", (event) => this.begin(event));
     canvas.addEventListener("pointermove", (event) => this.move(event));
-    for (const end of ["pointerup", "pointercancel"]) canvas.addEventListener(end, () => this.end());
+    for (const end of ["pointerup", "pointercancel"]) canvas.addEventListener(end, (event) => this.end(event));
   }
 
   get points() {
@@ -26,6 +27,7 @@ export class Pad {
     event.preventDefault();
     this.canvas.setPointerCapture(event.pointerId);
     this.pressed = true;
+    this.pointer = event.pointerId;
     this.image = null;
     this.strokes.push([this.place(event)]);
     this.draw();
@@ -33,7 +35,7 @@ export class Pad {
   }
 
   move(event) {
-    if (!this.pressed) return;
+    if (!this.pressed || event.pointerId !== this.pointer) return;
     const stroke = this.strokes.at(-1);
     for (const each of event.getCoalescedEvents?.() ?? [event]) {
       const point = this.place(each);
@@ -44,8 +46,8 @@ export class Pad {
     this.changed();
   }
 
-  end() {
-    if (!this.pressed) return;
+  end(event) {
+    if (!this.pressed || event.pointerId !== this.pointer) return;
     this.pressed = false;
     this.changed();
   }
@@ -57,6 +59,7 @@ export class Pad {
   }
 
   set(strokes, image = null) {
+    this.pressed = false; // what is being drawn is gone
     this.strokes = strokes;
     this.image = image;
     this.draw();

@@ -82,7 +82,7 @@ export class Sheet {
     this.network = network;
     this.arrays = arrays;
     this.trace = trace;
-    this.made = {}; // address → what the rules have made so far, NaN where they have not yet
+    this.made = {}; // address → {values, done}: what the rules have made so far, and where they have
     this.compiled = new Map();
     this.finders = new Map();
     this.gates = new Map();
@@ -90,7 +90,7 @@ export class Sheet {
   }
 
   has(address) {
-    return this.origin(address) in this.network.arrays;
+    return Object.hasOwn(this.network.arrays, this.origin(address));
   }
 
   // The address under which an array stands, whatever name it was called by.
@@ -121,9 +121,13 @@ export class Sheet {
     const own = this.origin(address);
     const array = this.arrays[own];
     if (array !== undefined) return array[flat];
-    const made = (this.made[own] ??= new Float64Array(size(this.shape(own))).fill(NaN));
-    if (Number.isNaN(made[flat])) made[flat] = this.evaluate(own, flat);
-    return made[flat];
+    const count = size(this.shape(own));
+    const { values, done } = (this.made[own] ??= { values: new Float64Array(count), done: new Uint8Array(count) });
+    if (!done[flat]) {
+      values[flat] = this.evaluate(own, flat);
+      done[flat] = 1;
+    }
+    return values[flat];
   }
 
   // All numbers of an array, row by row.
@@ -136,11 +140,12 @@ export class Sheet {
     if (rule.function && factors.every((factor) => factor.index === null)) {
       const given = factors.map((factor) => this.numbers(factor.address));
       const code = this.compile(Object.keys(rule.arguments), `return ${rule.function};`);
-      this.made[own] = Float64Array.from({ length: count }, (_, flat) => code(...given.map((array) => array[flat])));
+      const values = Float64Array.from({ length: count }, (_, flat) => code(...given.map((array) => array[flat])));
+      this.made[own] = { values, done: new Uint8Array(count).fill(1) };
     } else {
       for (let flat = 0; flat < count; flat++) this.number(own, flat);
     }
-    return this.made[own] ?? new Float64Array(0);
+    return this.made[own]?.values ?? new Float64Array(0);
   }
 
   // What the rule of an array gives for one entry: the sum of its terms, or its function.
