@@ -413,11 +413,16 @@ class Sequential(Storable):
         """Take changes of the layers into account, and build a model that does not know its input shape. first: some data."""
         if not self.layers:
             raise ValueError(f"{self} has no layers: add some first.")
-        # or another thread would find it unbuilt, too, and replace the weights while we work
         with _building:
             self._notice_changes()
-            if not self.built:
-                self.build(self.input_shape or tuple(check_array(first(), what).shape[1:]))
+            built, shape = self.built, self.input_shape
+        if not built:
+            shape = shape or tuple(
+                check_array(first(), what).shape[1:]
+            )  # a generator of the user's: it may wait for another model
+            with _building:  # or another thread would find it unbuilt, too, and replace the weights while we work
+                if not self.built:
+                    self.build(shape)
 
     def _loss(self) -> LossLike:
         if self.loss is None:

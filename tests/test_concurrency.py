@@ -38,8 +38,8 @@ def cnn(seed=1):
         MaxPooling2D(),
         Dropout(0.3),
         Flatten(),
-        Dense(300, activation="relu"),  # 28,800 weights
-        Dense(300, activation="relu"),  # 90,000: more than the optimizer updates as one piece
+        Dense(500, activation="relu"),  # 48,000 weights
+        Dense(500, activation="relu"),  # 250,000: together more than the optimizer updates as one piece
         Dense(4, activation="softmax"),
     ]
     model = Sequential(layers, seed=seed)
@@ -117,6 +117,22 @@ def test_the_first_thread_builds_the_model_and_the_others_wait():
         go_on.set()
         np.testing.assert_array_equal(first.result(WAIT), second.result(WAIT))
     assert len(builds) == 1
+
+
+def test_a_generator_may_wait_for_another_models_thread():
+    """Its first batch builds the model that it is for; meanwhile the other one predicts, as an actor does."""
+    actor = Sequential([Dense(3, input_dim=4)], seed=1)
+    x = np.random.default_rng(0).normal(size=(6, 4))
+
+    def batches():
+        with ThreadPoolExecutor(1) as pool:
+            while True:
+                yield x, pool.submit(actor.predict, x, verbose=0).result(WAIT)
+
+    model = Sequential([Dense(3)], seed=2)
+    model.compile("sgd", "mse")
+    model.fit(batches(), steps_per_epoch=2, verbose=0)
+    assert model.steps_trained == 2
 
 
 @pytest.mark.parametrize("call", ["fit", "train_on_batch"])

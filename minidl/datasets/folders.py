@@ -33,7 +33,9 @@ def load_idx_folder(
     found: dict[str, dict[str, str]] = {}
     for file in sorted(os.listdir(path), reverse=True):  # an unpacked file comes after its .gz, and is preferred
         match = _NAME.fullmatch(file)
-        if match:
+        if match and os.path.isfile(
+            os.path.join(path, file)
+        ):  # some archives have a folder of that name around each file
             split = "train" if match[2] == "train" else "test"
             found.setdefault(match[1] or "", {})[f"{split} {match[3]}"] = os.path.join(path, file)
     if name is None and len(found) > 1:

@@ -161,7 +161,12 @@ def _inflated(file: BufferedReader, name: str) -> Iterator[bytes]:
     member = zlib.decompressobj(_GZIP_WBITS)
     while chunk := file.read(_CHUNK):
         while chunk or full:
-            if member.eof:  # gzip files may be concatenated, so another may follow
+            if (
+                member.eof
+            ):  # gzip files may be concatenated, so another may follow; or zeros, as at the end of a tape's block
+                chunk = chunk.lstrip(b"\0")
+                if not chunk:
+                    break
                 if chunk[0] != _GZIP_MAGIC[0]:
                     raise ValueError(
                         f"{name} is too long: expected the end of the file or another gzip header after the gzip "

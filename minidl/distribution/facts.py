@@ -22,10 +22,10 @@ Facts = Mapping[str, object]
 
 def of_process() -> dict[str, object]:
     """Of the program, the versions and the processor: other kernels or another BLAS would give other bits."""
-    program = getattr(sys.modules["__main__"], "__file__", None)
+    program = Path(getattr(sys.modules["__main__"], "__file__", None) or "")
     blas = sorted({f"{b['internal_api']} {b['version']} {b.get('architecture')}" for b in threadpool_info()})
     return {
-        "the program": None if program is None else digest([np.frombuffer(Path(program).read_bytes(), np.uint8)]),
+        "the program": digest([np.frombuffer(program.read_bytes(), np.uint8)]) if program.is_file() else program.name,
         "the version of minidl": __version__,
         "the version of Python": platform.python_version(),
         "the version of numpy": np.__version__,

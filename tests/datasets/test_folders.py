@@ -103,3 +103,16 @@ def test_files_that_do_not_belong_together(tmp_path):
     (folder / "t10k-labels-idx1-ubyte.gz").write_bytes(b"nonsense")
     with pytest.raises(ValueError, match="is not an IDX file"):
         load_idx_folder(folder)
+
+
+def test_folders_of_the_same_names_do_not_matter(tmp_path):
+    """Archives have them, with the files inside once more; the files beside them are meant."""
+    folder = write(tmp_path / "raw", packed=False, pattern="{}-{}.idx{}-ubyte")
+    for name in (
+        "train-images-idx3-ubyte",
+        "train-labels-idx1-ubyte",
+        "t10k-images-idx3-ubyte",
+        "t10k-labels-idx1-ubyte",
+    ):
+        (folder / name).mkdir()
+    assert_is(load_idx_folder(folder))

@@ -117,6 +117,13 @@ class TestReads:
         path.write_bytes(encode(SMALL))
         np.testing.assert_array_equal(read_idx(path), read_idx(str(path)))
 
+    @pytest.mark.parametrize("zeros", [1, 511, 100_000])
+    def test_zeros_behind_gzip_data(self, zeros):
+        """As tapes and some copying tools leave them; Python's gzip reads such files, too."""
+        packed = gzip.compress(encode(SMALL))
+        np.testing.assert_array_equal(read_bytes(packed + b"\0" * zeros), SMALL)
+        np.testing.assert_array_equal(read_bytes(packed + b"\0" * zeros + gzip.compress(b"")), SMALL)
+
     def test_gzip_members_one_after_the_other(self):
         """Noise does not compress, so that members and the pieces in which the file is read end in different places."""
         array = np.random.default_rng(0).integers(0, 256, (300, 1000), np.uint8)
