@@ -10,8 +10,9 @@ changes with its output, and says how the loss changes with its input. A gradien
     python examples/two_layers_by_hand.py
     python examples/two_layers_by_hand.py --epochs 20 --rate 0.01 --plot graph.png
 
-Exercise: put a third layer between the second and the loss. Give it a ReLU before it, three more numbers to print, and one more
-line for each array in ``backward``; part 2 says whether you got it right.
+Exercise: put a third layer between the second and the loss, with a ReLU before it, and one more line for each array in
+``backward``; part 2 says whether you got it right. (Part 3 then needs a third Dense, and its two addresses in ``ours``.) There is
+a solution at stop 3 of the afternoon, docs/book/afternoon.md.
 """
 
 import argparse

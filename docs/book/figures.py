@@ -117,7 +117,7 @@ def softmax(names: dict[str, Any]) -> None:
     signed(axes[0], jacobian, "∂p[k] / ∂z[i]", ".3f")
     axes[0].set(xlabel="k", ylabel="i", xticks=range(3), yticks=range(3))
     signed(axes[2], dp[:, None], "dp", ".2f")
-    signed(axes[4], (jacobian @ dp)[:, None], "p − y", ".3f")
+    signed(axes[4], (jacobian.T @ dp)[:, None], "p − y", ".3f")
     without_frame(axes[1], "·")
     without_frame(axes[3], "=")
     save(figure, "softmax")

@@ -18,7 +18,7 @@ class Residual(Stack):
     """y = x + f(x), where f is the layers in order, or y = projection(x) + f(x), if f changes the shape (He et al. 2016).
 
     Forward:  y = projection(x) + f(x); without a projection, y = x + f(x).
-    Backward: dy goes into both branches, and what comes out of them adds up to dx; without a projection, dx = dy + df.
+    Backward: dy goes into both branches, and what comes out of them adds up to dx; without a projection, dx = dy + the dx of f.
 
     Arguments: layers: the layers of f. projection: a layer that brings x to the shape of f(x), e.g. Conv2D(64, 1, strides=2).
 

@@ -51,7 +51,8 @@ class CategoricalCrossentropy(Loss):
 
 
 class SparseCategoricalCrossentropy(Loss):
-    """−log p_k, for integer labels k, (N,) or (N, 1), in 0 … K − 1. Otherwise as CategoricalCrossentropy."""
+    """−log p_k, for integer labels k, (N,) or (N, 1), in 0 … K − 1. Otherwise as CategoricalCrossentropy without
+    label_smoothing."""
 
     name = "sparse_categorical_crossentropy"
     activation = "softmax"

@@ -20,7 +20,7 @@ dx is a convolution of dy by the kernel turned around.
 In float32 the transforms round, too, but the sums are shorter, over C numbers instead of 9 · C. With 64 channels of normally
 distributed numbers the root mean square error is 4.4 · 2⁻²⁴ of the result's for y, where the plain sum's is 7.2 · 2⁻²⁴; 4.3 and
 6.7 for dx; 6.2 and 7.2 for dkernel. x and the kernel have to be finite, and x a factor of four below the largest float32: an
-infinity would make NaN of pixels that it does not reach.
+infinity would make NaN of pixels that should be infinite.
 
 Source: Lavin and Gray, Fast Algorithms for Convolutional Neural Networks, https://arxiv.org/abs/1509.09308, section 4.1.
 Called only by ``direct``. The plain twins are ``conv2d_forward`` and ``conv2d_backward``.
