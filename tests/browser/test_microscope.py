@@ -17,6 +17,7 @@ from minidl.lab.rules import evaluate
 from minidl.lab.sheet import sheet_of
 from minidl.layers import (
     AveragePooling2D,
+    BatchNormalization,
     Conv2D,
     Dense,
     Dropout,
@@ -121,6 +122,31 @@ KINDS = {
     **{name: lambda rng, name=name: one_layer_traces(name, rng) for name in CASES},
     **{f"{loss.name} {i}": lambda rng, loss=loss: loss_traces(loss, rng) for i, loss in enumerate(EVERY_LOSS)},
 }
+
+
+COUNTED = """() => {
+    const { sheet } = document.querySelector("#microscope").microscope;
+    const evaluate = sheet.evaluate.bind(sheet);
+    let calls = 0;
+    sheet.evaluate = (...place) => (calls++, evaluate(...place));
+    sheet.made = {};
+    const numbers = sheet.numbers("batch_normalization:xhat");
+    return [calls, numbers.length, numbers.every(Number.isNaN)];
+}"""
+
+
+@pytest.mark.filterwarnings("ignore:invalid value")
+def test_a_number_that_is_nan_is_made_once(browser, tmp_path):
+    """Where a network has diverged, everything is, and an average of all would be made again for each of its entries."""
+    layers = [Conv2D(1, 1), BatchNormalization(), Flatten(), Dense(10, activation="softmax")]
+    model = network(*layers, shape=(8, 8, 1))
+    model.params["conv2d/kernel"][:] = np.nan
+    trace = model.trace(np.ones((2, 8, 8, 1)), np.array([1, 2]), training=True)
+    trace.save(tmp_path / "nan.html")
+    with opened(browser, tmp_path / "nan.html") as page:
+        calls, count, all_nan = page.evaluate(COUNTED)
+    assert (count, all_nan) == (128, True)
+    assert calls < 3 * count  # these, and the few that they are made of
 
 
 @pytest.fixture(scope="module")
