@@ -165,9 +165,11 @@ def promise(names: dict[str, Any]) -> None:
 
 
 def ladder(names: dict[str, Any]) -> None:
-    """From the file of results that docs/benchmarks.md is written from."""
-    record = json.loads((ROOT / "docs" / "benchmarks" / "amd-epyc.json").read_text(encoding="utf-8"))
-    found = ladders(record)
+    """From the newest of the results that docs/benchmarks.md shows."""
+    files = (ROOT / "docs" / "benchmarks").glob("*.json")
+    records = [json.loads(file.read_text(encoding="utf-8")) for file in files]
+    measured = [record["kernels"] for record in records if "kernels" in record]
+    found = ladders(max(measured, key=lambda part: part["machine"]["begun"]))
     figure, axes = plt.subplots(len(found), 1, figsize=(7, 1.9 * len(found)), layout="constrained")
     for axis, ladder_ in zip(axes, found, strict=True):
         names = [rung["rung"] for rung in ladder_["rungs"]]
