@@ -147,6 +147,8 @@ def collect(
     labels = whole(given)
     if labels.dtype.kind == "f" and not np.isfinite(labels).all():
         raise ValueError("y holds NaN or infinity. Remove or replace such samples.")
+    if output_shape == (1,) and labels.ndim == 1:
+        labels = labels[:, None]  # as Keras: in a loss that takes the difference, (n, 1) − (n,) would become (n, n)
     weights = held_out = check_weights(sample_weight, n)
     if class_weight is not None:
         by_class = class_weights(class_weight, labels, output_shape)

@@ -25,8 +25,9 @@ class Loss:
     def prepare(self, y_true: Array, output_shape: tuple[int, ...]) -> Array:
         """Check all labels once, before training, and return them in the form that forward takes.
 
-        y_true: (N, …) as the user gave it. output_shape: the shape of one prediction. Raises ValueError where the two do
-        not fit. Prepared labels may be passed again, and are returned unchanged.
+        y_true: (N, …) as the user gave it, but (N, 1) for (N,) where a prediction has the shape (1,). output_shape: the shape of
+        one prediction. Raises ValueError where the two do not fit. Prepared labels may be passed again, and are returned
+        unchanged.
         """
         return y_true
 

@@ -20,6 +20,7 @@ from minidl.engine.data import (
     sample_count,
 )
 from minidl.layers import Dense
+from minidl.losses import Loss
 
 FLOAT32 = np.dtype(np.float32)
 
@@ -430,6 +431,43 @@ def test_what_collect_makes_of_the_arguments_of_fit():
     assert (labels.tolist(), own.tolist()) == ([2, 0, 2], [8, 9, 10])
     whole, nothing = collect(x, y, loss=None, output_shape=())
     assert (len(whole), nothing, whole.labels(slice(0, 10))[1]) == (10, None, None)
+
+
+class SquaredError(Loss):
+    """Of a user's, as it follows from the contract: y_true has the shape of y_pred."""
+
+    def losses_and_gradients(self, y_true, y_pred):
+        error = y_pred - y_true
+        return np.square(error).mean(axis=1), 2 * error.mean(axis=1, keepdims=True)
+
+
+class WithoutPrepare:
+    """The same, without the base class."""
+
+    def forward(self, y_true, y_pred, *, sample_weight=None, n=None):
+        weights = np.ones(len(y_pred)) if sample_weight is None else sample_weight
+        losses, gradients = SquaredError().losses_and_gradients(y_true, y_pred)
+        return float(weights @ losses) / n, gradients * weights[:, None] / n
+
+    def backward(self, cache):
+        return cache
+
+
+@pytest.mark.parametrize("loss", [SquaredError(), WithoutPrepare()])
+@pytest.mark.parametrize("weights", [{}, {"sample_weight": [1, 0, 2, 3]}, {"class_weight": {0: 3.0, 1: 0.5}}])
+def test_a_row_of_labels_is_a_column_to_a_loss_of_a_users(loss, weights):
+    """Broadcast, (n, 1) − (n,) would be (n, n), of which the mean draws every prediction to the mean of all labels."""
+
+    def trained(loss, y):
+        model = Sequential([Dense(1, input_shape=(2,))], seed=0, dtype="float64")
+        model.compile("sgd", loss, metrics=["mae", "accuracy"])
+        history = model.fit([[0, 1], [1, 0], [1, 1], [2, 1]], y, epochs=3, verbose=0, **weights)
+        return [*model.get_weights(), *history.history.values()]
+
+    expected = trained("mse", [[0], [1], [0], [1]])
+    for y in ([0, 1, 0, 1], [[0], [1], [0], [1]]):
+        for mine, theirs in zip(trained(loss, y), expected, strict=True):
+            np.testing.assert_allclose(mine, theirs, rtol=1e-12)
 
 
 @pytest.mark.parametrize(
