@@ -33,6 +33,7 @@ OPTIMIZERS = {optimizer.__name__: optimizer for optimizer in optimizers.OPTIMIZE
 # The library's callable objects, which may be among the settings of others.
 SCHEDULES = (
     schedules.ExponentialDecay,
+    schedules.InverseTimeDecay,
     schedules.PiecewiseConstantDecay,
     schedules.CosineDecay,
     schedules.OneCycle,

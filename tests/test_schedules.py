@@ -13,6 +13,7 @@ from minidl.optimizers import SGD, Adagrad, Adam
 from minidl.optimizers.schedules import (
     CosineDecay,
     ExponentialDecay,
+    InverseTimeDecay,
     LearningRateSchedule,
     OneCycle,
     PiecewiseConstantDecay,
@@ -22,6 +23,9 @@ BY_HAND = {
     # halved every 10 steps: after 5 of them 1/√2
     "exponential": (ExponentialDecay(0.8, 10, 0.5), {0: 0.8, 5: 0.8 / 2**0.5, 10: 0.4, 30: 0.1}),
     "in stairs": (ExponentialDecay(0.8, 10, 0.5, staircase=True), {0: 0.8, 9: 0.8, 10: 0.4, 19: 0.4, 30: 0.1}),
+    # a half, a third, a quarter after 10, 20, 30 steps
+    "inverse": (InverseTimeDecay(0.6, 10, 1), {0: 0.6, 5: 0.4, 10: 0.3, 20: 0.2, 30: 0.15}),
+    "inverse in stairs": (InverseTimeDecay(0.6, 10, 1, staircase=True), {0: 0.6, 9: 0.6, 10: 0.3, 19: 0.3, 20: 0.2}),
     # a boundary still belongs to what is before it
     "piecewise": (PiecewiseConstantDecay([2, 5], [1, 0.5, 0.1]), {0: 1, 2: 1, 3: 0.5, 5: 0.5, 6: 0.1, 99: 0.1}),
     # half a cosine: 1, ½ + ½ · cos 60° = ¾, ½, 0; and it stays there
@@ -123,6 +127,8 @@ def test_a_schedule_of_a_users_own(tmp_path):
     [
         (lambda: ExponentialDecay(-1, 10, 0.5), "initial_learning_rate must be a number in [0, ∞), received -1."),
         (lambda: ExponentialDecay(1, 0, 0.5), "decay_steps must be a positive integer, received 0."),
+        (lambda: InverseTimeDecay(1, 0, 0.5), "decay_steps must be a positive integer, received 0."),
+        (lambda: InverseTimeDecay(1, 10, -1), "decay_rate must be a number in [0, ∞), received -1."),
         (lambda: CosineDecay(1, 10, warmup_steps=-1), "warmup_steps must be an integer ≥ 0, received -1."),
         (lambda: OneCycle(1, 10, pct_start=1), "pct_start must be a number in [0, 1), received 1."),
         (

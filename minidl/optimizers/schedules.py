@@ -36,6 +36,25 @@ class ExponentialDecay(LearningRateSchedule):
         return self.initial_learning_rate * self.decay_rate**power
 
 
+class InverseTimeDecay(LearningRateSchedule):
+    """initial_learning_rate / (1 + decay_rate · step / decay_steps); with staircase=True, of the whole number of decay_steps.
+
+    With decay_steps=1, what optimizers of old versions of Keras did with their argument ``decay``.
+    """
+
+    def __init__(
+        self, initial_learning_rate: float, decay_steps: int, decay_rate: float, staircase: bool = False
+    ) -> None:
+        self.initial_learning_rate = check_number(initial_learning_rate, "initial_learning_rate", 0)
+        self.decay_steps = check_positive(decay_steps, "decay_steps")
+        self.decay_rate = check_number(decay_rate, "decay_rate", 0)
+        self.staircase = bool(staircase)
+
+    def __call__(self, step: int) -> float:
+        passed = step // self.decay_steps if self.staircase else step / self.decay_steps
+        return self.initial_learning_rate / (1 + self.decay_rate * passed)
+
+
 class PiecewiseConstantDecay(LearningRateSchedule):
     """values[0] up to step boundaries[0], then values[1] up to boundaries[1], and so on."""
 

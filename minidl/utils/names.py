@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, ParamSpec, TypeVar
 
-from .settings import arguments, takes_any
+from .settings import arguments, default, takes_any
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -52,18 +52,15 @@ def explained(function: Callable[P, R]) -> Callable[P, R]:
     return call
 
 
-def _check_keywords(what: str, kwargs: Mapping[str, object], present: Collection[str]) -> None:
+def _check_keywords(what: str, kwargs: Mapping[str, object], present: Collection[str], rate: object = None) -> None:
+    """Raise TypeError for a keyword that is not among those present. rate: an optimizer's learning rate."""
     for name in kwargs:
         if name not in present:
-            decays = name == "decay" and "learning_rate" in present
-            hint = _decay(kwargs) if decays else advice(name, present)
+            hint = advice(name, present)
+            if name == "decay" and "learning_rate" in present:  # of old optimizers
+                schedule = f"InverseTimeDecay({rate}, decay_steps=1, decay_rate={kwargs[name]})"
+                hint = f"Leave it out, and use learning_rate=minidl.optimizers.schedules.{schedule}."
             raise TypeError(f"{what}() got an unexpected keyword argument {name!r}. {hint}")
-
-
-def _decay(kwargs: Mapping[str, object]) -> str:
-    """How to write the decay of the learning rate that old optimizers had as an argument."""
-    rate = kwargs.get("learning_rate", kwargs.get("lr", 0.01))
-    return f"Leave it out, and use learning_rate=lambda step: {rate} / (1 + {kwargs['decay']} * step)."
 
 
 class Strict:
@@ -103,7 +100,10 @@ def _sealing(init: Callable[..., None]) -> Callable[..., None]:
     def __init__(self: Strict, *args: Any, **kwargs: Any) -> None:
         cls = type(self)
         if any(name not in own for name in kwargs) and not takes_any(cls):
-            _check_keywords(f"{cls.__name__}.__init__", kwargs, arguments(cls))
+            present, given = arguments(cls), dict(zip(list(own)[1:], args, strict=False)) | kwargs
+            rate = default(cls, "learning_rate") if "learning_rate" in present else None
+            rate = given.get("learning_rate", given.get("lr", rate))
+            _check_keywords(f"{cls.__name__}.__init__", kwargs, present, rate)
         init(self, *args, **kwargs)
         if cls.__init__ is __init__:
             vars(self)["_made"] = True

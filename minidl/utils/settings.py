@@ -33,6 +33,11 @@ def arguments(cls: type) -> list[str]:
     return list(dict.fromkeys(name for name, parameter in found if parameter.kind not in _VARIADIC))
 
 
+def default(cls: type, name: str) -> object:
+    """The default of this argument of the class."""
+    return next(_parameters(init)[name].default for init in _inits(cls) if name in _parameters(init))
+
+
 def takes_any(cls: type) -> bool:
     """Whether it takes arguments of any name: there is no base class to which its ``**kwargs`` could go."""
     inits = list(_inits(cls))

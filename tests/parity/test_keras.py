@@ -559,6 +559,8 @@ def test_metrics(name, options, y_true, y_pred):
     [
         lambda schedules: schedules.ExponentialDecay(0.5, 10, 0.75),
         lambda schedules: schedules.ExponentialDecay(0.5, 10, 0.75, staircase=True),
+        lambda schedules: schedules.InverseTimeDecay(0.5, 10, 0.75),
+        lambda schedules: schedules.InverseTimeDecay(0.5, 10, 0.75, staircase=True),
         lambda schedules: schedules.PiecewiseConstantDecay([3, 17], [0.5, 0.25, 0.125]),
         lambda schedules: schedules.CosineDecay(0.5, 20),
         lambda schedules: schedules.CosineDecay(0.125, 20, alpha=0.25, warmup_target=0.5, warmup_steps=8),

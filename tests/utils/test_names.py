@@ -7,10 +7,11 @@ import re
 import numpy as np
 import pytest
 
+import minidl
 from minidl import Sequential, callbacks, layers
 from minidl.callbacks import Callback, EarlyStopping
 from minidl.layers import Conv2D, Dense, Layer
-from minidl.optimizers import SGD, Adam, Optimizer
+from minidl.optimizers import SGD, Adam, Adamax, Optimizer, RMSprop
 from minidl.utils.names import explained
 
 X, Y = np.zeros((4, 3)), np.zeros((4, 2))
@@ -52,13 +53,29 @@ def test_an_unknown_argument_is_an_error_that_names_the_present_one(call, text):
         call()
 
 
-def test_the_decay_of_old_optimizers_is_written_as_a_function_of_the_step():
+@pytest.mark.parametrize(
+    ("make", "rate"),
+    [
+        (lambda: SGD(learning_rate=0.5, momentum=0.9, decay=1e-3), 0.5),
+        (lambda: SGD(0.5, 0.9, decay=1e-3), 0.5),
+        (lambda: SGD(decay=1e-3, lr=0.5), 0.5),
+        (lambda: SGD(decay=1e-3), 0.01),
+        (lambda: Adam(decay=1e-3), 0.001),
+        (lambda: Adamax(decay=1e-3), 0.001),  # which has the arguments of Adam
+        (lambda: RMSprop(0.25, decay=1e-3), 0.25),
+    ],
+)
+def test_the_decay_of_old_optimizers_is_a_schedule_that_can_be_saved(make, rate, tmp_path):
     with pytest.raises(TypeError, match="unexpected keyword argument 'decay'") as caught:
-        SGD(learning_rate=0.5, momentum=0.9, decay=1e-3)
-    code = re.search("use learning_rate=(lambda .*)\\.$", str(caught.value))[1]
-    rate = eval(code)
-    assert [rate(0), rate(1000)] == [0.5, 0.25]
-    assert SGD(rate).current_learning_rate() == 0.5
+        make()
+    code = re.search("use learning_rate=(minidl.*)\\.$", str(caught.value))[1]
+    schedule = eval(code, {"minidl": minidl})
+    assert [schedule(0), schedule(1000)] == [rate, rate / 2]
+    made = model()
+    made.compile(SGD(schedule), "mse")
+    made.save(tmp_path / "model.safetensors")
+    loaded = minidl.load_model(tmp_path / "model.safetensors")
+    assert loaded.optimizer.learning_rate(1000) == rate / 2
 
 
 def test_arguments_that_are_right_pass_and_keep_their_signature():
