@@ -36,6 +36,7 @@ from .engine.interrupts import Uninterrupted
 from .engine.plan import doubt
 from .engine.runner import Runner
 from .engine.steps import may_call_blas
+from .engine.vector import followed
 from .home import Home
 from .layers.inside import build_layer, home, settle
 from .model_files import Storable
@@ -108,7 +109,9 @@ class Sequential(Storable):
         self.epochs_trained = 0
         self.steps_trained = 0
         self._engine = Engine()
-        self._known: list[StackedLayer] = []  # the layers, as they were when the model last looked
+        # The layers, and those of them that are no stacks by address, as they were when the model last looked.
+        self._known: list[StackedLayer] = []
+        self._places: list[tuple[str, StackedLayer]] = []
         super().__init__(trainable=trainable)
         self.name = name or "sequential"
         self._given_name = name or None
@@ -140,7 +143,7 @@ class Sequential(Storable):
         if self.optimizer is not None:
             # here and not when fit begins: code that then holds one of the arrays would be left with a copy
             self._engine.gather(self)
-        self._known = self._inside()
+        self._known, self._places = self._inside(), list(self.leaves())
 
     def _inside(self) -> list[StackedLayer]:
         return [layer for stack in self.stacks() for layer in stack.layers]
@@ -151,8 +154,10 @@ class Sequential(Storable):
         if len(now) == len(self._known) and all(map(operator.is_, now, self._known)):
             return
         self.add_again()
-        self._known = now
+        before, self._known, self._places = self._places, now, list(self.leaves())
         self._engine.forget()
+        if self.optimizer is not None:
+            self.optimizer.slots = followed(self.optimizer.slots, before, self._places)
 
     def build(
         self, input_shape: Sequence[int | None], rng: np.random.Generator | None = None, dtype: DType | None = None

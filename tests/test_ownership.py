@@ -259,6 +259,41 @@ def test_state_of_the_optimizer_stays_with_its_parameter():
     assert_same(model.optimizer.slots["sequential_1/dense/kernel"]["velocity"], velocity)
 
 
+@pytest.mark.parametrize("copied", [False, True])
+@pytest.mark.parametrize("again", [False, True])  # whether it is compiled once more, with the same optimizer
+def test_a_new_layer_begins_without_the_state_of_the_one_whose_name_it_has(copied, again):
+    """Its first step is −η · gradient; the layer below goes on with its velocity, μ · velocity − η · gradient."""
+    model = three(optimizer=SGD(0.125, momentum=0.5))
+    fit(model)
+    last = model.layers[-1].name
+    model = copy.deepcopy(model) if copied else model
+    if again:
+        model.compile(model.optimizer, model.loss)
+    model.layers.pop()
+    model.add(softmax())
+    assert model.layers[-1].name == last
+    velocity = model.optimizer.slots["dense/kernel"]["velocity"].copy()
+    assert velocity.any()
+    before = copy.deepcopy(model.params)
+    _, gradients = model.loss_and_gradients(X, Y)
+    model.train_on_batch(X, Y)
+    for address, value in model.params.items():
+        kept = velocity / 2 if address == "dense/kernel" else 0
+        if address.startswith(last) or address == "dense/kernel":
+            np.testing.assert_allclose(value - before[address], kept - gradients[address] / 8, rtol=1e-4, atol=1e-6)
+
+
+def test_the_state_of_the_optimizer_goes_with_a_layer_to_its_new_address():
+    model = three(optimizer=SGD(0.1, momentum=0.9))
+    fit(model)
+    velocity = model.optimizer.slots["dense/kernel"]["velocity"].copy()
+    model.layers[0] = Sequential([model.layers[0]], name="inner")
+    model.trainable = False
+    fit(model)
+    assert velocity.any()
+    assert_same(model.optimizer.slots["inner/dense/kernel"]["velocity"], velocity)
+
+
 def test_a_list_inside_a_stack_that_is_changed_by_hand():
     model = compiled(Sequential([Sequential([Dense(4, input_shape=(4,)), Dense(4)]), softmax()], seed=0))
     fit(model)

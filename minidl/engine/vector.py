@@ -174,3 +174,23 @@ class Slots:
     def hold(self, optimizer: Optimizer) -> bool:
         """Whether the optimizer still uses this state."""
         return optimizer.slots is self.views and optimizer.every_slot == tuple(self.vectors)
+
+
+def followed(
+    slots: Mapping[str, dict[str, Array]],
+    before: Sequence[tuple[str, StackedLayer]],
+    now: Sequence[tuple[str, StackedLayer]],
+) -> dict[str, dict[str, Array]]:
+    """The optimizer's state after a change of the layers: it goes with its layer to the layer's new address, and a layer that was
+    not there before has none, even at the address of one that is gone.
+
+    before, now: (address, layer) of all layers.
+    """
+    addresses = {id(layer): address for address, layer in now}
+    return {
+        f"{addresses[id(layer)]}/{name}": slots[f"{address}/{name}"]
+        for address, layer in before
+        if id(layer) in addresses
+        for name in layer.params
+        if f"{address}/{name}" in slots
+    }
