@@ -27,6 +27,8 @@ def get_state(model: ModelLike) -> tuple[dict[str, int], dict[str, Array]]:
     arrays = dict(model.weights)
     if model.optimizer is not None:
         counters["iterations"] = model.optimizer.iterations
+        if model.optimizer.swapped:
+            counters["swapped"] = True
         for param in model.params:
             slots = model.optimizer.slots.get(param, {})
             arrays |= {f"{SLOTS}{param}/{slot}": value for slot, value in slots.items()}
@@ -44,6 +46,11 @@ def set_state(model: ModelLike, counters: object, arrays: Mapping[str, Array]) -
     for name in (*COUNTERS, *(() if optimizer is None else ("iterations",))):
         if not is_count(counters.get(name)):
             raise ValueError(f"{name} must be an integer from 0 to 2⁶³ − 1, found {counters.get(name)!r}.")
+    swapped = counters.get("swapped", False)
+    if optimizer is not None and (not isinstance(swapped, bool) or swapped > optimizer.use_ema):
+        raise ValueError(
+            f"swapped must be true or false, and false where no averages are kept, found {swapped!r:.200}."
+        )
     slot_names = () if optimizer is None else optimizer.every_slot
     slots = {
         param: {slot: np.empty_like(value) for slot in slot_names}
@@ -55,7 +62,7 @@ def set_state(model: ModelLike, counters: object, arrays: Mapping[str, Array]) -
     for name in COUNTERS:
         setattr(model, name, counters[name])
     if optimizer is not None:
-        optimizer.iterations, optimizer.slots = counters["iterations"], slots
+        optimizer.iterations, optimizer.slots, optimizer.swapped = counters["iterations"], slots, swapped
 
 
 def is_count(value: object) -> TypeGuard[int]:

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from ..checks import check_flag
 from ..contracts import Array, Logs, ModelLike
-from .base import Callback, State, checked_entry
+from .base import Callback
 
 if TYPE_CHECKING:
     from ..optimizers import Optimizer
@@ -51,12 +51,6 @@ class SwapEMAWeights(Callback):
 
     def on_predict_end(self, logs: Logs | None = None) -> None:
         self._show_averages(False)
-
-    def get_state(self) -> State:
-        return {"swapped": self._optimizer().swapped}
-
-    def set_state(self, state: State) -> None:
-        self._optimizer().swapped = checked_entry(state, "swapped", bool)
 
     def _show_averages(self, shown: bool) -> None:
         optimizer = self._optimizer()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from support import assert_close
 
-from minidl import Sequential, models, set_num_threads
+from minidl import Sequential, models, set_num_threads, state
 from minidl.callbacks import BackupAndRestore, Callback, EarlyStopping, LambdaCallback, ModelCheckpoint, SwapEMAWeights
 from minidl.layers import Dense, Dropout
 from minidl.optimizers import SGD, Adam, AdamW
@@ -178,6 +178,26 @@ def test_a_checkpoint_of_the_averages(tmp_path):
         assert loaded.optimizer.use_ema
         for own, expected in zip(loaded.get_weights(), seen[epoch - 1], strict=True):
             assert_close(own, expected)
+
+
+@pytest.mark.parametrize("swap_on_epoch", [False, True])
+def test_a_checkpoint_goes_on_as_if_the_training_had_not_stopped(swap_on_epoch, tmp_path):
+    """Also where the averages stand in the parameters' place when it is written."""
+    path, whole = tmp_path / "{epoch}.safetensors", made()
+    fit(whole, 4, [SwapEMAWeights(swap_on_epoch), ModelCheckpoint(path)], validation_data=(X, Y))
+    loaded = models.load_model(tmp_path / "2.safetensors")
+    assert loaded.optimizer.swapped is swap_on_epoch
+    fit(loaded, 4, [SwapEMAWeights(swap_on_epoch)], validation_data=(X, Y), initial_epoch=2)
+    same(loaded.get_weights(), whole.get_weights())
+
+
+@pytest.mark.parametrize(("optimizer", "swapped"), [(Adam(use_ema=True), 1), (Adam(), True), (SGD(use_ema=True), None)])
+def test_a_state_that_no_averages_can_have_is_refused(optimizer, swapped):
+    model = made(optimizer)
+    fit(model)
+    counters, arrays = state.get_state(model)
+    with pytest.raises(ValueError, match="swapped must be true or false, and false where no averages are kept, found"):
+        state.set_state(model, counters | {"swapped": swapped}, arrays)
 
 
 def test_predict_and_evaluate_alone():
