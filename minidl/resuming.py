@@ -134,14 +134,16 @@ def restore(training: "Training", path: Path) -> None:
 
 
 def beginning(model: ModelLike) -> Place:
-    """The model's counters and learning rate when a fit begins."""
-    return {**{name: getattr(model, name) for name in state.COUNTERS}, "learning_rate": _learning_rate(model)}
+    """The model's counters and learning rate, or what its schedule is, when a fit begins."""
+    rate = _optimizer(model).learning_rate
+    told = getattr(rate, "__name__", None) or described(rate) if callable(rate) else float(rate)
+    return {**{name: getattr(model, name) for name in state.COUNTERS}, "learning_rate": told}
 
 
 def undo_rate(training: "Training") -> None:
     """If no step was made, restore the learning rate from the beginning, so that the same fit can be resumed."""
     model, began = training.model, training.began
-    if began["learning_rate"] is not None and all(getattr(model, name) == began[name] for name in state.COUNTERS):
+    if _is_number(began.get("learning_rate")) and all(getattr(model, name) == began[name] for name in state.COUNTERS):
         _optimizer(model).learning_rate = began["learning_rate"]
 
 
@@ -285,21 +287,25 @@ def _check(training: "Training", place: Place) -> None:
         raise ValueError("it is damaged: expected logs, and whether to stop.")
     if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
         raise ValueError(f"it is damaged: the seed must be an integer ≥ 0, found {seed!r:.200}.")
-    by_function = rate is None and _learning_rate(training.model) is None
-    if not by_function and not (_is_number(rate) and 0 <= rate < math.inf):
-        raise ValueError(f"it is damaged: the learning rate must be a number ≥ 0, found {rate!r:.200}.")
     if not isinstance(states, list) or [type(state) for state in states] != [dict] * len(training.stateful):
         raise ValueError("it is damaged: expected a state for each callback.")
     if not isinstance(began, dict) or not all(is_count(began.get(name)) for name in state.COUNTERS):
         raise ValueError("it is damaged: expected how the model stood at the beginning.")
+    then = began.get("learning_rate")
+    if not (_is_number(rate) and 0 <= rate < math.inf) and (rate is not None or _is_number(then)):
+        raise ValueError(f"it is damaged: the learning rate must be a number ≥ 0, found {rate!r:.200}.")
     now = beginning(training.model)
     if any(now[name] < began[name] for name in state.COUNTERS):
         raise ValueError(
             f"it was made by a later fit: that one began at step {began['steps_trained']} of the model's life, and now it "
             f"is at step {now['steps_trained']}. Give each fit a folder of its own."
         )
-    if all(now[name] == began[name] for name in state.COUNTERS):
-        _check_same("learning_rate", now["learning_rate"], began.get("learning_rate"))
+    unchanged = all(now[name] == began[name] for name in state.COUNTERS)
+    if unchanged and then is not None:
+        _check_same("learning_rate", now["learning_rate"], then)
+    if _is_number(now["learning_rate"]) and (rate is None or (unchanged and then is None)):
+        # earlier versions noted None for a function
+        _check_same("learning_rate", now["learning_rate"], "a function of the step")
 
 
 def _check_same(name: str, ours: JSON, theirs: JSON) -> None:

@@ -112,10 +112,12 @@ class Training:
         settings = {"epochs": self.epochs, "steps": self.steps, "verbose": verbose}
         self.hooks = CallbackList(every, self.model, settings)
         self.backups = [each for each in every if isinstance(each, TrainingCallback)]
-        if self.backups and (batches.count is None or batches.steps is None):
+        once = validation is not None and validation.once
+        if self.backups and (batches.count is None or batches.steps is None or once):
+            what = "with a generator as validation_data" if once else "from the middle of a generator"
             raise TypeError(
-                f"{type(self.backups[0]).__name__} cannot resume from the middle of a generator: give fit arrays, or an object "
-                "with __len__ and __getitem__."
+                f"{type(self.backups[0]).__name__} cannot resume {what}: give fit arrays, or an object with __len__ and "
+                "__getitem__."
             )
         self.stateful = [each for each in every if type(each).get_state is not Callback.get_state]
         self.epoch = self.initial_epoch

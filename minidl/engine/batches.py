@@ -23,7 +23,7 @@ class Batches(Protocol):
 
     Attributes: steps: how many batches a pass has; None where that is not known before its end. count: what can be brought
     into another order: how many samples, or how many batches there are; None where they come as they come. size: the samples
-    of a batch; None where others decide it.
+    of a batch; None where others decide it. once: whether each can be had only once.
     """
 
     @property
@@ -35,12 +35,17 @@ class Batches(Protocol):
     @property
     def size(self) -> int | None: ...
 
+    @property
+    def once(self) -> bool: ...
+
     def one_pass(self, order: Array | None = None, first: int = 0) -> Pass:
         """The batches of a pass, without those before the first. order: a permutation of ``count``. To be closed after use."""
 
 
 class Cut:
     """Batches of samples that are in arrays."""
+
+    once = False
 
     def __init__(self, data: Data, size: int) -> None:
         self.data, self.size, self.count = data, size, len(data)

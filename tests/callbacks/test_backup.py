@@ -19,6 +19,7 @@ from minidl import saving
 from minidl.layers import Dense, Dropout, Layer
 from minidl.losses import SparseCategoricalCrossentropy
 from minidl.optimizers import SGD, Adam
+from minidl.optimizers.schedules import ExponentialDecay
 
 STRESS = Path(__file__).parents[1] / "stress" / "kill_resume.py"
 FILE = "backup.safetensors"
@@ -517,6 +518,71 @@ def test_another_training_is_refused_with_what_is_different(folder, what):
         OTHERS[what](folder)
     assert "delete that file; to resume, call fit as it was called then" in str(e.value)
     assert (folder / "backup" / FILE).read_bytes() == before
+
+
+def halving(step):
+    return 0.1 / 2**step
+
+
+def quartering(step):
+    return 0.1 / 4**step
+
+
+SCHEDULES = {
+    r"learning_rate was {'class': 'ExponentialDecay', 'initial_learning_rate': 0.1, .*} then, and is 0.1": (
+        ExponentialDecay(0.1, 10, 0.5),
+        0.1,
+    ),
+    r"learning_rate was 0.1 then, and is {'class': 'ExponentialDecay', .*}": (0.1, ExponentialDecay(0.1, 10, 0.5)),
+    r"learning_rate's decay_steps was 10 then, and is 20": (
+        ExponentialDecay(0.1, 10, 0.5),
+        ExponentialDecay(0.1, 20, 0.5),
+    ),
+    "learning_rate was 'halving' then, and is 'quartering'": (halving, quartering),
+}
+
+
+def scheduled(rate, folder, *more):
+    return build(Adam(rate)).fit(X, Y, epochs=3, verbose=0, callbacks=[c.BackupAndRestore(folder, 1), *more])
+
+
+@pytest.mark.parametrize("what", SCHEDULES)
+def test_another_schedule_is_another_training(what, tmp_path):
+    then, now = SCHEDULES[what]
+    with pytest.raises(Death):
+        scheduled(then, tmp_path / "backup", DiesAt(7))
+    with pytest.raises(ValueError, match=f"it is of another training: {what} now"):
+        scheduled(now, tmp_path / "backup")
+    scheduled(then, tmp_path / "backup")
+
+
+def test_a_schedule_that_a_callback_replaces_by_numbers(tmp_path):
+    """Resuming, the program has the schedule again, and the backup has the number."""
+
+    class Slower(c.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            self.model.optimizer.learning_rate = 0.1 / (1 + epoch)
+
+    slower = Slower()
+    rate = ExponentialDecay(0.1, 10, 0.5)
+    whole = scheduled(rate, tmp_path / "whole", slower)
+    with pytest.raises(Death):
+        scheduled(rate, tmp_path / "backup", slower, DiesAt(7))
+    assert scheduled(rate, tmp_path / "backup", slower).history == whole.history
+
+
+def test_a_function_of_an_earlier_version(tmp_path):
+    """It noted None, whatever the function was: any goes on, and a number is told apart."""
+    folder = tmp_path / "backup"
+    with pytest.raises(Death):
+        scheduled(halving, folder, DiesAt(7))
+    content, arrays = saving.read(folder / FILE, "backup")
+    place = json.loads(content["training"])
+    place["began"]["learning_rate"] = None
+    saving.write(folder / FILE, "backup", content | {"training": json.dumps(place)}, arrays)
+    with pytest.raises(ValueError, match=r"learning_rate was 'a function of the step' then, and is 0\.1 now"):
+        scheduled(0.1, folder)
+    scheduled(quartering, folder)
 
 
 def test_fewer_epochs_than_have_begun_are_refused(tmp_path):

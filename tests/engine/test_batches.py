@@ -406,6 +406,9 @@ def test_a_generator_that_ends_late_is_left_where_it_is():
         (lambda m: m.fit(iter([(X, Y + 1)])), ValueError, "sparse_categorical_crossentropy expects labels 0 … 2"),
         (lambda m: m.fit(batches(), callbacks=[BackupAndRestore("backup")]), TypeError, "BackupAndRestore cannot resume from "
          "the middle of a generator: give fit arrays, or an object with __len__ and __getitem__."),
+        (lambda m: m.fit(X, Y, validation_data=batches(), callbacks=[BackupAndRestore("backup")]), TypeError,
+         "BackupAndRestore cannot resume with a generator as validation_data: give fit arrays, or an object with __len__ and "
+         "__getitem__."),
         (lambda m: m.fit(batches, verbose=0), TypeError, "x is the function batches, and no array. Use x()."),
         (lambda m: m.fit(ByNumber, verbose=0), TypeError, "x must be an array, received the class ByNumber: create an object "
          "of it."),
