@@ -150,10 +150,10 @@ def collect(
     if output_shape == (1,) and labels.ndim == 1:
         labels = labels[:, None]  # as Keras: in a loss that takes the difference, (n, 1) − (n,) would become (n, n)
     weights = held_out = check_weights(sample_weight, n)
-    if class_weight is not None:
-        by_class = class_weights(class_weight, labels, output_shape)
-        weights = by_class if weights is None else weights * by_class
     cut = _cut(n, validation_split)
+    if class_weight is not None:
+        by_class = class_weights(class_weight, labels[:cut], output_shape)
+        weights = by_class if weights is None else weights[:cut] * by_class
     if hasattr(loss, "prepare"):
         labels = loss.prepare(labels, output_shape)
     validation = Data(x, labels, held_out, "the validation split's x", cut) if cut < n else None
@@ -223,7 +223,8 @@ def class_weights(class_weight: ClassWeight, y: Array, output_shape: Shape) -> A
 
     class_weight: class → weight; or the weights of the classes 0, 1, …; or "balanced", n / (classes · samples of the class), as
     scikit-learn does. y: (n,), (n, 1) or one-hot (n, K). output_shape: of a prediction: (K,) has the classes 0 … K − 1, and
-    (1,) those of two classes, 0 and 1 or −1 and 1. Raises ValueError for another class, or a weight that is none.
+    (1,) those of two classes, 0 and 1 or −1 and 1: there the class 0 is −1. Raises ValueError for another class, or a weight that
+    is none.
     """
     if y.ndim > 2:
         raise ValueError(f"class_weight expects labels of shape (n,), (n, 1) or (n, classes), received {y.shape}.")
@@ -235,7 +236,10 @@ def class_weights(class_weight: ClassWeight, y: Array, output_shape: Shape) -> A
         balanced: Array = (len(labels) / (len(present) * counts))[place]
         return balanced
     weights = np.ones(len(y))
-    for label, weight in _by_class(class_weight, output_shape).items():
+    by_class = _by_class(class_weight, output_shape)
+    if output_shape == (1,) and -1 not in by_class and not (labels == 0).any():
+        labels = np.where(labels == -1, 0, labels)
+    for label, weight in by_class.items():
         if not is_number(weight) or not math.isfinite(weight) or weight < 0:
             raise ValueError(f"class_weight must be finite and not negative, received {weight!r} for class {label!r}.")
         weights[labels == label] = weight

@@ -226,6 +226,30 @@ def test_class_weights_of_one_output():
     assert class_weights({-1: 3}, np.array([-1, 1]), (1,)).tolist() == [3, 1]
 
 
+@pytest.mark.parametrize("weights", [{0: 2, 1: 5}, {-1: 2, 1: 5}, [2, 5]])
+@pytest.mark.parametrize("form", [np.array, lambda y: np.array(y)[:, None], lambda y: np.array(y, np.float32)])
+def test_class_weights_of_labels_minus_one_and_one(weights, form):
+    """As hinge takes them: the class 0 is the label −1. A batch may lack either."""
+    for y in ([-1, 1, 1], [-1], [1, 1]):
+        expected = [2 if label == -1 else 5 for label in y]
+        assert class_weights(weights, form(y), (1,)).tolist() == expected
+    assert class_weights({0: 2}, form([-1, 0, 1]), (1,)).tolist() == [1, 2, 1]
+
+
+def test_balanced_weights_leave_out_what_is_held_out():
+    """Of the six samples to train on, two are of class 0: 6 / (2 · 2) and 6 / (2 · 4). (Of all ten, six are.)"""
+    y, weights = np.array([0, 1, 0, 1, 1, 1, 0, 0, 0, 0]), np.arange(1.0, 11)
+    for sample_weight in (None, weights):
+        own = np.ones(10) if sample_weight is None else weights
+        data, held_out = collect(
+            np.zeros((10, 1)), y, sample_weight, "balanced", loss=None, output_shape=(2,), validation_split=0.4
+        )
+        found = data.labels(slice(0, 6))[1]
+        np.testing.assert_allclose(found, own[:6] * [1.5, 0.75, 1.5, 0.75, 0.75, 0.75], rtol=1e-15)
+        seen = held_out.labels(slice(0, 4))[1]
+        assert seen is None if sample_weight is None else seen.tolist() == [7, 8, 9, 10]
+
+
 @pytest.mark.parametrize(
     ("weights", "shape", "text"),
     [
