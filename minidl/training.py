@@ -107,7 +107,8 @@ class Training:
         self.steps = batches.steps
         self.history = History()
         self.progress = Progress(verbose, self.steps, self.epochs)
-        every = [*([self.progress] if verbose else []), *one_by_one(callbacks), self.history]
+        # after the user's, so that it shows what these add to the logs
+        every = [*one_by_one(callbacks), *([self.progress] if verbose else []), self.history]
         every.sort(key=lambda callback: isinstance(callback, TrainingCallback))
         settings = {"epochs": self.epochs, "steps": self.steps, "verbose": verbose}
         self.hooks = CallbackList(every, self.model, settings)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from minidl import Sequential
-from minidl.callbacks import LambdaCallback
+from minidl.callbacks import LambdaCallback, LearningRateScheduler, ReduceLROnPlateau
 from minidl.callbacks.progress import check_verbose, format_logs, format_time
 from minidl.layers import Dense
 
@@ -95,6 +95,24 @@ def test_verbose_2_shows_the_validation(capfd):
     line = lines_of(capfd.readouterr().out)[1]
     names = "".join(f" - {name}: {NUMBER}" for name in ("accuracy", "loss", "val_accuracy", "val_loss"))
     assert re.fullmatch(TIME + names, line), line
+
+
+@pytest.mark.parametrize("verbose", [1, 2])
+@pytest.mark.parametrize(
+    ("callback", "rates"),
+    [
+        (LearningRateScheduler(lambda epoch: 0.5 / 2**epoch), ["0.5000", "0.2500", "0.1250"]),
+        # an epoch without an improvement halves the rate of the next one
+        (ReduceLROnPlateau("loss", factor=0.5, patience=1, min_delta=99), ["0.5000", "0.5000", "0.2500"]),
+    ],
+)
+def test_what_callbacks_add_to_the_logs_is_shown(capfd, verbose, callback, rates):
+    model = small()
+    model.optimizer.learning_rate = 0.5
+    x, y = samples()
+    model.fit(x, y, epochs=3, verbose=verbose, callbacks=[callback])
+    lines = [line for line in lines_of(capfd.readouterr().out) if "loss" in line]
+    assert [line.rsplit(" - ", 1)[1] for line in lines] == [f"learning_rate: {rate}" for rate in rates]
 
 
 @pytest.mark.parametrize("verbose", [1, "auto", True])
