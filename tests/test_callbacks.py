@@ -1,5 +1,6 @@
 """Callbacks: the order of Keras's hooks, what each is given, and what a callback may do to the training."""
 
+import contextlib
 import re
 import sys
 from typing import ClassVar
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from minidl import Sequential
-from minidl.callbacks import HOOKS, Callback, History, LambdaCallback
+from minidl.callbacks import HOOKS, BackupAndRestore, Callback, History, LambdaCallback
 from minidl.layers import Dense
 from minidl.optimizers import SGD
 
@@ -315,6 +316,38 @@ def test_plot_draws_a_panel_for_the_loss_and_for_each_metric(tmp_path):
         assert picture[:8] == b"\x89PNG\r\n\x1a\n"
         width, height, *_ = plt.imread(tmp_path / "curves.png").shape[::-1][-2:]
         assert width > height > 100  # three panels beside each other
+    finally:
+        plt.close("all")
+
+
+def test_what_is_logged_in_some_epochs_only_stands_at_these(tmp_path):
+    """A number of the epochs 2 and 4; also of a training that died in between and went on."""
+    matplotlib = pytest.importorskip("matplotlib")
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    def odd(epoch, logs):
+        logs.update({"rare": epoch / 8} if epoch % 2 else {})
+
+    def halt(epoch, logs):
+        if epoch == 2:
+            raise KeyboardInterrupt
+
+    x, y = samples(8)
+    for hooks in ([halt], []):
+        callbacks = [LambdaCallback(on_epoch_end=hook) for hook in (odd, *hooks)]
+        with contextlib.suppress(KeyboardInterrupt):
+            history = small().fit(
+                x, y, epochs=4, verbose=0, callbacks=[*callbacks, BackupAndRestore(tmp_path / "backup")]
+            )
+    assert history.history["rare"] == [0.125, 0.375]
+    rows = re.findall(r"<tr>(.*?)</tr>", history._repr_html_(), re.DOTALL)
+    assert [re.findall(r"<td>(.*?)</td>", row)[-1:] for row in rows] == [[], [""], ["0.125"], [""], ["0.375"]]
+    history.history["mine"] = [1.0, 2.0, 3.0, 4.0]  # as users do
+    assert "<td>4</td>\n</tr></table>" in history._repr_html_()
+    try:
+        axis = history.plot().axes[-2]
+        assert (axis.get_title(), axis.lines[0].get_xydata().tolist()) == ("rare", [[2, 0.125], [4, 0.375]])
     finally:
         plt.close("all")
 

@@ -13,38 +13,49 @@ if TYPE_CHECKING:
 class History(Callback):
     """What ``fit`` returns: the loss and metrics of every epoch.
 
-    Attributes: history: name → list with one number per epoch, names in alphabetical order. epoch: the epochs' numbers. params:
-    the training's settings.
+    Attributes: history: name → list with one number per epoch, names in alphabetical order. epoch: the epochs' numbers. epochs:
+    name → the epochs of its numbers: a callback may log something in some epochs only. params: the training's settings.
     """
 
     def __init__(self) -> None:
         self.history: dict[str, list[float]] = {}
         self.epoch: list[int] = []
+        self.epochs: dict[str, list[int]] = {}
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
-        self.history, self.epoch = {}, []
+        self.history, self.epoch, self.epochs = {}, [], {}
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         self.epoch.append(epoch)
         for name, value in sorted((logs or {}).items()):
             self.history.setdefault(name, []).append(value)
+            self.epochs.setdefault(name, []).append(epoch)
 
     def get_state(self) -> State:
-        return {"epoch": self.epoch, "history": self.history}
+        return {"epoch": self.epoch, "history": self.history, "epochs": self.epochs}
 
     def set_state(self, state: State) -> None:
         epoch, history = checked_entry(state, "epoch", list), checked_entry(state, "history", dict)
-        if not all(isinstance(number, int) for number in epoch) or not all(
-            isinstance(values, list) for values in history.values()
+        # 0.1.0 did not note them
+        epochs = checked_entry({"epochs": dict.fromkeys(history, epoch), **state}, "epochs", dict)
+        lists = [epoch, *history.values(), *epochs.values()]
+        if not all(isinstance(each, list) for each in lists) or not all(
+            isinstance(number, int) for each in (epoch, *epochs.values()) for number in each
         ):
             raise ValueError("the history's state must be a list of epochs, and a list of numbers a name.")
-        self.epoch, self.history = epoch, history
+        if {name: len(each) for name, each in epochs.items()} != {name: len(each) for name, each in history.items()}:
+            raise ValueError("the history's state must have an epoch for each number.")
+        self.epoch, self.history, self.epochs = epoch, history, epochs
 
     def _repr_html_(self) -> str:
         """The epochs as a table, for a notebook."""
+        # users put numbers of their own into the history
+        columns = [
+            dict(zip(self.epochs.get(name, self.epoch), values, strict=False)) for name, values in self.history.items()
+        ]
         rows = [
-            [str(epoch + 1), *(f"{values[i]:.4g}" if i < len(values) else "" for values in self.history.values())]
-            for i, epoch in enumerate(self.epoch)
+            [str(epoch + 1), *(f"{column[epoch]:.4g}" if epoch in column else "" for column in columns)]
+            for epoch in self.epoch
         ]
         return html.table("History", [["epoch", *self.history], *rows])
 
@@ -63,11 +74,11 @@ class History(Callback):
 
         names = sorted((name for name in self.history if not name.startswith("val_")), key=lambda name: name != "loss")
         figure, axes = plt.subplots(1, len(names), figsize=(5 * len(names), 3.6), squeeze=False, layout="constrained")
-        epochs = [epoch + 1 for epoch in self.epoch]
         for axis, name in zip(axes[0], names, strict=True):
-            axis.plot(epochs, self.history[name], marker="o", markersize=3, label="training")
-            if f"val_{name}" in self.history:
-                axis.plot(epochs, self.history[f"val_{name}"], marker="o", markersize=3, label="validation")
+            for each, label in ((name, "training"), (f"val_{name}", "validation")):
+                if each in self.history:
+                    epochs = [epoch + 1 for epoch in self.epochs.get(each, self.epoch)]
+                    axis.plot(epochs, self.history[each], marker="o", markersize=3, label=label)
             axis.set(title=name, xlabel="epoch")
             axis.xaxis.set_major_locator(MaxNLocator(integer=True))
             axis.grid(alpha=0.3)

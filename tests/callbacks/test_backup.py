@@ -811,6 +811,11 @@ STATES = {  # the callback's place in the list, what its state becomes, and what
     "log": (2, {"length": 10**9}, "holds .* bytes, but 1000000000 were written"),
     "negative log": (2, {"length": -1}, "holds .* bytes, but -1 were written"),
     "columns": (2, {"names": [1]}, "the names of the columns must be strings"),
+    "history's epochs": (
+        4,
+        {"epochs": {"loss": [0, 1, 2]}},
+        "the history's state must have an epoch for each number",
+    ),
     "history": (
         4,
         {"history": {"loss": 1}},
