@@ -77,11 +77,11 @@ class Storable(Stack):
             raise ValueError(f"{self} is not built: give its first layer an input_shape, or call build(input_shape).")
         content, arrays = saving.read(filepath, "weights", "model")
         weights = {name: value for name, value in arrays.items() if not name.startswith(state.SLOTS)}
-        ties = content.get("ties")
-        if isinstance(ties, dict):  # a model that does not tie them gets the same values in both places
-            weights |= {
-                name: weights[first] for name, first in ties.items() if name in self.weights and first in weights
-            }
+        ties = content.get("ties", {})
+        if not isinstance(ties, dict) or not all(isinstance(first, str) for first in ties.values()):
+            raise saving.refusal(filepath, f"is damaged: its ties must be two addresses each, found {ties!r}.")
+        # a model that does not tie them gets the same values in both places
+        weights |= {name: weights[first] for name, first in ties.items() if name in self.weights and first in weights}
         try:
             with Uninterrupted():
                 state.copy_by_name(self.weights, weights, str(self))

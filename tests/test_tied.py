@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from support import assert_gradient, assert_same, numeric_gradient
 
-from minidl import Sequential, load_model, set_num_threads
+from minidl import Sequential, load_model, saving, set_num_threads
 from minidl.layers import Dense, Layer, Residual
 from minidl.optimizers import SGD, Adam
 
@@ -272,6 +272,18 @@ def test_a_part_of_another_parameter():
     dense = Dense(4, input_shape=(4,))
     with pytest.raises(ValueError, match="share memory"):
         Sequential([dense, Part(dense)])
+
+
+@pytest.mark.parametrize("ties", [{"d0/kernel": []}, {"d0/kernel": None}, ["d0/kernel"]])
+def test_ties_of_a_file_of_weights_that_are_no_addresses(ties, tmp_path):
+    path, model = tmp_path / "weights.safetensors", tied()
+    before = model.get_weights()
+    saving.write(path, "weights", {"ties": ties}, {name: value + 1 for name, value in model.weights.items()})
+    with pytest.raises(
+        ValueError, match=r"weights.safetensors' is damaged: its ties must be two addresses each, found "
+    ):
+        model.load_weights(path)
+    assert_same(model.get_weights(), before)
 
 
 def test_ties_that_a_file_may_not_claim():
