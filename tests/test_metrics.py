@@ -95,6 +95,14 @@ def test_categorical_accuracies():
     assert value(metrics.TopKCategoricalAccuracy(1), one_hot, PREDICTIONS) == 0.5
 
 
+def test_a_prediction_that_is_not_a_number_is_not_among_the_largest():
+    y_pred = np.array([[np.nan, np.nan, np.nan], [np.nan, 0.2, 0.1], [np.nan, 0.2, 0.1], [np.inf, 0.2, 0.1]])
+    labels, one_hot = np.array([0, 1, 1, 0]), np.eye(3)[[0, 1, 1, 0]]
+    for k, expected in {1: [0, 0, 0, 1], 2: [0, 1, 1, 1], 3: [0, 1, 1, 1], 5: [0, 1, 1, 1]}.items():
+        np.testing.assert_array_equal(metrics.sparse_top_k_categorical_accuracy(labels, y_pred, k=k), expected)
+        np.testing.assert_array_equal(metrics.top_k_categorical_accuracy(one_hot, y_pred, k=k), expected)
+
+
 def test_accuracy_chooses_by_the_shapes():
     """Of images: pixels with one output are answers yes or no, those with several outputs classes."""
     yes_or_no = np.array([[[[0.9], [0.2]]], [[[0.7], [0.8]]]])  # (2, 1, 2, 1)

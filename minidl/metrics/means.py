@@ -120,9 +120,11 @@ def classes(name: str, y_true: Array, y_pred: Array) -> Array:
 
 
 def among_top_k(labels: Array, y_pred: Array, k: int) -> Array:
-    """Whether fewer than k predictions are larger than the label's.  labels (n,), y_pred (n, K) → (n,)."""
+    """Whether fewer than k predictions are larger than the label's.  labels (n,), y_pred (n, K) → (n,). NaN is never right, and
+    counts as larger than any number."""
     own = np.take_along_axis(y_pred, labels.astype(np.intp)[:, None], axis=1)
-    return np.asarray(np.count_nonzero(y_pred > own, axis=1) < k)
+    right: Array = (np.count_nonzero(~(y_pred <= own), axis=1) < k) & ~np.isnan(own[:, 0])
+    return right
 
 
 # ------------------------------------------------------------------------------------------------------ losses as metrics
