@@ -220,7 +220,7 @@ def test_integer_labels_for_the_one_hot_loss():
     for shape in ((10,), (10, 1)):
         text = (
             f"categorical_crossentropy expects one-hot labels of shape (n, 3), received shape {shape}, which looks like "
-            "integer labels. Use loss='sparse_categorical_crossentropy', or to_categorical(y)."
+            "integer labels. Use loss='sparse_categorical_crossentropy', or to_categorical(y, 3)."
         )
         for call in calls_with_labels(model, x, np.zeros(shape, int)).values():
             with refused(model, ValueError, text):

@@ -22,6 +22,7 @@ from minidl.losses import (
     SparseCategoricalCrossentropy,
 )
 from minidl.ops import reference
+from minidl.utils import to_categorical
 
 LN2, LN3, LN10 = math.log(2), math.log(3), math.log(10)
 CROSSENTROPIES = [CategoricalCrossentropy, SparseCategoricalCrossentropy]
@@ -511,11 +512,14 @@ def test_a_loss_of_a_users_own():
 def test_integer_labels_with_categorical_crossentropy(y_true, shape, from_logits):
     text = (
         f"categorical_crossentropy expects one-hot labels of shape (n, 4), received shape {shape}, which looks like integer "
-        "labels. Use loss='sparse_categorical_crossentropy', or to_categorical(y)."
+        "labels. Use loss='sparse_categorical_crossentropy', or to_categorical(y, 4)."
     )
     loss = CategoricalCrossentropy(from_logits)
     assert_refused(text, loss.prepare, np.array(y_true), (4,))
     assert_refused(text, loss.forward, np.array(y_true), np.full((3, 4), 0.25))
+    loss.prepare(
+        eval(re.search(r"to_categorical\(.*?\)", text)[0], {"to_categorical": to_categorical, "y": y_true}), (4,)
+    )
 
 
 @both_forms
@@ -638,8 +642,10 @@ def test_hints_about_labels_of_two_classes_lead_to_an_end():
 
 @pytest.mark.parametrize(("targets", "seen"), [([-1, 1], "-1 … 1"), ([0, 255], "0 … 255"), ([1.0, 2.0], "1.0 … 2.0")])
 def test_targets_of_binary_crossentropy_that_are_no_probabilities(targets, seen):
-    with pytest.raises(ValueError, match=f"expects targets from 0 to 1, received {seen}"):
+    with pytest.raises(ValueError, match=f"expects targets from 0 to 1, received {seen}") as caught:
         BinaryCrossentropy().prepare(np.array(targets), (1,))
+    mended = re.search(r"for labels −1 and 1 use (.*?);", str(caught.value))[1]  # y as the user has it, in a list
+    assert eval(mended, {"np": np, "y": [-1, 1]}).tolist() == [0, 1]
 
 
 @pytest.mark.parametrize(("targets", "seen"), [([-1, 0, 1], "-1 … 1"), ([0, 2], "0 … 2"), ([0.5], "0.5 … 0.5")])

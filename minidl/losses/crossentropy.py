@@ -28,7 +28,7 @@ class CategoricalCrossentropy(Loss):
             raise ValueError(
                 f"categorical_crossentropy expects one-hot labels of shape (n, {output_shape[0]}), received shape "
                 f"{y_true.shape}, which looks like integer labels. Use loss='sparse_categorical_crossentropy', or "
-                "to_categorical(y)."
+                f"to_categorical(y, {output_shape[0]})."
             )
         if y_true.shape[1:] != output_shape:
             raise ValueError(

@@ -115,7 +115,7 @@ class BinaryCrossentropy(Entrywise):
         if y_true.size and (y_true.min() < 0 or y_true.max() > 1):
             raise ValueError(
                 f"binary_crossentropy expects targets from 0 to 1, received {y_true.min()} … {y_true.max()}. Scale them, e.g. "
-                "images by 1 / 255; for labels −1 and 1 use (y + 1) / 2; for more than two classes, "
+                "images by 1 / 255; for labels −1 and 1 use (np.asarray(y) + 1) / 2; for more than two classes, "
                 "loss='sparse_categorical_crossentropy'."
             )
         return y_true
