@@ -10,7 +10,7 @@ import numpy as np
 from .checks import check_choice, check_number, is_number
 from .contracts import Array, Config, DType, Shape
 from .contracts import Initializer as InitializerLike
-from .utils.lookup import by_name
+from .utils.lookup import by_name, spelled
 from .utils.settings import settings
 
 
@@ -218,7 +218,7 @@ INITIALIZERS: dict[str, Initializer] = {
 def get(initializer: str | InitializerLike) -> InitializerLike:
     """The initializer of that name, or the function itself."""
     if isinstance(initializer, str):
-        return by_name(INITIALIZERS, initializer, "initializer")
+        return by_name(INITIALIZERS, spelled(INITIALIZERS, initializer), "initializer")
     if isinstance(initializer, type):
         initializer = initializer()  # with its defaults, as in Keras
     if not callable(initializer):

@@ -9,7 +9,7 @@ import numpy as np
 
 from .checks import check_number
 from .contracts import Array, Config
-from .utils.lookup import by_name
+from .utils.lookup import by_name, spelled
 from .utils.settings import settings
 
 
@@ -66,17 +66,15 @@ l1, l2, l1_l2 = L1, L2, L1L2  # Keras has both spellings
 REGULARIZERS: dict[str, type[L1] | type[L2]] = {"l1": L1, "l2": L2}
 
 
-def get(regularizer: "str | RegularizerLike | None", what: str) -> "RegularizerLike | None":
-    """The regularizer of that name, or the object itself. what: what messages call it.
+def get(regularizer: "str | RegularizerLike | type[RegularizerLike] | None", what: str) -> "RegularizerLike | None":
+    """The regularizer of that name or class, or the object itself. what: what messages call it.
 
     Raises TypeError where it cannot be called, or has no gradient.
     """
     if isinstance(regularizer, str):
-        return by_name(REGULARIZERS, regularizer, "regularizer")()
-    if regularizer is None or (
-        callable(regularizer) and hasattr(regularizer, "gradient") and not isinstance(regularizer, type)
-    ):
-        return regularizer
+        return by_name(REGULARIZERS, spelled(REGULARIZERS, regularizer), "regularizer")()
+    if regularizer is None or (callable(regularizer) and hasattr(regularizer, "gradient")):
+        return regularizer() if isinstance(regularizer, type) else regularizer  # a class with its defaults, as in Keras
     raise TypeError(
         f"{what} must be a name, an object like regularizers.L2(0.01), or one of your own with __call__(weights) → penalty and "
         f"gradient(weights) → array, received {regularizer!r}."

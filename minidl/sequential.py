@@ -201,9 +201,9 @@ class Sequential(Storable):
     ) -> None:
         """Choose how to train.
 
-        optimizer: a name or an Optimizer. loss: a name, a function of ``losses``, or an object with forward and backward.
-        metrics: names, metrics, or functions (y_true, y_pred) → a number, one for each sample, or (total, count). Raises
-        ValueError for an unknown name, suggesting the nearest ones. Warns where loss and last layer do not fit.
+        optimizer: a name or an Optimizer. loss: a name, a function or class of ``losses``, or an object with forward and
+        backward. metrics: names, metrics, or functions (y_true, y_pred) → a number, one for each sample, or (total, count).
+        Raises ValueError for an unknown name, suggesting the nearest ones. Warns where loss and last layer do not fit.
         """
         if loss is None:
             raise ValueError("compile needs a loss, e.g. loss='categorical_crossentropy'.")

@@ -435,9 +435,13 @@ def test_the_twin_equals_softmax_and_the_loss_of_probabilities(crossentropy, see
         ("sparse_categorical_crossentropy", SparseCategoricalCrossentropy),
         ("mean_squared_error", MeanSquaredError),
         ("mse", MeanSquaredError),
+        ("MSE", MeanSquaredError),
+        ("MeanSquaredError", MeanSquaredError),
+        ("KLDivergence", KLDivergence),
+        (Hinge, Hinge),
     ],
 )
-def test_get_by_name(name, expected):
+def test_get_by_name_and_class(name, expected):
     loss = losses.get(name)
     assert type(loss) is expected
     assert not getattr(loss, "from_logits", False)
@@ -481,7 +485,7 @@ def test_get_of_something_else():
     )
     assert_refused(f"unknown loss 'xyzzy'. {names}", losses.get, "xyzzy")
     half = types.SimpleNamespace(forward=max)  # a loss without a backward
-    for value in (None, 3, max, MeanSquaredError, half):
+    for value in (None, 3, max, int, half):
         assert_refused(
             f"a loss must be a name or an object with forward and backward, received {value!r}.",
             losses.get,

@@ -399,6 +399,16 @@ def test_get():
     for name in ("accuracy", "acc"):
         shown, found = metrics.get(name)
         assert (shown, type(found), found.name) == (name, metrics.ChosenAccuracy, name)
+    for name, expected in {
+        "AUC": "auc",
+        "Precision": "precision",
+        "F1Score": "f1_score",
+        "Accuracy": "accuracy",
+        "MSE": "mse",
+        "RootMeanSquaredError": "root_mean_squared_error",
+    }.items():
+        shown, found = metrics.get(name)
+        assert (shown, type(found), found.name) == (expected, metrics.METRICS[expected], expected)
     shown, found = metrics.get(accuracy)
     assert (shown, found.function) == ("accuracy", accuracy)
 

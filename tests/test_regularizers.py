@@ -240,7 +240,14 @@ def test_one_of_a_users_own(tmp_path):
     assert loaded.evaluate(x, y, verbose=0) == model.evaluate(x, y, verbose=0)
 
 
-@pytest.mark.parametrize("wrong", [0.01, L2, lambda weights: 0.0, np.sum])
+@pytest.mark.parametrize("given", ["l2", "L2", L2])
+def test_by_name_and_class_it_has_its_defaults(given):
+    layer = Dense(2, kernel_regularizer=given)
+    assert type(layer.kernel_regularizer) is L2
+    assert layer.kernel_regularizer(np.array([3.0])) == pytest.approx(0.09)
+
+
+@pytest.mark.parametrize("wrong", [0.01, int, lambda weights: 0.0, np.sum])
 def test_what_is_no_regularizer(wrong):
     text = "Dense kernel_regularizer must be a name, an object like regularizers.L2(0.01), or one of your own with __call__"
     with pytest.raises(TypeError, match=re.escape(text)):

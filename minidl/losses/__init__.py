@@ -4,7 +4,7 @@ import copy
 from typing import TypeAlias, get_args
 
 from ..contracts import LossLike
-from ..utils.lookup import by_name
+from ..utils.lookup import by_name, spelled
 from .base import Loss, LossFunction
 from .crossentropy import CategoricalCrossentropy, KLDivergence, SparseCategoricalCrossentropy
 from .entrywise import BinaryCrossentropy, Hinge, Huber, MeanAbsoluteError, MeanSquaredError
@@ -57,15 +57,15 @@ LOSSES: dict[str, type[Loss]] = {
 }
 
 
-def get(loss: str | LossLike | LossFunction) -> LossLike:
-    """The loss of that name or function, or the object itself. Raises TypeError where it has no forward and backward."""
+def get(loss: str | LossLike | LossFunction | type[LossLike]) -> LossLike:
+    """The loss of that name, function or class, or the object itself. Raises TypeError where it has no forward and backward."""
     if isinstance(loss, str):
-        return by_name(LOSSES, loss, "loss")()
+        return by_name(LOSSES, spelled(LOSSES, loss), "loss")()
     if isinstance(loss, LossFunction):
         return loss.loss()
-    if isinstance(loss, type) or not (hasattr(loss, "forward") and hasattr(loss, "backward")):
+    if not (hasattr(loss, "forward") and hasattr(loss, "backward")):
         raise TypeError(f"a loss must be a name or an object with forward and backward, received {loss!r}.")
-    return loss
+    return loss() if isinstance(loss, type) else loss  # a class with its defaults, as in Keras
 
 
 Crossentropy: TypeAlias = CategoricalCrossentropy | SparseCategoricalCrossentropy | BinaryCrossentropy

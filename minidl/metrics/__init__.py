@@ -14,7 +14,7 @@ from ..losses import (
     mean_squared_error,
     sparse_categorical_crossentropy,
 )
-from ..utils.lookup import by_name
+from ..utils.lookup import by_name, spelled
 from .base import EachSample, Function, Metric, SampleMean
 from .counts import AUC, F1Score, Precision, Recall
 from .means import (
@@ -110,6 +110,7 @@ METRICS: dict[str, Any] = {  # name → class, which takes the name
 def get(metric: str | MetricLike | MetricFunction | type[Metric]) -> tuple[str, MetricLike]:
     """(name to show, metric), given by name, as a metric or its class, or as a function (y_true, y_pred): see Function."""
     if isinstance(metric, str):
+        metric = spelled(METRICS, metric)
         return metric, by_name(METRICS, metric, "metric")(name=metric)
     if isinstance(metric, EachSample | losses.LossFunction) and metric.__name__ in METRICS:
         return get(metric.__name__)

@@ -24,6 +24,7 @@ FORMER = {
     "border_mode": "padding",
     "subsample": "strides",
     "p": "rate",
+    "alpha": "negative_slope",
     "bias": "use_bias",
     "batch_input_shape": "input_shape",
     "W_regularizer": "kernel_regularizer",

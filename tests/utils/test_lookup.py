@@ -5,7 +5,7 @@ import tracemalloc
 
 import pytest
 
-from minidl.utils.lookup import by_name
+from minidl.utils.lookup import by_name, spelled
 
 TABLE = {"adam": 1, "sgd": 2, "rmsprop": 3}
 
@@ -22,6 +22,12 @@ def test_not_found(name, hint):
     text = f"unknown optimizer {name!r}. {hint}There are: adam, rmsprop, sgd."
     with pytest.raises(ValueError, match="^" + re.escape(text) + "$"):
         by_name(TABLE, name, "optimizer")
+
+
+def test_another_spelling():
+    table = {"he_normal": 1, "l2": 2, "L2": 3, "auc": 4}
+    for name, expected in {"HeNormal": "he_normal", "L2": "L2", "l2": "l2", "AUC": "auc", "au": "au"}.items():
+        assert spelled(table, name) == expected
 
 
 @pytest.mark.parametrize("name", [None, 3, ["adam"], b"adam"])

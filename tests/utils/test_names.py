@@ -41,6 +41,7 @@ def model():
         (lambda: Dense(3, activaton="relu"), "'activaton'. Did you mean activation?"),
         (lambda: Conv2D(3, 3, border_mode="same"), "'border_mode'. It is called padding now."),
         (lambda: Conv2D(nb_filter=3, kernel_size=3), "'nb_filter'. It is called filters now."),
+        (lambda: layers.LeakyReLU(alpha=0.1), "'alpha'. It is called negative_slope now."),
         (lambda: layers.Dropout(0.1, xyz=3), "'xyz'. There are: rate, "),
         (lambda: EarlyStopping(monitors="loss"), "'monitors'. Did you mean monitor?"),
         (lambda: callbacks.ReduceLROnPlateau(epsilon=0.1), "'epsilon'. It is called min_delta now."),
