@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from . import losses, optimizers, ranks, summary
 from . import metrics as metric_functions
-from .callbacks import Callback, History, check_verbose
+from .callbacks import Callback, CallbackList, History, check_verbose
 from .checks import check_count, check_positive, is_integer
 from .contracts import (
     Array,
@@ -144,6 +144,14 @@ class Sequential(Storable):
             # here and not when fit begins: code that then holds one of the arrays would be left with a copy
             self._engine.gather(self)
         self._known, self._places = self._inside(), list(self.leaves())
+
+    def pop(self) -> StackedLayer:
+        """Take the layer on top away, and return it. Raises ValueError where there is none."""
+        if not self.layers:
+            raise ValueError(f"{self} has no layer to take away.")
+        layer = self.layers.pop()
+        self._notice_changes()
+        return layer
 
     def _inside(self) -> list[StackedLayer]:
         return [layer for stack in self.stacks() for layer in stack.layers]
@@ -300,9 +308,9 @@ class Sequential(Storable):
         batch_size: int | None = None,
         verbose: int | str = "auto",
         sample_weight: Samples | None = None,
+        steps: int | None = None,
         callbacks: Sequence[Callback] | Callback | None = None,
         return_dict: bool = False,
-        steps: int | None = None,
     ) -> Any:
         """The loss, or [loss, metric, …] where there are metrics, or all by name with return_dict=True.
 
@@ -322,8 +330,8 @@ class Sequential(Storable):
         x: Samples,
         batch_size: int | None = None,
         verbose: int | str = "auto",
-        callbacks: Sequence[Callback] | Callback | None = None,
         steps: int | None = None,
+        callbacks: Sequence[Callback] | Callback | None = None,
     ) -> Array:
         """The predictions, (N, *output_shape), for x (N, *input_shape). The model need not be compiled.
 
@@ -364,6 +372,15 @@ class Sequential(Storable):
             with Uninterrupted():
                 stepper.step(gradients, measured)
         return _result(means(self.metrics, sums), self.metrics, return_dict)
+
+    def test_on_batch(
+        self, x: Samples, y: Samples | None = None, sample_weight: Samples | None = None, return_dict: bool = False
+    ) -> Any:
+        """What evaluate returns, for these samples as one batch. No callbacks and no bar."""
+        data, _ = self._data(x, y, sample_weight)
+        batches, runner, hooks = Cut(data, max(1, len(data))), self._engine.runner(self), CallbackList([], self, {})
+        with ranks.group.together("test_on_batch", self, [data]), SingleThreadedBlas():
+            return _result(evaluate(runner, batches, self.metrics, hooks), self.metrics, return_dict)
 
     @explained
     def measure_statistics(self, x: Samples, batch_size: int | None = None, steps: int | None = None) -> None:

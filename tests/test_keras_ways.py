@@ -8,6 +8,7 @@ import pytest
 
 import minidl
 from minidl import Sequential, load_model
+from minidl.callbacks import LambdaCallback
 from minidl.layers import Conv2D, Dense, Dropout, Flatten, MaxPooling2D
 from minidl.models import model_from_json
 
@@ -48,6 +49,55 @@ def test_the_modules_of_older_tutorials(module, names):
     for name in names:
         assert hasattr(found, name)
         assert getattr(minidl.layers, name, getattr(found, name)) is getattr(found, name)
+
+
+def test_arguments_by_position_are_in_keras_order():
+    model = cnn()
+    weights, names = np.linspace(0, 2, 20), []
+
+    def batches():
+        yield X[:5], Y[:5]
+        yield X[5:], Y[5:]
+
+    for hook in ("on_test_begin", "on_predict_begin"):
+        names.append(LambdaCallback(**{hook: lambda logs, hook=hook: names.append(hook)}))
+    found = model.evaluate(X, Y, 7, 0, weights, None, names[:2], True)
+    assert found == model.evaluate(X, Y, verbose=0, batch_size=7, sample_weight=weights, return_dict=True)
+    assert model.evaluate(batches(), None, None, 0, None, 1) == model.evaluate(X[:5], Y[:5], verbose=0)
+    np.testing.assert_array_equal(model.predict(X, 7, 0, None, names[:2]), model.predict(X, batch_size=7, verbose=0))
+    assert len(model.predict(batches(), None, 0, 1)) == 5
+    assert names[2:] == ["on_test_begin", "on_predict_begin"]
+
+
+def test_one_batch_is_evaluated_as_a_whole():
+    """A function that is a metric sees all of it, and the model stays as it was."""
+    model = cnn()
+    seen = []
+    model.compile("sgd", model.loss, ["accuracy", lambda y_true, y_pred: seen.append(len(y_pred)) or 0.0])
+    before = model.get_weights()
+    x, y = np.tile(X, (50, 1, 1, 1)), np.tile(Y, 50)
+    weights = np.arange(1000) % 3
+    for more in ({}, {"sample_weight": weights}):
+        loss, accuracy, _ = model.test_on_batch(x, y, **more)
+        assert seen[-1] == 1000
+        expected = model.evaluate(x, y, verbose=0, **more)
+        assert [loss, accuracy] == pytest.approx(expected[:2], rel=1e-6)
+    assert model.test_on_batch(x, y, weights, True)["loss"] == loss
+    for value, old in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(value, old)
+
+
+def test_pop_takes_the_layer_on_top():
+    model = cnn()
+    flat = Sequential(model.layers[:-1]).predict(X, verbose=0)
+    head = model.layers[-1]
+    assert model.pop() is head
+    np.testing.assert_array_equal(model.predict(X, verbose=0), flat)
+    model.add(Dense(5, activation="softmax"))
+    model.fit(X, Y, verbose=0)
+    assert model.predict(X, verbose=0).shape == (20, 5)
+    with pytest.raises(ValueError, match=r"^model 'sequential' has no layer to take away\.$"):
+        Sequential().pop()
 
 
 def test_summary_gives_its_lines_to_a_function(capsys):
