@@ -69,7 +69,11 @@ def get_state(training: "Training") -> Backup:
             f"a backup cannot hold what a callback has put into its state or into the logs: {error}. These may hold arrays, "
             "and what JSON can hold, with strings or numbers as keys."
         ) from error
-    fit = _settings(training) | {"frozen": _frozen(training), "shards": _cuts(training)}
+    fit = _settings(training) | {
+        "frozen": _frozen(training),
+        "validation_freq": training.validation_freq,
+        "shards": _cuts(training),
+    }
     return {"state": counters, "fit": fit, "training": text}, arrays
 
 
@@ -82,8 +86,9 @@ def set_state(training: "Training", content: Content, arrays: Mapping[str, Array
     theirs = theirs if isinstance(theirs, dict) else {}
     for name, value in _settings(training).items():
         _check_same(name, value, theirs.get(name))
-    # 0.1.0 stored neither: it could not freeze layers, and cut every batch by its size alone
+    # 0.1.0 stored none of these: it could not freeze layers, validated in each epoch, and cut every batch by its size alone
     _check_same("the frozen layers", _frozen(training), theirs.get("frozen", []))
+    _check_same("validation_freq", training.validation_freq, theirs.get("validation_freq", 1))
     _check_cuts(_cuts(training), theirs.get("shards", _cuts_of_first_version(training)))
     _check(training, _parsed(content.get("training")))
     put_back(training, content, arrays)

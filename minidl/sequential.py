@@ -254,6 +254,8 @@ class Sequential(Storable):
         initial_epoch: int = 0,
         steps_per_epoch: int | None = None,
         validation_steps: int | None = None,
+        validation_batch_size: int | None = None,
+        validation_freq: int | Sequence[int] = 1,
     ) -> History:
         """Train for epochs − initial_epoch passes over the samples.
 
@@ -264,6 +266,8 @@ class Sequential(Storable):
         (x, y, sample_weight), or what makes batches. verbose: 0 silent, 1 or "auto" a bar on a terminal and one line per epoch
         elsewhere, 2 one line per epoch. class_weight: class → weight, the weights of the classes 0, 1, …, or "balanced".
         sample_weight: (N,). steps_per_epoch, validation_steps: how many of the batches that are made are taken; None for all.
+        validation_batch_size: None means batch_size. validation_freq: n validates after every n-th epoch; a list, after the
+        epochs of these numbers, counted from 1.
 
         Returns the History, which is ``model.history`` as soon as fit begins. Raises RuntimeError before compile, and where
         another thread is training the model; ValueError or TypeError for data that does not fit; and FloatingPointError, naming
@@ -274,12 +278,18 @@ class Sequential(Storable):
         epochs = check_positive(epochs, "epochs")
         initial_epoch = check_count(initial_epoch, "initial_epoch")
         verbose = check_verbose(verbose)
+        freq = (
+            check_positive(validation_freq, "validation_freq")
+            if not isinstance(validation_freq, list | tuple)
+            else [check_positive(epoch, "each epoch of validation_freq") for epoch in validation_freq]
+        )
         passes = epochs - initial_epoch
         validation: Batches | None = None
         if validation_data is not None:
             stream = is_stream(validation_data)
             held_out = (validation_data,) if stream else unpacked(validation_data)
-            size = None if stream else batch_size
+            size = validation_batch_size
+            size = batch_size if size is None and not stream else size
             validation, _ = self._batches(
                 *held_out, what="validation_data", size=size, default=32, steps=validation_steps, passes=passes
             )
@@ -292,10 +302,14 @@ class Sequential(Storable):
             passes=passes,
             validation_split=validation_split,
         )
+        if isinstance(split, Cut) and validation_batch_size is not None:
+            split = Cut(split.data, check_positive(validation_batch_size, "validation_batch_size"))
         validation = validation or split
         with self._engine.trained_by_this_thread(self):
             stepper = Stepper(self, self._engine)
-            training = Training(stepper, batches, validation, shuffle, (initial_epoch, epochs), callbacks, verbose)
+            training = Training(
+                stepper, batches, validation, shuffle, (initial_epoch, epochs), callbacks, verbose, freq
+            )
             self.history = training.history
             training.run()
         return training.history  # self.history may be that of a fit that a callback has made meanwhile

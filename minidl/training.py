@@ -100,9 +100,11 @@ class Training:
         epochs: tuple[int, int],
         callbacks: Sequence[Callback] | Callback | None,
         verbose: int,
+        validation_freq: int | list[int] = 1,
     ) -> None:
         self.stepper, self.model = stepper, stepper.model
         self.batches, self.validation, self.shuffle = batches, validation, shuffle
+        self.validation_freq = validation_freq
         self.initial_epoch, self.epochs = epochs
         self.steps = batches.steps
         self.history = History()
@@ -149,6 +151,7 @@ class Training:
         settings = {
             "epochs": (self.initial_epoch, self.epochs),
             "shuffle": self.shuffle,
+            "validation_freq": self.validation_freq,
             "callbacks": self._described(),
         }
         try:
@@ -200,7 +203,7 @@ class Training:
             return  # an epoch without a batch did not take place
         self.stepper.hold()  # a callback may have compiled the model, with other metrics
         self.logs = means(model.metrics, self.sums)
-        if self.validation is not None:
+        if self.validation is not None and self._validates(epoch + 1):
             held_out = evaluate(self.stepper.runner, self.validation, model.metrics, self.hooks)
             self.logs |= {f"val_{name}": value for name, value in held_out.items()}
         with Uninterrupted():
@@ -208,6 +211,11 @@ class Training:
             self.epoch, self.batch, self.sums = epoch + 1, 0, None
         self.hooks.on_epoch_end(epoch, self.logs)
         ranks.group.agree(model)
+
+    def _validates(self, number: int) -> bool:
+        """Whether the epoch of this number, from 1, ends with a validation."""
+        freq = self.validation_freq
+        return number in freq if isinstance(freq, list) else number % freq == 0
 
     def _batch(self, data: Data, where: Where) -> None:
         """One batch: its step, and its contribution to the epoch's sums."""

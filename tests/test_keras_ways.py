@@ -69,6 +69,37 @@ def test_arguments_by_position_are_in_keras_order():
     assert names[2:] == ["on_test_begin", "on_predict_begin"]
 
 
+@pytest.mark.parametrize(
+    ("freq", "epochs"), [(1, [1, 2, 3, 4, 5]), (2, [2, 4]), (7, []), ([1, 4], [1, 4]), ((5,), [5])]
+)
+def test_a_validation_in_some_epochs_only(freq, epochs):
+    """Its numbers are those that a validation in each epoch has there."""
+
+    def trained(**settings):
+        model = Sequential([Flatten(input_shape=(8, 8, 1)), Dense(3, activation="softmax")], seed=0)
+        model.compile("sgd", "sparse_categorical_crossentropy")
+        return model.fit(X, Y, epochs=5, validation_split=0.25, verbose=0, **settings)
+
+    whole, some = trained(), trained(validation_freq=freq)
+    assert some.history["loss"] == whole.history["loss"]
+    assert some.history.get("val_loss", []) == [whole.history["val_loss"][epoch - 1] for epoch in epochs]
+    for wrong in (0, 1.5, None, [0], "2"):
+        with pytest.raises(ValueError, match="validation_freq must be a positive integer, received"):
+            trained(validation_freq=wrong)
+
+
+@pytest.mark.parametrize("held_out", [{"validation_split": 0.5}, {"validation_data": (X[:10], Y[:10])}])
+@pytest.mark.parametrize(("size", "batches"), [(None, 4), (4, 3), (10, 1)])
+def test_the_batches_of_a_validation(held_out, size, batches):
+    """Ten samples, in batches of three as in training, or of their own size."""
+    seen = []
+    count = LambdaCallback(on_test_batch_end=lambda batch, logs: seen.append(batch))
+    cnn().fit(X, Y, batch_size=3, verbose=0, validation_batch_size=size, callbacks=[count], **held_out)
+    assert seen == list(range(batches))
+    with pytest.raises(ValueError, match="batch_size must be a positive integer, received 0"):
+        cnn().fit(X, Y, validation_batch_size=0, verbose=0, **held_out)
+
+
 def test_one_batch_is_evaluated_as_a_whole():
     """A function that is a metric sees all of it, and the model stays as it was."""
     model = cnn()

@@ -501,6 +501,7 @@ OTHERS = {
     "optimizer's beta_1 was 0.9 then, and is 0.8": lambda folder: fit(build(Adam(0.05, beta_1=0.8)), folder),
     "learning_rate was 0.05 then, and is 0.01": lambda folder: fit(build(Adam(0.01)), folder),
     "batch_size was 4 then, and is 5": lambda folder: fit(build(), folder, batch_size=5),
+    "validation_freq was 1 then, and is 2": lambda folder: fit(build(), folder, validation_freq=2),
     "initial_epoch was 0 then, and is 1": lambda folder: fit(build(), folder, initial_epoch=1),
     "shuffle was True then, and is False": lambda folder: fit(build(), folder, shuffle=False),
     "the number of samples was 15 then, and is 10": lambda folder: fit(build(), folder, validation_split=0.5),
