@@ -995,7 +995,9 @@ def test_dropout_is_frozen():
             return super().forward(x)
 
     gradcheck(Noting(), normal(2, 5), seed=9)
-    assert keys.count((True, RandomKey(9, 0))) == len(keys) - 1  # all but the one with other data
+    # all but those with other data: of other numbers, signs, fewer samples, and in evaluation mode
+    assert keys.count((True, RandomKey(9, 0))) == len(keys) - 4
+    assert [training for training, rng in keys if rng != RandomKey(9, 0)] == [True, True, True, False]
 
 
 # ------------------------------------------------------------------------------------------------------- hints, texts

@@ -3,8 +3,10 @@
 import contextlib
 import copy
 import sys
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -37,14 +39,14 @@ class Operator:
     """A layer, or the two functions of one, in one form.
 
     arrays: what is moved, by name. inputs: forward's arguments, by name; arrays among them are moved there. loose: names
-    whose gradients are ignored. forward: (inputs by name, key) → (y, cache). backward: (dy, cache) → gradients by name.
-    codes: forward's code objects, to recognise calls of it inside backward.
+    whose gradients are ignored. forward: (inputs by name, key) → (y, cache), or (…, training), for another mode than usual.
+    backward: (dy, cache) → gradients by name. codes: forward's code objects, to recognise calls of it inside backward.
     """
 
     arrays: dict[str, Array]
     inputs: Named
     loose: set[str]
-    forward: Callable[[Named, int], tuple[Output, Output]]
+    forward: Callable[..., tuple[Output, Output]]
     backward: Callable[[Output, Output], Named]
     codes: list[Any] = field(default_factory=list)
 
@@ -113,15 +115,16 @@ def behaviour(operator: Operator, settings: Settings, report: Report) -> Behavio
     found = [gradients, *(backward(row) for row in upstreams[1:])]
     if not problems:
         problems += _linear(backward, upstreams, found, report)
-    if not problems:
-        other = {name: np.flip(value) * 0.75 for name, value in floats_of(inputs, arrays).items()}
-        show_elsewhere(lambda: operator.forward({**copy.deepcopy(inputs), **other}, 12345))
+    for show in [] if problems else _other_calls(operator, settings.training):
+        show_elsewhere(show)
         if not alike(gradients, again_or_error(lambda: operator.gradients(like(upstreams[0], y), cache))):
             problems.append(STALE)
         if not same(outputs, in_a_row(y)):
             problems.append(
                 "forward writes into the y that it returned before: it must return a fresh array each time."
             )
+        if problems:
+            break
 
     def rescue() -> tuple[Array, dict[str, Array]] | None:
         row = None if problems or settings.dy is not None else upstream_for_small(outputs, seed)
@@ -129,6 +132,26 @@ def behaviour(operator: Operator, settings: Settings, report: Report) -> Behavio
             return None if row is None else (row, backward(row))
 
     return Behaviour(upstreams, found, np.shape(y) if not several(y) else (outputs.size,), backward, rescue)
+
+
+def _other_calls(operator: Operator, training: bool) -> Iterator[Callable[[], Output]]:
+    """Forwards that leave something else in self: of other numbers, signs, ids, and fewer samples, and in evaluation mode."""
+    inputs = operator.inputs
+    arrays = {name: value for name, value in inputs.items() if isinstance(value, np.ndarray) and value.ndim}
+    floats = {name: value for name, value in arrays.items() if value.dtype.kind == "f"}
+    samples = len(next(iter(arrays.values()), ()))
+    for other in (
+        {name: np.flip(value) * 0.75 for name, value in floats.items()},
+        {name: np.flip(value) * -0.75 for name, value in floats.items()},
+        {name: np.flip(value) for name, value in arrays.items() if name not in floats},
+        {name: value[:1] for name, value in arrays.items() if len(value) == samples},
+    ):
+        if other:
+            yield partial(operator.forward, copy.deepcopy({**inputs, **other}), 12345)
+    if (
+        training
+    ):  # the other way round, running statistics change, which a backward in evaluation mode may read from self
+        yield partial(operator.forward, copy.deepcopy(inputs), 12345, False)
 
 
 def _upstreams(y: Output, size: int, settings: Settings) -> list[Array]:
@@ -237,7 +260,8 @@ def not_twice(again: Output, what: str) -> str:
 
 def show_elsewhere(call: Callable[[], Output]) -> None:
     """Show the target other data, which it may not be able to work on."""
-    with np.errstate(all="ignore"), contextlib.suppress(Exception):
+    with np.errstate(all="ignore"), warnings.catch_warnings(), contextlib.suppress(Exception):
+        warnings.simplefilter("ignore")
         call()
 
 

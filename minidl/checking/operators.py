@@ -187,9 +187,9 @@ def _keep_state(
     """If a forward changes the result of the next one, the layer is restored before each call, except for these arrays."""
     forward, restore = operator.forward, remember(layer, arrays)
 
-    def fresh(inputs: Named, key: int) -> tuple[Output, Output]:
+    def fresh(inputs: Named, key: int, training: bool | None = None) -> tuple[Output, Output]:
         restore()
-        return forward(inputs, key)
+        return forward(inputs, key, training)
 
     def twice(forward: Forward) -> bool:
         outputs = (operator_row(forward) for _ in range(2))

@@ -47,10 +47,15 @@ def of_loss(loss: Target, y_true: Output, y_pred: Output, settings: Settings, re
     again = again_or_error(lambda: np.asarray(loss.backward(cache)))
     if not same(gradient, again, settings.nondet_tol):
         report.problems.append(not_twice(again, "cache"))
-    show_elsewhere(lambda: loss.forward(np.flip(y_true, 0), np.flip(y_pred, 0) * 0.75))
-    later = again_or_error(lambda: np.asarray(loss.backward(cache)))
-    if not report.problems and not same(gradient, later, settings.nondet_tol):
-        report.problems.append(STALE)
+
+    def show(factor: float, count: int | None) -> None:
+        show_elsewhere(lambda: loss.forward(np.flip(y_true, 0)[:count], np.flip(y_pred, 0)[:count] * factor))
+
+    for factor, count in ((0.75, None), (-0.75, None), (1.0, 1)):  # other numbers, other signs, a single sample
+        show(factor, count)
+        later = again_or_error(lambda: np.asarray(loss.backward(cache)))
+        if not report.problems and not same(gradient, later, settings.nondet_tol):
+            report.problems.append(STALE)
     choose(["y_pred"], settings)
     samples = count_samples(y_pred, "y_pred", report)
     ones = np.ones(np.size(value))

@@ -1,4 +1,5 @@
-"""Wrong gradients that look right: behind a dy that is x, on a flat place near a kink, and below a large offset."""
+"""Wrong gradients that look right: behind a dy that is x, on a flat place near a kink, below a large offset, and where all calls
+see the same data."""
 
 import numpy as np
 import pytest
@@ -299,6 +300,94 @@ def test_the_bottom_of_a_parabola_between_two_slopes():
 
     record = gradcheck((value, lambda x: 2 * x), np.zeros(1)).records[0]
     assert (record.small, record.failed, record.proved) == (1, 0, 0)
+
+
+# --------------------------------------------------------------------------------------------- left by the last forward
+
+
+class Stateful:
+    """Its backward uses what forward left in self: right only if the last forward was its own."""
+
+    def __init__(self, left, of, back, **params):
+        self.left, self.of, self.back, self.params = left, of, back, params
+
+    def forward(self, x, *, training=False, rng=None):
+        self.state = self.left(x, training)
+        return self.of(x, training, **self.params), x
+
+    def backward(self, dy, x):
+        return self.back(dy, x, self.state, **self.params)
+
+
+def looked_up(dy, ids, w):
+    dw = np.zeros_like(w)
+    np.add.at(dw, ids, dy)
+    return None, {"w": dw}
+
+
+def stateful(name, stale=True):
+    """(a layer, x). Where it is not stale, the state is not used."""
+    rng = np.random.default_rng(0)
+    positive = rng.random((4, 3)) + 0.1
+    if name == "a mask of positive numbers":
+        back = lambda dy, x, mask: (dy * (mask if stale else x > 0), {})  # noqa: E731
+        return Stateful(lambda x, training: x > 0, lambda x, training: np.maximum(x, 0), back), positive
+    if name == "ids":
+        back = lambda dy, x, ids, w: looked_up(dy, ids if stale else x, w)  # noqa: E731
+        layer = Stateful(lambda x, training: x, lambda x, training, w: w[x], back, w=rng.normal(size=(5, 2)))
+        return layer, np.array([[0, 1, 1], [3, 2, 2]])
+    if name == "the number of samples":
+        back = lambda dy, x, n: (2 * x * dy / (n if stale else len(x)), {})  # noqa: E731
+        return Stateful(lambda x, training: len(x), lambda x, training: x**2 / len(x), back), positive
+    if name == "the shape":
+        back = lambda dy, x, shape: (2 * dy.reshape(shape if stale else x.shape), {})  # noqa: E731
+        return Stateful(lambda x, training: x.shape, lambda x, training: 2 * x.reshape(len(x), -1), back), positive
+    back = lambda dy, x, mode: (dy * (2 * x if (mode if stale else True) else 3 * x**2), {})  # noqa: E731
+    return Stateful(lambda x, training: training, lambda x, training: x**2 if training else x**3, back), positive
+
+
+@pytest.mark.parametrize(
+    "name", ["a mask of positive numbers", "ids", "the number of samples", "the shape", "the mode"]
+)
+def test_what_the_last_forward_left(name):
+    report = gradcheck(*stateful(name))
+    assert len(report.problems) == 1, str(report)
+    assert "seen other data in between" in report.problems[0]
+    assert gradcheck(*stateful(name, stale=False)).passed
+
+
+def test_statistics_that_change_in_training_may_be_read_in_evaluation_mode():
+    class Centred:
+        def __init__(self):
+            self.mean, self.params = np.ones(3), {}
+
+        def forward(self, x, *, training=False, rng=None):
+            if training:
+                self.mean = 0.9 * self.mean + 0.1 * x.mean(axis=0)
+            return (x - (x.mean(axis=0) if training else self.mean)) ** 2, (x, training)
+
+        def backward(self, dy, cache):
+            x, training = cache
+            dx = 2 * dy * (x - (x.mean(axis=0) if training else self.mean))
+            return dx - dx.mean(axis=0) if training else dx, {}
+
+    for training in (True, False):
+        assert gradcheck(Centred(), np.random.default_rng(0).normal(size=(4, 3)), training=training).passed
+
+
+def test_a_loss_that_counts_its_samples_once_more():
+    class Mean:
+        def forward(self, y_true, y_pred):
+            self.samples = len(y_pred)
+            return ((y_pred - y_true) ** 2).sum() / len(y_pred), y_pred - y_true
+
+        def backward(self, cache):
+            return 2 * cache / self.samples
+
+    rng = np.random.default_rng(0)
+    report = gradcheck(Mean(), rng.normal(size=(4, 3)), rng.normal(size=(4, 3)))
+    assert len(report.problems) == 1
+    assert "seen other data in between" in report.problems[0]
 
 
 # ---------------------------------------------------------------------------------------------- what the library has itself
