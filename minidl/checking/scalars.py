@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
@@ -24,6 +25,10 @@ from .report import Fault, Report
 from .state import summed, tied
 from .subjects import TOO_COARSE, Settings, Subject, as_float64, check_value, choose, count_samples
 from .upstream import stream
+
+OTHER_CALLS = (
+    "has been called with other {} in between: it must follow from its arguments alone, and be computed anew each time."
+)
 
 
 def of_loss(loss: Target, y_true: Output, y_pred: Output, settings: Settings, report: Report) -> Subject:
@@ -94,6 +99,7 @@ def of_net(net: Target, given: tuple[Output, ...], settings: Settings, report: R
     for name, value in params.items():
         if not isinstance(value, np.ndarray) or value.dtype != np.float64:
             raise TypeError(f"gradcheck needs parameters in float64, received {name!r} as {np.asarray(value).dtype}.")
+    _call_elsewhere(params, loss)  # so that a gradient that is kept from the first call is a wrong one
     gradients = loss()[1]
     state = [name for name in params if name not in gradients and "running" in name]
     params = {name: value for name, value in params.items() if name not in state}
@@ -126,10 +132,25 @@ def _of_params(
     value, again = call()
     if not same(found, selected(again), settings.nondet_tol):
         report.problems.append(f"{what} gives a different result when called twice.")
+    _call_elsewhere(arrays, call)
+    if not report.problems and not same(found, selected(call()[1]), settings.nondet_tol):
+        report.problems.append(f"{what} gives a different result when it {OTHER_CALLS.format('parameters')}")
     samples = count_samples(x, "x", report)
     check_value(value, "the loss", settings.per_sample)
     ones = np.ones(np.size(value))
     return Subject(arrays, lambda: in_a_row(call()[0]), [ones], [found], samples, deep=True)
+
+
+def _call_elsewhere(params: dict[str, Array], call: Callable[[], Output]) -> None:
+    """Call it with other parameters, and put them back."""
+    kept = {name: value.copy() for name, value in params.items()}
+    try:
+        for value in params.values():
+            value[...] = np.flip(value) * 0.75
+        show_elsewhere(call)
+    finally:
+        for name, value in params.items():
+            value[...] = kept[name]
 
 
 def of_functions(
@@ -186,6 +207,13 @@ def _of_values(
         if first is not None
         else [n for n, a in rest.items() if isinstance(a, np.ndarray) and a.dtype.kind == "f"]
     )
+
+    def call_elsewhere() -> None:
+        other = {name: np.flip(inputs[name]) * 0.75 for name in floats}
+        for function in (value, gradient):
+            show_elsewhere(partial(call, function, copy.deepcopy({**inputs, **other})))
+
+    call_elsewhere()  # so that a gradient that is kept from the first call is a wrong one
     copies = copy.deepcopy(inputs)
     result = call(value, copies)
     check_value(result, what, settings.per_sample)
@@ -207,9 +235,15 @@ def _of_values(
         raise Fault("there is no array to move: give the arguments as arrays of floats.")
     if computed_in_float32(lambda moved: in_a_row(call(value, copy.deepcopy({**inputs, **moved}))), arrays):
         report.problems.append("value computes in float32: it must keep the dtype of x.")
-    again = {name: one for name, one in gradients(copy.deepcopy(inputs)).items() if name in found}
-    if not same(found, again, settings.nondet_tol):
+
+    def selected(gradients: Named) -> Named:
+        return {name: one for name, one in gradients.items() if name in found}
+
+    if not same(found, selected(gradients(copy.deepcopy(inputs))), settings.nondet_tol):
         report.problems.append("gradient gives a different result when called twice with the same x.")
+    call_elsewhere()
+    if not report.problems and not same(found, selected(gradients(copy.deepcopy(inputs))), settings.nondet_tol):
+        report.problems.append(f"gradient gives a different result when the function {OTHER_CALLS.format('x')}")
     report.problems += compare_names(found, arrays)
     for name in arrays.keys() & found.keys():
         report.problems += compare_form(name, found[name], arrays[name])

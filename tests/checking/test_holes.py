@@ -390,6 +390,72 @@ def test_a_loss_that_counts_its_samples_once_more():
     assert "seen other data in between" in report.problems[0]
 
 
+def test_a_gradient_of_what_the_value_left():
+    seen = {}
+
+    def value(x):
+        seen["x"] = x.copy()
+        return (x**2).sum()
+
+    report = gradcheck((value, lambda x: 2 * seen["x"]), np.array([0.3, -1.0, 2.0]))
+    assert report.problems == [
+        "gradient gives a different result when the function has been called with other x in between: it must follow from its "
+        "arguments alone, and be computed anew each time."
+    ]
+
+
+def test_a_gradient_that_is_kept_from_the_first_call():
+    """It is right at the first x only, which is not the one that is checked."""
+    first = {}
+
+    def gradient(x):
+        return first.setdefault("gradient", 2 * x)
+
+    x = np.array([0.3, -1.0, 2.0])
+    assert gradcheck((lambda x: (x**2).sum(), gradient), x).records[0].failed == 3
+    first.clear()
+    assert gradcheck(lambda x: ((x**2).sum(), gradient(x)), x).records[0].failed == 3
+    first.clear()
+    assert (
+        gradcheck(lambda table: ((table["x"] ** 2).sum(), {"x": gradient(table["x"])}), {"x": x}).records[0].failed == 3
+    )
+
+
+@pytest.mark.parametrize("kept", ["first", "last"])
+def test_a_network_that_returns_the_gradient_of_another_call(kept):
+    class Net:
+        def __init__(self):
+            self.params, self.gradients = {"w": np.array([0.3, -1.0, 2.0])}, []
+
+        def loss(self, x):
+            error = x @ self.params["w"]
+            self.gradients.append(2 * error @ x)
+            return (error**2).sum(), {"w": self.gradients[0] if kept == "first" else self.gradients[-2:][0]}
+
+    net = Net()
+    before = net.params["w"].copy()
+    report = gradcheck(net, np.random.default_rng(0).normal(size=(4, 3)))
+    assert not report.passed, str(report)
+    assert np.array_equal(net.params["w"], before)
+
+
+def test_a_model_that_returns_the_gradient_of_the_call_before():
+    class Model:
+        def __init__(self):
+            self.params, self.gradients = {"w": np.array([0.3, -1.0, 2.0])}, []
+
+        def loss_and_gradients(self, x, y, *, training):
+            error = x @ self.params["w"] - y
+            self.gradients.append(2 * error @ x)
+            return (error**2).sum(), {"w": self.gradients[-2:][0]}
+
+    rng = np.random.default_rng(0)
+    (problem,) = gradcheck(Model(), rng.normal(size=(4, 3)), rng.normal(size=4)).problems
+    assert problem.startswith(
+        "loss_and_gradients gives a different result when it has been called with other parameters"
+    )
+
+
 # ---------------------------------------------------------------------------------------------- what the library has itself
 
 
