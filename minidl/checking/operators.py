@@ -42,10 +42,8 @@ def of_layer(layer: Target, given: tuple[Output, ...], settings: Settings, repor
         report.notes.append(
             f"forward changes {', '.join(sorted(state))} among the params: taken for state, and not checked."
         )
-    if still & params.keys():
-        report.notes.append(
-            f"{', '.join(sorted(still & params.keys()))}: integers without a gradient, and not checked."
-        )
+    if still:
+        report.notes.append(f"{', '.join(sorted(still))}: integers without a gradient, and not checked.")
     arrays = {name: array for name, array in {**inputs, **params}.items() if name not in still | state}
     twins = tied(arrays)
     chosen = choose([name for name in arrays if name not in twins], settings)
@@ -80,12 +78,14 @@ def of_pair(functions: tuple[Output, Output], given: tuple[Output, ...], setting
     call = PairCall(functions, given)
     arguments = dict(zip(call.names, given, strict=True))
     inputs = {name: arguments_as_arrays(value, name, report) for name, value in arguments.items()}
-    floats = [name for name, value in inputs.items() if isinstance(value, np.ndarray) and value.dtype.kind == "f"]
     y, cache = call.forward(copy.deepcopy(inputs), settings.seed)
     found = call.backward(like(np.ones(in_a_row(y).size), y), cache)
+    inputs |= _with_a_gradient(call, inputs, found, settings.seed)
+    floats = [name for name, value in inputs.items() if isinstance(value, np.ndarray) and value.dtype.kind == "f"]
     names = [
         name for name in floats if name in found
     ]  # an argument without a gradient is a constant, such as a convolution's settings
+    report.notes += [f"{name}: no gradient returned, not checked." for name in floats if name not in found]
     chosen = choose(names, settings)
     moved = {name: inputs[name] for name in names if name in chosen}
     loose = {*inputs, *found} - chosen
@@ -94,6 +94,24 @@ def of_pair(functions: tuple[Output, Output], given: tuple[Output, ...], setting
     return _subject(
         operator, settings, report, count_samples(np.atleast_1d(x), next(iter(moved), "x"), report), deep=False
     )
+
+
+def _with_a_gradient(call: PairCall, inputs: Named, found: Named, seed: int) -> Named:
+    """Integers and single floats that have a gradient of their shape, as float64; not what forward accepts no other way."""
+    numbers: Named = {}
+    for name, value in inputs.items():
+        single = isinstance(value, float | np.floating)
+        if not single and not (isinstance(value, np.ndarray) and value.dtype.kind in "iu"):
+            continue
+        if found.get(name) is None or np.shape(found[name]) != np.shape(value) or not np.any(found[name]):
+            continue
+        array = np.array(value, np.float64)
+        try:
+            call.forward(copy.deepcopy({**inputs, name: array}), seed)
+        except Exception:
+            continue
+        numbers[name] = array
+    return numbers
 
 
 def arguments_as_arrays(value: Output, name: str, report: Report) -> Output:

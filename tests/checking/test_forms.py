@@ -88,6 +88,49 @@ def test_a_pair_with_settings_and_labels():
     assert [(r.name, r.proved, r.zero) for r in report.records] == [("x", 12, 12), ("w", 3, 0)]
 
 
+@pytest.mark.parametrize("name", ["x", "scale"])
+def test_integers_and_single_numbers_of_a_pair_that_have_a_gradient(name):
+    def forward(x, scale, labels):
+        return x * scale + np.eye(3)[labels], (x, scale)
+
+    def backward(dout, cache, wrong=""):
+        x, scale = cache
+        dscale = (dout * x).sum()
+        return dout * scale * (7 if wrong == "x" else 1), dscale + (99 if wrong == "scale" else 0) * dout.sum()
+
+    given = np.arange(12).reshape(4, 3), 1.5, np.array([0, 2, 1, 1])
+    report = gradcheck((forward, backward), *given)
+    assert report.passed, str(report)
+    assert [(r.name, r.proved) for r in report.records] == [("x", 12), ("scale", 1)]
+    report = gradcheck((forward, lambda dout, cache: backward(dout, cache, name)), *given)
+    assert [r.name for r in report.records if r.failed] == [name]
+
+
+def test_a_gradient_of_ids_and_one_in_the_place_of_a_setting():
+    """They are left as they are: ids cannot be moved, and what has another shape is not the setting's gradient."""
+
+    def forward(ids, w, rate):
+        return w[ids] * rate, (ids, w, rate)
+
+    def backward(dout, cache):
+        ids, w, rate = cache
+        dw = np.zeros_like(w)
+        np.add.at(dw, ids, dout * rate)
+        return np.ones(ids.shape), dw, np.ones(3)
+
+    report = gradcheck((forward, backward), np.array([0, 2, 1]), normal(4, 2), 0.5)
+    assert report.passed, str(report)
+    assert [r.name for r in report.records] == ["w"]
+
+
+def test_a_gradient_that_a_pair_does_not_return_is_noted():
+    report = gradcheck(
+        (affine_forward, lambda dout, cache: affine_backward(dout, cache)[:2]), normal(4, 6), normal(6, 5), normal(5)
+    )
+    assert report.passed
+    assert report.remarks() == ["b: no gradient returned, not checked."]
+
+
 def test_functions_of_several_arrays():
     def value(x, w):
         return np.tanh(x @ w).sum()
@@ -459,6 +502,10 @@ class Lookup:
 
     def backward(self, dy, chosen):
         return None, {"table": chosen.T @ dy}
+
+
+def test_that_ids_are_not_checked_is_noted():
+    assert gradcheck(Lookup(), np.array([0, 1, 2, 2])).notes == ["x: integers without a gradient, and not checked."]
 
 
 def test_integers_that_could_be_floats_and_have_no_gradient_are_not_moved():
