@@ -921,6 +921,20 @@ def test_how_a_gradient_depends_on_dy_where_not_linearly(mistake):
     assert hint in report.hints["x"]
 
 
+def test_a_gradient_of_no_dy_is_zero():
+    """A loss is often independent of some outputs, and 0 / 0 is NaN."""
+
+    class Scaled(Activation):
+        def backward(self, dy, cache):
+            size = np.abs(dy).max()
+            dx, grads = super().backward(dy / size, cache)
+            return dx * size, grads
+
+    report = gradcheck(Scaled("relu"), normal(3, 4))
+    assert report.problems == ["x: where dy is 0, the gradient is not: backward must be linear in dy."]
+    assert report.hints == {}
+
+
 def test_gradients_of_two_dys_have_to_add_up():
     """Multiples of one dy do not show a mask that is made of the sizes of dy."""
 

@@ -30,8 +30,8 @@ RANDOM = (
     "follow from rng. (What differs by rounding alone passes with nondet_tol=1e-12.)"
 )
 # Powers of two: multiplying by them is exact in floating point. The large one reveals clipping above a threshold, the
-# negative one a mask made from dy.
-FACTORS_OF_DY = ((2.0, "twice"), (1024.0, "1024 times"), (-1.0, "minus"))
+# negative one a mask made from dy, and 0 a division by the size of dy.
+FACTORS_OF_DY = ((2.0, "twice"), (1024.0, "1024 times"), (-1.0, "minus"), (0.0, "0 times"))
 
 
 @dataclass
@@ -208,6 +208,8 @@ def _linear(
         with np.errstate(all="ignore"):
             scaled = backward(factor * rows[0])
         wrong = [name for name in first if not proportional(scaled[name], factor * first[name], first[name])]
+        if wrong and factor == 0:  # it is linear for every other dy
+            return [f"{name}: where dy is 0, the gradient is not: {must}." for name in wrong]
         if wrong:
             with np.errstate(all="ignore"):
                 hints = of_degree(backward(2 * rows[0]), {name: first[name] for name in wrong}, backward(-rows[0]))
