@@ -25,6 +25,7 @@ STALE = (
     "backward gives a different result when the layer has seen other data in between: all that it uses must be in its cache, "
     "and nothing that forward leaves in self."
 )
+REUSES_GRADIENT = "backward writes into a gradient that it returned before: it must return fresh arrays each time."
 RANDOM = (
     "forward gives a different result when called twice with the same x and rng: all its random numbers must "
     "follow from rng. (What differs by rounding alone passes with nondet_tol=1e-12.)"
@@ -90,7 +91,8 @@ def behaviour(operator: Operator, settings: Settings, report: Report) -> Behavio
     upstreams = _upstreams(y, outputs.size, settings)
     dy = like(upstreams[0], y)
     given, (kept, leaves) = copy.deepcopy(dy), kept_copies(cache)
-    gradients = _first_backward(operator, given, cache, report)
+    returned = _first_backward(operator, given, cache, report)
+    gradients = {name: value.copy() for name, value in returned.items()}
     if not same(given, dy):
         problems.append(CHANGES_DY)
     if not same(cache, leaves):
@@ -115,6 +117,8 @@ def behaviour(operator: Operator, settings: Settings, report: Report) -> Behavio
     found = [gradients, *(backward(row) for row in upstreams[1:])]
     if not problems:
         problems += _linear(backward, upstreams, found, report)
+    if not problems and not same(returned, gradients):
+        problems.append(REUSES_GRADIENT)
     for show in [] if problems else _other_calls(operator, settings.training):
         show_elsewhere(show)
         if not alike(gradients, again_or_error(lambda: operator.gradients(like(upstreams[0], y), cache))):
@@ -169,7 +173,7 @@ def _upstreams(y: Output, size: int, settings: Settings) -> list[Array]:
 
 
 def _first_backward(operator: Operator, dy: Output, cache: Cache, report: Report) -> dict[str, Array]:
-    """(gradients, the likely cause of a shape that does not fit, whether forward was called)."""
+    """The gradients, as returned; the report notes whether forward was called."""
     calls, many = 0, max([2, *(array.size for array in operator.arrays.values())])
     profiler = sys.getprofile()
 
@@ -196,7 +200,7 @@ def _first_backward(operator: Operator, dy: Output, cache: Cache, report: Report
     elif calls:
         report.notes.append(f"backward calls forward ({calls}): what it needs should be in the cache.")
     report.forwards_in_backward = calls
-    return {name: value.copy() for name, value in gradients.items()}
+    return gradients
 
 
 def _linear(

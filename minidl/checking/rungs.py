@@ -16,8 +16,10 @@ import numpy as np
 from ..contracts import Array, Named, Output, Target
 from ..ops.random import RandomKey
 from . import gradcheck
+from .behaviour import REUSES_GRADIENT
 from .calls import is_integers, keywords_of
 from .closeness import LAYOUTS, differences
+from .nested import same
 from .report import Record, Report
 from .upstream import stream
 
@@ -295,6 +297,10 @@ class Trial:
         dx, grads = layer.backward(dy, cache)
         results = {"dx": dx, **{f"d{name}": value for name, value in grads.items()}}
         results = {name: value for name, value in results.items() if value is not None}
+        before = copy.deepcopy(results)
+        self._run(layer, x, -dy)
+        if not same(results, before):
+            result.faults.append(REUSES_GRADIENT)
         given = {"x": x, "dy": dy, "y": y, **_params(layer)}
         pairs = [("y", y, name, value) for name, value in given.items() if name not in ("y", "dy")]
         pairs += [(ours, a, name, b) for ours, a in results.items() for name, b in given.items()]
@@ -354,8 +360,11 @@ class Trial:
         y, cache = self._forward(layer, x)
         dx, grads = layer.backward(self._upstream(y) if dy is None else dy, cache)
         found = {"y": y, "dx": dx, **{f"d{name}": value for name, value in grads.items()}}
+        # Copies: that backward returns the same array again is told where the arrays are fresh.
         return {
-            name: value for name, value in found.items() if value is not None and not (is_integers(x) and name == "dx")
+            name: value.copy()
+            for name, value in found.items()
+            if value is not None and not (is_integers(x) and name == "dx")
         }
 
     def _upstream(self, y: Array) -> Array:

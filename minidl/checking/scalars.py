@@ -9,6 +9,7 @@ import numpy as np
 from ..contracts import Array, Named, Output, Target
 from .behaviour import (
     CHANGES_CACHE,
+    REUSES_GRADIENT,
     STALE,
     again_or_error,
     changed,
@@ -44,7 +45,8 @@ def of_loss(loss: Target, y_true: Output, y_pred: Output, settings: Settings, re
     if not same(given, (y_true, y_pred)):
         report.problems.append("forward changes its arguments: it must work on copies.")
     kept, leaves = kept_copies(cache)
-    gradient = np.array(loss.backward(cache))
+    returned = np.asarray(loss.backward(cache))
+    gradient = returned.copy()
     if not same(leaves, cache):
         report.problems.append(CHANGES_CACHE)
         cache = kept
@@ -56,6 +58,9 @@ def of_loss(loss: Target, y_true: Output, y_pred: Output, settings: Settings, re
     def show(factor: float, count: int | None) -> None:
         show_elsewhere(lambda: loss.forward(np.flip(y_true, 0)[:count], np.flip(y_pred, 0)[:count] * factor))
 
+    show_elsewhere(lambda: loss.backward(loss.forward(y_true.copy(), y_pred * 0.75)[1]))
+    if not report.problems and not same(gradient, returned):
+        report.problems.append(REUSES_GRADIENT)
     for factor, count in ((0.75, None), (-0.75, None), (1.0, 1)):  # other numbers, other signs, a single sample
         show(factor, count)
         later = again_or_error(lambda: np.asarray(loss.backward(cache)))

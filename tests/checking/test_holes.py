@@ -390,6 +390,51 @@ def test_a_loss_that_counts_its_samples_once_more():
     assert "seen other data in between" in report.problems[0]
 
 
+class Reuses:
+    """Writes its gradients into the arrays that it returned before."""
+
+    def __init__(self):
+        self.params, self.kept = {"w": np.array([1.0, -2.0, 3.0])}, {}
+
+    def build(self, input_shape, rng, dtype):
+        self.params = {"w": rng.normal(size=input_shape).astype(dtype)}
+        return input_shape
+
+    def forward(self, x, *, training=False, rng=None):
+        return x * self.params["w"], x
+
+    def backward(self, dy, x):
+        dw = self.kept.setdefault(dy.dtype, np.zeros(3, dy.dtype))
+        dw[...] = (dy * x).sum(axis=0)
+        return dy * self.params["w"], {"w": dw}
+
+
+def test_a_gradient_that_is_written_into_later():
+    said = "backward writes into a gradient that it returned before: it must return fresh arrays each time"
+    x = np.random.default_rng(0).normal(size=(4, 3))
+    for given in ({}, {"dy": np.ones((4, 3))}):
+        (problem,) = gradcheck(Reuses(), x, **given).problems
+        assert problem.startswith(said)
+    with pytest.raises(AssertionError) as caught:
+        check_layer(Reuses, (3,))
+    (line,) = str(caught.value).splitlines()[1:]
+    assert line.startswith(f"input shape (3,): {said}")
+    assert [result.rung for result in caught.value.results if not result.passed] == ["gradients", "fresh"]
+
+    class Loss:
+        kept = np.zeros((4, 3))
+
+        def forward(self, y_true, y_pred):
+            return ((y_pred - y_true) ** 2).sum(), y_pred - y_true
+
+        def backward(self, cache):
+            self.kept[: len(cache)] = 2 * cache
+            return self.kept[: len(cache)]
+
+    (problem,) = gradcheck(Loss(), x, np.flip(x)).problems
+    assert problem.startswith(said)
+
+
 def test_a_gradient_of_what_the_value_left():
     seen = {}
 
