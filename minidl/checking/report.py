@@ -220,6 +220,11 @@ class Report:
                     f"{r.name}: only {r.proved} of {r.tried} {WORDS[r.tries]} are proved ({r.small} are too small, {r.kink} at a "
                     "kink), so a mistake in the others is not seen."
                 )
+            if r.passed and r.tries == "ties" and 0 < r.tried < r.entries:
+                lines.append(
+                    f"{r.name}: only the sums over equal entries are proved, {r.tried} of them for {r.entries} entries: check it "
+                    "with other inputs, too, which are not equal."
+                )
         return lines
 
 
@@ -228,7 +233,7 @@ def _way_out(r: Record) -> str:
     if r.kink >= r.small:
         return (
             "At a kink, like ReLU at 0 or a tie in a pool, there is no slope: choose inputs that are not 0 or equal, or biases "
-            'that are not 0; or mode="ties", which moves equal entries together.'
+            'that are not 0. In another check beside that one, mode="ties" moves equal entries together.'
         )
     if r.zero >= r.small / 2:
         return "Nothing happens there, as behind a ReLU that is off: choose inputs where it is on."

@@ -390,6 +390,21 @@ def test_a_loss_that_counts_its_samples_once_more():
     assert "seen other data in between" in report.problems[0]
 
 
+def test_what_the_sums_over_ties_leave_open_is_told():
+    """dx is reversed, which no sum over all of a sample shows; where no entries are equal, all of them are checked."""
+    w = np.array([1.0, 2.0, 3.0])
+    layer = Bare(lambda x: x * w, lambda dy, x: ((dy * w)[:, ::-1].copy(), {}))
+    report = gradcheck(layer, np.zeros((4, 3)), mode="ties")
+    assert report.passed
+    assert report.remarks() == [
+        "x: only the sums over equal entries are proved, 4 of them for 12 entries: check it with other inputs, too, which are "
+        "not equal."
+    ]
+    assert not gradcheck(layer, np.random.default_rng(0).normal(size=(4, 3)), mode="ties").passed
+    right = Bare(lambda x: x * w, lambda dy, x: (dy * w, {}))
+    assert gradcheck(right, np.random.default_rng(0).normal(size=(4, 3)), mode="ties").remarks() == []
+
+
 class Reuses:
     """Writes its gradients into the arrays that it returned before."""
 
