@@ -12,6 +12,7 @@ LOST = 1e-11  # how large backward's rounding may make a gradient, relative to t
 FACTORS = [10.0**power for power in range(4, -7, -1)]  # the other steps to try, as multiples of the first one
 PLAIN = 30.0  # how many times rtol a gradient has to be off, so that three steps that agree are enough
 ALIKE = 0.1  # how far two slopes may be apart, relative to them, to be evidence against a gradient that is much larger
+MANY = 30.0  # at several kinks at once, how far off a gradient may be, as a multiple of the jumps of all outputs
 ROUGH = 8.0  # how many times its own uncertainty a slope has to be off the gradient, to disprove it all the same
 
 
@@ -187,7 +188,7 @@ def _excused(line: Line, analytic: float, near: Slope, far: Slope, rtol: float) 
     or as along a direction, each one's share may be on the same side, and no gradient is wrong.
     """
     if line.wide:
-        return near.spread > PRECISE * abs(analytic - near.numeric)
+        return abs(analytic - near.numeric) < MANY * near.spread
     low, high = min(near.low, far.low), max(near.high, far.high)
     slack = 100 * rtol * max(abs(low), abs(high)) + near.noise
     return low - slack <= analytic <= high + slack

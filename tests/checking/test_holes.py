@@ -302,6 +302,22 @@ def test_the_bottom_of_a_parabola_between_two_slopes():
     assert (record.small, record.failed, record.proved) == (1, 0, 0)
 
 
+def test_a_gradient_far_outside_of_the_slopes_of_a_layer_made_of_layers():
+    """At several kinks a gradient may be outside of both slopes, but not by fifty times what lies between them."""
+
+    def layer(at_zero):
+        made = Bare(
+            lambda x: np.maximum(x, 0), lambda dy, x: (dy * np.where(x > 0, 1, np.where(x == 0, at_zero, 0)), {})
+        )
+        made.part = Bare(lambda x: x.copy(), lambda dy, x: (dy.copy(), {}))
+        return made
+
+    x = np.maximum(np.random.default_rng(0).normal(size=(6, 4)), 0)
+    assert gradcheck(layer(50), x).records[0].failed == (x == 0).sum() > 0
+    for right in (0, 0.5, 1):
+        assert gradcheck(layer(right), x).passed
+
+
 # --------------------------------------------------------------------------------------------- left by the last forward
 
 
