@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -22,6 +23,9 @@ SATURATED = (
     1e-6  # a gradient that is so small beside the others of its array may be that of a function that no longer moves
 )
 CHANCE = 16.0  # a gradient is not held to more than this many times what its numbers differ by chance
+# A bias whose sum a normalization takes away again, or that a softmax does not see, has the gradient 0, of which rounding leaves
+# something: in backward this much beside the largest gradient, and in the slope at a long step that.
+VANISHED = (1e-11, 1e-9)
 RANK = ("failed", "kink", "proved", "small", "zero")  # of several verdicts on one line, the first in this order counts
 
 
@@ -100,6 +104,8 @@ def _check(
         (word, slope, pace), analytic = min(verdicts, key=lambda pair: RANK.index(pair[0].word))
         if word == "small":
             word, slope, analytic = _rescued(subject, line, name, effort, slope, analytic)
+        if word == "small" and all(map(partial(_vanishes, line), subject.upstreams, gradients, largest)):
+            word = "zero"
         record.count(word, where, analytic, slope)
         progress(f"{name}, {number:,} of {total:,}")
     spoilt = {CHANGES_CACHE, CHANGES_DY} & set(report.problems)  # what follows from that is another mistake's
@@ -108,6 +114,15 @@ def _check(
             hint = likely_mistake(subject, record)
         if hint:
             report.hints[name] = hint
+
+
+def _vanishes(line: Line, upstream: Array, gradient: Array, largest: float) -> bool:
+    """Whether gradient and slope, also to either side, are 0 beside the largest gradient, apart from rounding."""
+    if abs(line.analytic(gradient)) > VANISHED[0] * line.weight * largest:
+        return False
+    slope = line.slope(1e-2 * line.length, upstream)
+    most = max(abs(slope.low), abs(slope.high)) + slope.noise  # NaN where that leaves the function's domain
+    return most <= VANISHED[1] * line.weight * largest
 
 
 def _rescued(

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from minidl import gradcheck
-from minidl.layers import Dense, MaxPooling2D
+from minidl import Sequential, gradcheck
+from minidl.layers import Activation, BatchNormalization, Dense, MaxPooling2D
 from minidl.testing import check_layer
 
 
@@ -533,3 +533,44 @@ def test_a_gate_that_no_longer_moves():
     report = gradcheck(NearlyOpen(), normal(3, 2) * [1e-6, 1])
     assert report.problems == []
     assert (report.records[1].proved, report.records[1].small) == (1, 1), str(report)
+
+
+# ------------------------------------------------------------------------------------------------ a gradient of exactly 0
+
+
+@pytest.mark.parametrize("mode", ["entries", "direction"])
+def test_a_bias_before_a_normalization(mode):
+    """The batch's mean takes it away again: its gradient is 0, of which rounding leaves something."""
+    layers = [Dense(4, input_shape=(3,)), BatchNormalization(), Activation("relu"), Dense(2)]
+    model = Sequential(layers, seed=0, dtype="float64")
+    model.compile("sgd", "mean_squared_error")
+    for given in ((normal(6, 3), normal(6, 2, seed=1)), (normal(6, 3),)):
+        report = gradcheck(model, *given, mode=mode)
+        assert report.passed, str(report)
+        assert [r.name for r in report.records if r.zero == r.tried] == ["dense/bias"]
+        (remark,) = report.remarks()
+        assert remark == "dense/bias: its gradient is 0 everywhere, and so is the slope: it has no effect here."
+
+
+class Beside:
+    """y = x · w, and a parameter without effect, whose gradient is ``wrong`` times the sum of dy."""
+
+    def __init__(self, wrong, of=lambda b: 0 * b):
+        self.params, self.wrong, self.of = {"w": np.ones(3), "b": np.zeros(3)}, wrong, of
+
+    def forward(self, x, *, training=False, rng=None):
+        return x * self.params["w"] + self.of(self.params["b"]), x
+
+    def backward(self, dy, x):
+        return dy * self.params["w"], {"w": (dy * x).sum(axis=0), "b": np.full(3, self.wrong) * dy.sum()}
+
+
+def test_a_gradient_that_should_be_0_and_a_0_that_should_be_a_gradient():
+    x = normal(6, 3)
+    assert gradcheck(Beside(1e-14), x).passed
+    for wrong in (1e-8, 1e-5, 1.0):
+        assert not gradcheck(Beside(wrong), x).passed, wrong
+    for of in (lambda b: 1e-7 * b, np.abs):  # the latter has equal values on both sides
+        report = gradcheck(Beside(0.0, of), x, only="b")
+        assert report.records[0].zero == 0, str(report)
+        assert not report.passed
