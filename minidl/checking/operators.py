@@ -13,7 +13,7 @@ from .nested import in_a_row, like, same
 from .report import Fault, Report
 from .stack import Stack
 from .state import layers_in, remember, summed, tied
-from .subjects import Settings, Subject, as_float64, choose, count_samples
+from .subjects import Settings, Subject, as_float64, check_finite, choose, count_samples
 from .upstream import stream
 
 Forward = Callable[..., tuple[Output, Output]]
@@ -27,13 +27,13 @@ def of_layer(layer: Target, given: tuple[Output, ...], settings: Settings, repor
     for x in xs:
         if x.ndim == 0:
             raise ValueError(f"x must have a batch axis, with a sample in each place, received the number {x}.")
-    xs = [x if is_integers(x) else as_float64(x, "x", report) for x in xs]
+    xs = [x if is_integers(x) else as_float64(x, "x", report, finite=len(xs) == 1) for x in xs]
     params = _prepare(layer, xs, settings, report)
     call = LayerCall(layer, len(xs), settings.training)
     inputs: Named = dict(zip(call.names, xs, strict=True))
     still, state = _look(call, inputs, settings.seed)
     for name in inputs.keys() - still:
-        inputs[name] = as_float64(inputs[name], name, report)
+        inputs[name] = as_float64(inputs[name], name, report, finite=False)
     integers = {name for name in params.keys() - still - state if is_integers(params[name])}
     if integers:
         params.update({name: as_float64(params[name], name, report) for name in integers})
@@ -47,7 +47,7 @@ def of_layer(layer: Target, given: tuple[Output, ...], settings: Settings, repor
     arrays = {name: array for name, array in {**inputs, **params}.items() if name not in still | state}
     twins = tied(arrays)
     chosen = choose([name for name in arrays if name not in twins], settings)
-    moved = {name: array for name, array in arrays.items() if name in chosen}
+    moved = {name: check_finite(array, name) for name, array in arrays.items() if name in chosen}
     own = {name for name, array in params_of(layer).items() if array is params.get(name)}
 
     def backward(dy: Output, cache: Cache) -> Named:
@@ -87,7 +87,7 @@ def of_pair(functions: tuple[Output, Output], given: tuple[Output, ...], setting
     ]  # an argument without a gradient is a constant, such as a convolution's settings
     report.notes += [f"{name}: no gradient returned, not checked." for name in floats if name not in found]
     chosen = choose(names, settings)
-    moved = {name: inputs[name] for name in names if name in chosen}
+    moved = {name: check_finite(inputs[name], name) for name in names if name in chosen}
     loose = {*inputs, *found} - chosen
     operator = Operator(moved, inputs, loose & inputs.keys(), call.forward, call.backward, call.codes)
     x = next(iter(moved.values()), np.zeros((1, 1)))
@@ -117,7 +117,7 @@ def _with_a_gradient(call: PairCall, inputs: Named, found: Named, seed: int) -> 
 def arguments_as_arrays(value: Output, name: str, report: Report) -> Output:
     """Arrays and lists of floats as float64; anything else as it is: labels, settings, None."""
     if isinstance(value, np.ndarray | list) and np.asarray(value).dtype.kind == "f" and np.ndim(value):
-        return as_float64(value, name, report)
+        return as_float64(value, name, report, finite=False)  # a constant may hold -inf, as a mask does, or NaN
     return value
 
 

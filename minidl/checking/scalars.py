@@ -24,7 +24,7 @@ from .nested import in_a_row, kept_copies, same
 from .operators import arguments_as_arrays
 from .report import Fault, Report
 from .state import summed, tied
-from .subjects import TOO_COARSE, Settings, Subject, as_float64, check_value, choose, count_samples
+from .subjects import TOO_COARSE, Settings, Subject, as_float64, check_finite, check_value, choose, count_samples
 from .upstream import stream
 
 OTHER_CALLS = (
@@ -234,7 +234,7 @@ def _of_values(
         )
     arrays = {name: inputs[name] for name in floats if table or name in found}
     chosen = choose(list(arrays), settings)
-    arrays = {name: array for name, array in arrays.items() if name in chosen}
+    arrays = {name: check_finite(array, name) for name, array in arrays.items() if name in chosen}
     found = {name: one for name, one in found.items() if name in arrays or name not in inputs}
     if not arrays:
         raise Fault("there is no array to move: give the arguments as arrays of floats.")

@@ -70,7 +70,7 @@ class Subject:
         return self.evaluate()
 
 
-def as_float64(value: Output, what: str, report: Report) -> Array:
+def as_float64(value: Output, what: str, report: Report, finite: bool = True) -> Array:
     """A copy in float64, with a note if it was a smaller float."""
     array = np.asarray(value)
     if array.dtype.kind not in "fiub":
@@ -78,6 +78,11 @@ def as_float64(value: Output, what: str, report: Report) -> Array:
     if array.dtype.kind == "f" and array.dtype != np.float64:
         report.notes.append(f"{what} is {array.dtype}, and was checked as float64: {TOO_COARSE}.")
     array = np.array(array, np.float64, order="C")
+    return check_finite(array, what) if finite else array
+
+
+def check_finite(array: Array, what: str) -> Array:
+    """The array. Raises ValueError where it cannot be moved, because of NaN or infinity in it."""
     if not np.isfinite(array).all():
         raise ValueError(f"{what} must be finite, received NaN or infinity.")
     return array

@@ -123,6 +123,47 @@ def test_a_gradient_of_ids_and_one_in_the_place_of_a_setting():
     assert [r.name for r in report.records] == ["w"]
 
 
+def masked_attention(q, mask):
+    scores = q @ q.T + mask
+    e = np.exp(scores - scores.max(axis=1, keepdims=True))
+    p = e / e.sum(axis=1, keepdims=True)
+    return p, (q, p)
+
+
+def masked_attention_backward(dy, cache):
+    q, p = cache
+    dscores = p * (dy - (dy * p).sum(axis=1, keepdims=True))
+    return dscores @ q + dscores.T @ q
+
+
+def test_constants_may_hold_infinity_or_nan():
+    """A mask of -inf, and labels that are missing."""
+    mask = np.triu(np.full((3, 3), -np.inf), 1)
+    report = gradcheck((masked_attention, masked_attention_backward), normal(3, 2), mask)
+    assert report.passed, str(report)
+    with pytest.raises(ValueError, match="q must be finite, received NaN or infinity"), np.errstate(all="ignore"):
+        gradcheck((masked_attention, masked_attention_backward), normal(3, 2) + np.inf, mask)
+
+    class Attention:
+        def forward(self, q, mask):
+            return masked_attention(q, mask)
+
+        def backward(self, dy, cache):
+            return (masked_attention_backward(dy, cache), None), {}
+
+    assert gradcheck(Attention(), normal(3, 2), mask, without="mask").passed
+    with pytest.raises(ValueError, match="mask must be finite, received NaN or infinity"):
+        gradcheck(Attention(), normal(3, 2), mask)
+
+    def loss(p, y):
+        error = np.where(np.isnan(y), 0, p - np.nan_to_num(y))
+        return (error**2).sum(), 2 * error
+
+    report = gradcheck(loss, normal(3), np.array([1.0, np.nan, 2.0]))
+    assert report.passed, str(report)
+    assert (report.records[0].proved, report.records[0].zero) == (2, 1)
+
+
 def test_a_gradient_that_a_pair_does_not_return_is_noted():
     report = gradcheck(
         (affine_forward, lambda dout, cache: affine_backward(dout, cache)[:2]), normal(4, 6), normal(6, 5), normal(5)
