@@ -87,7 +87,7 @@ def _case(subject: Subject, name: str) -> Case | None:
         sides = []
         for sign in (1, -1):
             array[where] = kept + sign * step
-            sides.append(subject.outputs())
+            sides.append(subject.outputs_or_nan(middle))
             array[where] = kept
         if any(side.shape != middle.shape for side in sides):
             return None

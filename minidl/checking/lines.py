@@ -108,7 +108,7 @@ class Line:
             if self.direction is None:
                 step = float(self.array[index] - kept)
             with np.errstate(all="ignore"):  # a step may leave the function's domain
-                return step, self.subject.outputs()
+                return step, self.subject.outputs_or_nan(self.middle)
         finally:
             self.array[index] = kept
 

@@ -64,6 +64,18 @@ class Subject:
             name: float(np.abs(thrice[name] / 3 - found).max(initial=0.0)) for name, found in self.gradients[0].items()
         }
 
+    def outputs_or_nan(self, middle: Array) -> Array:
+        """outputs, where an array was moved; NaN in the place of the middle's numbers outside of the function's domain."""
+        try:
+            return self.outputs()
+        except (
+            ArithmeticError,
+            ValueError,
+            AssertionError,
+            IndexError,
+        ):  # as of math.log, and of a check of the arguments
+            return np.full_like(middle, np.nan)
+
     def outputs(self) -> Array:
         """evaluate, counted."""
         self.evaluations += 1

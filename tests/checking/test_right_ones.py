@@ -1,5 +1,6 @@
 """What is right is proved, or its pass says on how little it rests; nothing right is called wrong."""
 
+import math
 from types import SimpleNamespace
 
 import numpy as np
@@ -574,3 +575,31 @@ def test_a_gradient_that_should_be_0_and_a_0_that_should_be_a_gradient():
         report = gradcheck(Beside(0.0, of), x, only="b")
         assert report.records[0].zero == 0, str(report)
         assert not report.passed
+
+
+# ------------------------------------------------------------------------------------- functions with a domain of their own
+
+
+@pytest.mark.parametrize("error", [None, ValueError, AssertionError, IndexError, ZeroDivisionError])
+@pytest.mark.parametrize("factor", [1, 2])
+def test_a_step_may_leave_the_domain(error, factor):
+    """Near its end, long steps raise an error, and short ones prove, or disprove."""
+
+    def value(x):
+        if error is not None and not (x > 0).all():
+            raise error("x must be positive")
+        return sum(math.log(number) for number in x)
+
+    report = gradcheck((value, lambda x: factor / x), np.array([1e-7, 5e-3, 0.5]))
+    assert report.passed == (factor == 1), str(report)
+    assert (report.records[0].proved, report.records[0].failed) == ((3, 0) if factor == 1 else (0, 3))
+
+
+def test_any_other_error_ends_the_check():
+    def value(x):
+        if x[0] != 1:
+            raise KeyError("x")
+        return x[0]
+
+    with pytest.raises(KeyError):
+        gradcheck((value, np.ones_like), np.ones(1))
