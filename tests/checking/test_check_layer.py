@@ -544,3 +544,25 @@ def test_without_the_kernels_of_the_library():
     check_layer(Notes, (50,))
     x, w = seen[0]
     assert abs(np.corrcoef(x.ravel(), w.ravel())[0, 1]) < 0.3
+
+
+def test_a_reference_sees_only_numbers_that_the_layer_accepts():
+    """Warnings are errors in these tests, and the logarithm of a negative number warns."""
+
+    class Logarithm(Layer):
+        def forward(self, x, *, training=False, rng=None):
+            return np.log(x), x
+
+        def backward(self, dy, x):
+            return dy / x, {}
+
+    class Shifted(Logarithm):
+        def forward(self, x, *, training=False, rng=None):
+            return np.log(x) + (x[:, :1] == x[:, 1:2]), x
+
+    def draw(rng, shape):
+        return rng.uniform(1, 2, shape)
+
+    assert check_layer(Logarithm, (3,), inputs=draw, reference=Logarithm)
+    with pytest.raises(LayerError, match="differs of equal numbers from the reference"):
+        check_layer(Shifted, (3,), inputs=draw, reference=Logarithm, samples=9)
