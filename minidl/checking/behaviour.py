@@ -225,7 +225,7 @@ def _linear(
     parts = {name: np.maximum(*(np.abs(one[name]) for one in found)) for name in first}
     # What is left of dy where it cancels out, as in a softmax of 0 and 1.
     rounding = 1e-10 * max(
-        float(np.abs(rows).max(initial=0.0)), *(float(part.max(initial=0.0)) for part in parts.values())
+        [float(np.abs(rows).max(initial=0.0)), *(float(part.max(initial=0.0)) for part in parts.values())]
     )
     return [
         f"{name}: the gradients of two dys do not add up to the gradient of their sum: {must}."

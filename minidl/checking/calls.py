@@ -63,12 +63,22 @@ class PairCall:
         self.functions = functions
         self.names = names_of_arguments(functions[0], len(arguments))
         self.codes = [functions[0].__code__] if hasattr(functions[0], "__code__") else []
+        self.arguments = dict(zip(self.names, arguments, strict=True))
 
     def forward(self, inputs: Named, key: int, training: bool | None = None) -> tuple[Output, Output]:
         return pair(self.functions[0](*inputs.values()), "forward must return (y, cache)")
 
     def backward(self, dy: Output, cache: Cache) -> Named:
-        return by_name(self.functions[1](dy, cache), self.names)
+        gradients = self.functions[1](dy, cache)
+        return by_name(gradients, self.names if several(gradients) else [self._owner(gradients)])
+
+    def _owner(self, gradient: Output) -> str:
+        """What a single gradient belongs to: the first argument, or, as the table of an embedding, the first array of floats."""
+        first = self.names[0]
+        floats = (
+            name for name, each in self.arguments.items() if isinstance(each, np.ndarray) and each.dtype.kind == "f"
+        )
+        return first if np.shape(gradient) == np.shape(self.arguments[first]) else next(floats, first)
 
 
 def by_name(gradients: Output, names: list[str]) -> Named:

@@ -123,6 +123,28 @@ def test_a_gradient_of_ids_and_one_in_the_place_of_a_setting():
     assert [r.name for r in report.records] == ["w"]
 
 
+def test_a_single_gradient_is_that_of_the_first_array_of_floats():
+    """As the word embedding of Stanford's CS231n, whose ids have none."""
+
+    def forward(ids, w):
+        return w[ids], (ids, w)
+
+    def backward(dout, cache, wrong=1):
+        ids, w = cache
+        dw = np.zeros_like(w)
+        np.add.at(dw, ids, dout)
+        return wrong * dw
+
+    given = np.array([[0, 1, 1], [3, 2, 2]]), normal(5, 3)
+    report = gradcheck((forward, backward), *given)
+    assert report.passed, str(report)
+    assert [(r.name, r.proved, r.zero) for r in report.records] == [("w", 12, 3)]
+    assert gradcheck((forward, lambda dout, cache: backward(dout, cache, 2)), *given).records[0].failed == 12
+    assert not gradcheck((forward, lambda dout, cache: ()), *given).passed  # nothing is returned, and nothing checked
+    whole = gradcheck((lambda x: (x**2, x), lambda dout, x: 2 * x * dout), np.arange(6).reshape(2, 3))
+    assert [(r.name, r.tried) for r in whole.records] == [("x", 6)]
+
+
 def masked_attention(q, mask):
     scores = q @ q.T + mask
     e = np.exp(scores - scores.max(axis=1, keepdims=True))
