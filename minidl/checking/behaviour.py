@@ -81,8 +81,8 @@ def behaviour(operator: Operator, settings: Settings, report: Report) -> Behavio
 
     y, cache = operator.forward(given, seed)
     outputs, forms = in_a_row(y), [part.dtype for part in parts_of(y)]
-    if any(form != np.float64 for form in forms):
-        problems.append(f"forward returns {forms[0]} for float64: it must keep the dtype of x.")
+    if other := [form for form in forms if form != np.float64]:
+        problems.append(f"forward returns {other[0]} for float64: it must keep the dtype of x.")
     elif not np.isfinite(outputs).all():
         raise Fault("forward returns NaN or infinity.")
     elif computed_in_float32(lambda moved: operator.evaluate({**inputs, **moved}, seed), floats_of(inputs, arrays)):

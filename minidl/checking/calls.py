@@ -105,7 +105,8 @@ def names_of_arguments(function: Callable[..., Output], count: int) -> list[str]
 def pair(value: Output, must: str) -> tuple[Output, Output]:
     if not isinstance(value, tuple) or len(value) != 2:
         hint = " Is a return missing?" if value is None else ""
-        raise Fault(f"{must}, received {type(value).__name__}.{hint}")
+        received = f"a tuple of {len(value)}" if isinstance(value, tuple) else type(value).__name__
+        raise Fault(f"{must}, received {received}.{hint}")
     return value
 
 

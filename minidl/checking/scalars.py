@@ -27,6 +27,10 @@ from .state import summed, tied
 from .subjects import TOO_COARSE, Settings, Subject, as_float64, check_finite, check_value, choose, count_samples
 from .upstream import stream
 
+RANDOM = (
+    "gives a different value when called twice with the same arguments: its random numbers must be the same each time."
+)
+JITTER = 1e-9  # how much two values may differ by what is rounded otherwise, relative to them
 OTHER_CALLS = (
     "has been called with other {} in between: it must follow from its arguments alone, and be computed anew each time."
 )
@@ -44,6 +48,8 @@ def of_loss(loss: Target, y_true: Output, y_pred: Output, settings: Settings, re
     check_value(value, "the loss", settings.per_sample)
     if not same(given, (y_true, y_pred)):
         report.problems.append("forward changes its arguments: it must work on copies.")
+    if not same(value, forward()[0], max(JITTER, settings.nondet_tol)):
+        raise Fault(f"forward {RANDOM}")
     kept, leaves = kept_copies(cache)
     returned = np.asarray(loss.backward(cache))
     gradient = returned.copy()
@@ -135,13 +141,15 @@ def _of_params(
     for name in arrays.keys() & found.keys():
         report.problems += compare_form(name, found[name], arrays[name])
     value, again = call()
+    check_value(value, "the loss", settings.per_sample)
+    if not same(value, call()[0], max(JITTER, settings.nondet_tol)):
+        raise Fault(f"{what} {RANDOM}")
     if not same(found, selected(again), settings.nondet_tol):
         report.problems.append(f"{what} gives a different result when called twice.")
     _call_elsewhere(arrays, call)
     if not report.problems and not same(found, selected(call()[1]), settings.nondet_tol):
         report.problems.append(f"{what} gives a different result when it {OTHER_CALLS.format('parameters')}")
     samples = count_samples(x, "x", report)
-    check_value(value, "the loss", settings.per_sample)
     ones = np.ones(np.size(value))
     return Subject(arrays, lambda: in_a_row(call()[0]), [ones], [found], samples, deep=True)
 
@@ -222,6 +230,8 @@ def _of_values(
     copies = copy.deepcopy(inputs)
     result = call(value, copies)
     check_value(result, what, settings.per_sample)
+    if not same(result, call(value, copy.deepcopy(inputs)), max(JITTER, settings.nondet_tol)):
+        raise Fault(f"{what} {RANDOM}")
 
     def gradients(arrays: Named) -> dict[str, Array]:
         found = call(gradient, arrays)

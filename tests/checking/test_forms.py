@@ -339,6 +339,52 @@ def test_jitter_of_a_network_may_be_allowed():
     assert gradcheck(Jitters(), x, y, nondet_tol=1e-15).problems
 
 
+def test_a_random_value_is_called_so():
+    rng = np.random.default_rng(0)
+
+    def noisy(x):
+        return (x**2 * (rng.random(x.shape) < 0.5)).sum()
+
+    class Loss:
+        def forward(self, y_true, y_pred):
+            return noisy(y_pred - y_true), y_pred - y_true
+
+        def backward(self, error):
+            return 2 * error
+
+    class Net:
+        def __init__(self):
+            self.params = {"w": normal(5)}
+
+        def loss(self, x):
+            return noisy(x * self.params["w"]), {"w": 2 * (x**2).sum(axis=0) * self.params["w"]}
+
+    x = normal(4, 5)
+    for given in (((noisy, lambda x: 2 * x), x), (lambda x: (noisy(x), 2 * x), x), (Loss(), x, x[::-1]), (Net(), x)):
+        (problem,) = gradcheck(*given).problems
+        assert "gives a different value when called twice with the same arguments: its random numbers" in problem
+
+
+def test_what_is_returned_in_another_form_is_named():
+    class Layer:
+        def __init__(self, y):
+            self.y = y
+
+        def forward(self, x):
+            return self.y(x)
+
+        def backward(self, dy, cache):
+            return dy, {}
+
+    def indices(x):
+        return (x, x.argmax(axis=1)), None
+
+    assert gradcheck(Layer(lambda x: (x, x, x)), normal(4, 3)).problems == [
+        "forward must return (y, cache), received a tuple of 3."
+    ]
+    assert "forward returns int64 for float64" in gradcheck(Layer(indices), normal(4, 3)).problems[0]
+
+
 def test_the_losses_of_the_samples():
     def losses(x):
         return (x**2).sum(axis=1)
