@@ -152,9 +152,8 @@ def _other_calls(operator: Operator, training: bool) -> Iterator[Callable[[], Ou
     ):
         if other:
             yield partial(operator.forward, copy.deepcopy({**inputs, **other}), 12345)
-    if (
-        training
-    ):  # the other way round, running statistics change, which a backward in evaluation mode may read from self
+    # the other way round, running statistics change, which a backward in evaluation mode may read from self
+    if training:
         yield partial(operator.forward, copy.deepcopy(inputs), 12345, False)
 
 
