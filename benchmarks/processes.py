@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import tempfile
@@ -80,7 +81,9 @@ def run(job: Job, caches: Path, timeout: float = TIMEOUT) -> dict[str, Any]:
             return {"problem": f"did not finish within {timeout:g} s"}
         if done.returncode or not result.exists():
             lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
-            return {"problem": f"{_ending(done.returncode)}: {lines[-1] if lines else 'no message'}"}
+            errors = [line for line in lines if re.match(r"[\w.]+(Error|Exception|Interrupt|Exit)\b", line)]
+            said = (errors or lines or ["no message"])[-1]  # behind its error, a library may give advice
+            return {"problem": f"{_ending(done.returncode)}: {said}"}
         return dict(json.loads(result.read_text()))
 
 

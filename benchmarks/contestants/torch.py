@@ -91,8 +91,9 @@ class Trainer:
             self.model = self.model.to(memory_format=torch.channels_last)
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=LEARNING_RATE, fused=True)
         self.loss = nn.CrossEntropyLoss()
-        self.run = torch.compile(self.model) if compiled else self.model
-        self.compiled_gradients = torch.compile(torch.func.grad(self.loss_of)) if compiled else None
+        # For each batch size anew: the code for any size is slower, and PyTorch 2.13 fails to make it where there is a dropout.
+        self.run = torch.compile(self.model, dynamic=False) if compiled else self.model
+        self.compiled_gradients = torch.compile(torch.func.grad(self.loss_of), dynamic=False) if compiled else None
 
     def prepare(self, x: np.ndarray, y: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         """Tensors, channels first (n, C, H, W) or, as the arrays are, channels last (n, H, W, C)."""

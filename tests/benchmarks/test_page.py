@@ -132,6 +132,17 @@ def test_a_contestant_that_crashes_gives_its_last_line(tmp_path: Path) -> None:
     assert measured["problem"].startswith("ended with status 1: FileNotFoundError: ")
 
 
+def test_advice_behind_an_error_is_not_its_message(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def failed(*arguments: Any, **options: Any) -> subprocess.CompletedProcess[str]:
+        text = "Traceback\n  File\nlib.CompileError: no code for this\n\nTry again with VERBOSE=1."
+        return subprocess.CompletedProcess([], 1, "", text)
+
+    monkeypatch.setattr(processes, "interpreter_for", lambda *_: sys.executable)
+    monkeypatch.setattr(processes.subprocess, "run", failed)
+    measured = processes.run(Job("torch", "cnn", "start", str(tmp_path), 100, 1), tmp_path)
+    assert measured == {"problem": "ended with status 1: lib.CompileError: no code for this"}
+
+
 def test_a_contestant_that_is_killed_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def killed(*arguments: Any, **options: Any) -> subprocess.CompletedProcess[str]:
         code = "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)"
