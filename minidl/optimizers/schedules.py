@@ -20,8 +20,8 @@ class LearningRateSchedule:
         return settings(self)
 
 
-class ExponentialDecay(LearningRateSchedule):
-    """initial_learning_rate · decay_rate^(step / decay_steps); with staircase=True, of the whole number of decay_steps."""
+class _Decay(LearningRateSchedule):
+    """What ExponentialDecay and InverseTimeDecay share: their arguments, and how many decay_steps have passed."""
 
     def __init__(
         self, initial_learning_rate: float, decay_steps: int, decay_rate: float, staircase: bool = False
@@ -31,28 +31,25 @@ class ExponentialDecay(LearningRateSchedule):
         self.decay_rate = check_number(decay_rate, "decay_rate", 0)
         self.staircase = bool(staircase)
 
+    def _passed(self, step: int) -> float:
+        return step // self.decay_steps if self.staircase else step / self.decay_steps
+
+
+class ExponentialDecay(_Decay):
+    """initial_learning_rate · decay_rate^(step / decay_steps); with staircase=True, of the whole number of decay_steps."""
+
     def __call__(self, step: int) -> float:
-        power = step // self.decay_steps if self.staircase else step / self.decay_steps
-        return self.initial_learning_rate * self.decay_rate**power
+        return float(self.initial_learning_rate * self.decay_rate ** self._passed(step))
 
 
-class InverseTimeDecay(LearningRateSchedule):
+class InverseTimeDecay(_Decay):
     """initial_learning_rate / (1 + decay_rate · step / decay_steps); with staircase=True, of the whole number of decay_steps.
 
     With decay_steps=1, what optimizers of old versions of Keras did with their argument ``decay``.
     """
 
-    def __init__(
-        self, initial_learning_rate: float, decay_steps: int, decay_rate: float, staircase: bool = False
-    ) -> None:
-        self.initial_learning_rate = check_number(initial_learning_rate, "initial_learning_rate", 0)
-        self.decay_steps = check_positive(decay_steps, "decay_steps")
-        self.decay_rate = check_number(decay_rate, "decay_rate", 0)
-        self.staircase = bool(staircase)
-
     def __call__(self, step: int) -> float:
-        passed = step // self.decay_steps if self.staircase else step / self.decay_steps
-        return self.initial_learning_rate / (1 + self.decay_rate * passed)
+        return self.initial_learning_rate / (1 + self.decay_rate * self._passed(step))
 
 
 class PiecewiseConstantDecay(LearningRateSchedule):
