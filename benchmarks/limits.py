@@ -98,9 +98,12 @@ def distance_table(limits: dict[str, Any], race: dict[str, Any]) -> Table:
 
 
 def tables(parts: dict[str, Any]) -> list[Table]:
-    """The machine, the models, and, after a race, the contestants."""
-    found = [limit_table(parts["limits"]), *map(cost_table, MODELS.values())]
-    return [*found, distance_table(parts["limits"], parts["race"])] if "race" in parts else found
+    """The machine, the models, and, after a race on the same processor, the contestants."""
+    limits, race = parts["limits"], parts.get("race")
+    found = [limit_table(limits), *map(cost_table, MODELS.values())]
+    if race and race["machine"]["processor"] == limits["machine"]["processor"]:
+        found.append(distance_table(limits, race))
+    return found
 
 
 PART = Part("limits", parser(__doc__), {}, measure, tables)

@@ -24,8 +24,9 @@ DOCS = Path(__file__).parent.parent / "docs"
 OPENING = """# Benchmarks
 
 How fast minidl is, beside others and beside what the machine could do. This page is written by a program: every number on it
-comes from a file of results. There is one for each processor that somebody ran it on, and the last one fills this page. How fast
-*your* machine is, in about a minute and without the others:
+comes from a file of results. There is one for each processor that somebody ran it on. The last one fills this page, and what it
+lacks comes from the newest of the others; the first table says which part is of which processor. How fast *your* machine is, in
+about a minute and without the others:
 
 ```sh
 python -m minidl.benchmark
@@ -190,8 +191,9 @@ def machines_table(machines: dict[str, dict[str, Any]]) -> Table:
         product = limits.peak(found, threads) if found and threads else None
         cells = [ratios.get(model, "–") for model in models]
         link = f"[{_processor(parts)}](benchmarks/{name})"
-        rows.append((link, str(threads or "–"), number(product / 1e9 if product else None), *cells))
-    header = ("processor", "threads", "matrix product, GFLOP/s", *(MODELS[model].title for model in models))
+        begun = race["machine"]["begun"] if race else "–"
+        rows.append((link, begun, str(threads or "–"), number(product / 1e9 if product else None), *cells))
+    header = ("processor", "raced", "threads", "matrix product, GFLOP/s", *(MODELS[model].title for model in models))
     return Table("All processors: minidl's epoch ÷ the fastest other's", header, rows)
 
 
@@ -215,14 +217,18 @@ def _plain(value: Any) -> str:
 
 
 def write(parts: dict[str, Any], docs: Path = DOCS) -> None:
-    """benchmarks.md, the charts beside it, this processor's results, and performance.md where the steps were measured."""
+    """This processor's results, benchmarks.md with its charts, and performance.md. What these results lack is shown of the newest
+    of the other processors'."""
     folder = docs / "benchmarks"
-    files = draw(parts, folder)
+    folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / file_name(parts), parts)
-    machines = {path.name: json.loads(path.read_text()) for path in folder.glob("*.json")}
-    (docs / "benchmarks.md").write_text(text(parts, files, machines))
-    if "steps" in parts:
-        (docs / "performance.md").write_text(performance(parts))
+    machines = {path.name: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
+    others = [(name, part) for found in machines.values() for name, part in found.items()]
+    others.sort(key=lambda named: named[1]["machine"]["begun"])
+    shown = dict(others) | parts
+    (docs / "benchmarks.md").write_text(text(shown, draw(shown, folder), machines))
+    if "steps" in shown:
+        (docs / "performance.md").write_text(performance(shown))
 
 
 def main() -> None:

@@ -51,7 +51,7 @@ def cold(contestant: str) -> dict[str, Any]:
 
 @pytest.fixture
 def parts() -> dict[str, Any]:
-    machine = {"processor": "an abacus"}
+    machine = {"processor": "an abacus", "begun": "2026-01-02"}
     records = [
         cold("minidl"),
         cold("torch"),
@@ -105,12 +105,27 @@ def test_the_base_is_the_fastest_of_pytorch_in_each_round(parts: dict[str, Any])
 
 
 def test_results_of_each_processor_stay_side_by_side(parts: dict[str, Any], tmp_path: Path) -> None:
-    other = {"limits": {**parts["limits"], "machine": {"processor": "A Slide-Rule (R), model 2"}}}
+    other = {"limits": {**parts["limits"], "machine": {"processor": "A Slide-Rule (R), model 2", "begun": "2026-01-02"}}}
     page.write(parts, tmp_path)
     page.write(other, tmp_path)
     found = sorted(path.name for path in (tmp_path / "benchmarks").glob("*.json"))
     assert found == ["a-slide-rule-r-model-2.json", "an-abacus.json"]
-    assert "[an abacus](benchmarks/an-abacus.json) | 2 |" in (tmp_path / "benchmarks.md").read_text()
+    text = (tmp_path / "benchmarks.md").read_text()
+    assert "[an abacus](benchmarks/an-abacus.json) | 2026-01-02 | 2 |" in text
+
+
+def test_what_was_not_measured_is_shown_of_another_processor(parts: dict[str, Any], tmp_path: Path) -> None:
+    """Of the newest that has it; and a race on one processor is not held against the limit of another."""
+    page.write(parts, tmp_path)
+    assert "minidl, times the limit" in (tmp_path / "benchmarks.md").read_text()
+    page.write({"limits": {**parts["limits"], "machine": {"processor": "a rule", "begun": "2025-01-01"}}}, tmp_path)
+    page.write({"limits": {**parts["limits"], "machine": {"processor": "a pen", "begun": "2024-01-01"}}}, tmp_path)
+    text = (tmp_path / "benchmarks.md").read_text()
+    assert "| processor | an abacus (race); a pen (limits) |" in text
+    assert "## The race" in text
+    assert "times the limit" not in text
+    page.write({"race": {**parts["race"], "machine": {"processor": "a pen", "begun": "2024-01-01"}}}, tmp_path)
+    assert "| processor | a pen (race); an abacus (limits) |" in (tmp_path / "benchmarks.md").read_text()
 
 
 def test_who_is_missing_is_a_row_that_says_so(parts: dict[str, Any]) -> None:
@@ -176,7 +191,7 @@ def test_the_limit_is_the_arithmetic_at_the_best_matrix_product(parts: dict[str,
 def test_the_page_holds_the_numbers(parts: dict[str, Any]) -> None:
     text = page.text(parts, {"race": "race.svg"}, {"an-abacus.json": parts})
     assert "| minidl | 2.00 | 1.00–9.00 | 0.50 | 0.25–0.75 | 3.50 | 7.75 | 1.25 | 5.75 | 0.75 | 0.50 |" in text
-    assert "| [an abacus](benchmarks/an-abacus.json) | 2 | 90.0 | 0.50 |" in text
+    assert "| [an abacus](benchmarks/an-abacus.json) | 2026-01-02 | 2 | 90.0 | 0.50 |" in text
     assert "98.75" in text
     assert "![Seconds an epoch](benchmarks/race.svg)" in text
     assert "| processor | an abacus |" in text
