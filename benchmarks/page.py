@@ -165,11 +165,11 @@ def machine_table(parts: dict[str, Any]) -> Table:
     described = {part.name: parts[part.name]["machine"] for part in PARTS if part.name in parts}
     rows = []
     for key in next(iter(described.values()), {}):
-        values = {name: machine.get(key, "–") for name, machine in described.items()}
-        same = len(set(values.values())) == 1
-        shown = (
-            next(iter(values.values())) if same else "; ".join(f"{value} ({name})" for name, value in values.items())
-        )
+        values: dict[str, list[str]] = {}
+        for name, machine in described.items():
+            values.setdefault(machine.get(key, "–"), []).append(name)
+        same = len(values) == 1
+        shown = "; ".join(value if same else f"{value} ({', '.join(names)})" for value, names in values.items())
         rows.append((key, shown))
     for name, contestant in CONTESTANTS.items():
         records = [r for part in parts.values() for r in part["records"] if r.get("contestant") == name]

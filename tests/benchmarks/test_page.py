@@ -105,7 +105,9 @@ def test_the_base_is_the_fastest_of_pytorch_in_each_round(parts: dict[str, Any])
 
 
 def test_results_of_each_processor_stay_side_by_side(parts: dict[str, Any], tmp_path: Path) -> None:
-    other = {"limits": {**parts["limits"], "machine": {"processor": "A Slide-Rule (R), model 2", "begun": "2026-01-02"}}}
+    other = {
+        "limits": {**parts["limits"], "machine": {"processor": "A Slide-Rule (R), model 2", "begun": "2026-01-02"}}
+    }
     page.write(parts, tmp_path)
     page.write(other, tmp_path)
     found = sorted(path.name for path in (tmp_path / "benchmarks").glob("*.json"))
