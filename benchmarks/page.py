@@ -220,13 +220,13 @@ def write(parts: dict[str, Any], docs: Path = DOCS) -> None:
     """This processor's results, benchmarks.md with its charts, and performance.md. What these results lack is shown of the newest
     of the other processors'."""
     folder = docs / "benchmarks"
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / file_name(parts), parts)
     machines = {path.name: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
-    others = [(name, part) for found in machines.values() for name, part in found.items()]
-    others.sort(key=lambda named: named[1]["machine"]["begun"])
-    shown = dict(others) | parts
-    (docs / "benchmarks.md").write_text(text(shown, draw(shown, folder), machines))
+    machines[file_name(parts)] = parts
+    every = [(name, part) for found in machines.values() for name, part in found.items()]
+    shown = dict(sorted(every, key=lambda named: named[1]["machine"]["begun"])) | parts
+    files = draw(shown, folder)
+    write_json(folder / file_name(parts), parts)
+    (docs / "benchmarks.md").write_text(text(shown, files, machines))
     if "steps" in shown:
         (docs / "performance.md").write_text(performance(shown))
 

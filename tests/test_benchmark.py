@@ -3,9 +3,7 @@
 import copy
 import json
 import os
-import re
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -68,17 +66,6 @@ def test_a_comparison_has_an_interval(results):
     assert [column[0] for column in cells(table)] == ["CNN", "1", "5 (4–6)", "15 (10–20)", "3.00 (1.67–5.00)", ""]
     other["records"][0]["rates"] = [5.0, 6.0, 7.0]
     assert cells(benchmark.comparison(results, other))[-1] == ["within the spread"]
-
-
-def test_every_machine_beside_the_documentation_can_be_compared_with():
-    """Its file is named by its processor, and its settings are those of today."""
-    machines = sorted((Path(__file__).parent.parent / "docs" / "machines").glob("*"))
-    assert machines
-    for path in machines:
-        found = benchmark.load(str(path))
-        assert path.name == re.sub(r"[^a-z0-9]+", "-", found["machine"]["processor"].lower()) + ".json"
-        assert found["settings"] == benchmark.SETTINGS
-        assert [record["network"] for record in found["records"][: len(benchmark.NETWORKS)]] == list(benchmark.NETWORKS)
 
 
 def test_what_is_unlike_is_refused(results, tmp_path, capsys):

@@ -20,6 +20,7 @@ from benchmarks.models import MODELS, Conv
 from benchmarks.results import Results
 from benchmarks.tables import Table, markdown, number
 from benchmarks.worker import Job
+from minidl import benchmark
 
 
 def warm(contestant: str, round_number: int, epoch: float, samples: int = 6_000) -> dict[str, Any]:
@@ -205,6 +206,17 @@ def test_the_results_that_are_kept_are_on_the_page() -> None:
     machines = {path.name: json.loads(path.read_text()) for path in (page.DOCS / "benchmarks").glob("*.json")}
     rows = page.machines_table(machines).rows
     assert [row[0].partition("(")[2] for row in rows] == [f"benchmarks/{name})" for name in sorted(machines)]
+
+
+def test_every_machine_beside_the_documentation_can_be_compared_with() -> None:
+    """Its file is named by its processor, and its settings are those of today."""
+    machines = sorted((page.DOCS / "machines").glob("*"))
+    assert machines
+    for path in machines:
+        found = benchmark.load(str(path))
+        assert path.name == page.file_name({"machine": found})
+        assert found["settings"] == benchmark.SETTINGS
+        assert [record["network"] for record in found["records"][: len(benchmark.NETWORKS)]] == list(benchmark.NETWORKS)
 
 
 def test_the_same_results_give_the_same_charts(parts: dict[str, Any], tmp_path: Path) -> None:
