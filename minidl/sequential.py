@@ -153,6 +153,10 @@ class Sequential(Storable):
         self._notice_changes()
         return layer
 
+    def frozen(self) -> set[int]:
+        """The ids of the layers within that no training step changes; during ``fit``, those that were frozen when it began."""
+        return super().frozen() if self._engine.frozen is None else self._engine.frozen
+
     def _inside(self) -> list[StackedLayer]:
         return [layer for stack in self.stacks() for layer in stack.layers]
 
@@ -382,6 +386,7 @@ class Sequential(Storable):
         together = ranks.group.together("train_on_batch", self, [data])
         with self._engine.trained_by_this_thread(self), together, SingleThreadedBlas():
             stepper = Stepper(self, self._engine)
+            stepper.begin()
             sums, gradients, measured = stepper.gradients(data, slice(0, len(data)))
             with Uninterrupted():
                 stepper.step(gradients, measured)

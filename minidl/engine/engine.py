@@ -24,25 +24,29 @@ class Engine:
         self.parameters: Parameters | None = None
         self._slots: Slots | None = None
         self._process, self._trains = os.getpid(), threading.RLock()
+        self.frozen: set[int] | None = None  # the ids of the frozen layers, while the model is being trained
 
     @contextlib.contextmanager
     def trained_by_this_thread(self, model: ModelLike) -> Iterator[None]:
-        """Inside, no other thread trains the model: the steps of two would be mixed up in the same arrays. Callbacks may.
+        """Inside, no other thread trains the model: the steps of two would be mixed up in the same arrays. Callbacks may. What is
+        frozen stays frozen, and nothing else does.
 
         Raises RuntimeError where another thread trains it.
         """
         if self._process != os.getpid():  # a forked child has none of its parent's other threads
             self._process, self._trains = os.getpid(), threading.RLock()
-        lock, held = self._trains, False
+        lock, held, before = self._trains, False, self.frozen
         try:
             held = lock.acquire(blocking=False)
             if not held:
                 raise RuntimeError(
                     f"another thread is training {model}: wait until it has done, or train a copy, copy.deepcopy(model)."
                 )
+            self.frozen = model.frozen()
             yield
         finally:
             if held:
+                self.frozen = before
                 lock.release()
 
     def runner(self, model: ModelLike) -> Runner:

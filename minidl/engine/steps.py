@@ -32,6 +32,7 @@ from ..layers import (
     Stack,
 )
 from ..layers.activation import activate, activate_backward
+from ..layers.inside import is_frozen
 from ..layers.stack import runs_in_order
 from ..ops import kernels
 from ..ops.kernels import direct, small
@@ -168,7 +169,7 @@ def _pair(returned: object, address: str, method: str, what: str) -> tuple[Any, 
 def hidden_in(layer: StackedLayer) -> list[StackedLayer]:
     """The layers in a stack that need sums over the whole batch in training; a frozen one needs none."""
     leaves = [each for _, each in layer.leaves()] if isinstance(layer, Stack) else []
-    return [each for each in leaves if is_measuring(each) and getattr(each, "trainable", True)]
+    return [each for each in leaves if is_measuring(each) and not is_frozen(each)]
 
 
 def is_measuring(layer: object) -> TypeGuard[MeasuringLayer]:
@@ -205,9 +206,9 @@ class MeasuredStep(StagedStep):
 
     def forward_in_stages(self, x: Array, training: bool, rng: RandomKey | None) -> Stages[tuple[Array, Cache]]:
         layer, total = self.layer, None
-        if training and getattr(layer, "trainable", True):
+        if training and not is_frozen(layer):
             total = yield Part(layer.measure(x), layer)
-        y, cache = self.given(layer.forward(x, training=training, rng=rng, sums=total), x)
+        y, cache = self.given(layer.forward(x, training=total is not None, rng=rng, sums=total), x)
         return y, (cache, total is not None)
 
     def backward_in_stages(self, dy: Array, cache: Cache, grads: Gradients, need_dx: bool) -> Stages[Array]:
@@ -294,7 +295,7 @@ class NormStep(MeasuredStep):
 
     def forward_in_stages(self, x: Array, training: bool, rng: RandomKey | None) -> Stages[tuple[Array, Cache]]:
         layer, total = self.layer, None
-        if training and layer.trainable:
+        if training and not is_frozen(layer):
             total = yield Part(layer.measure(x), layer)
         mean, inverse, count = layer.statistics(x.dtype, total)
         scale, beta = (
@@ -559,7 +560,7 @@ class ConvNormStep(StagedStep):
         return normalization and 1 + normalization + _pools(layers[1 + normalization :])
 
     def forward_in_stages(self, x: Array, training: bool, rng: RandomKey | None) -> Stages[tuple[Array, Cache]]:
-        if training and self.norm.trainable:
+        if training and not is_frozen(self.norm):
             return (yield from forward(self.steps, x, training, None))
         layer = self.layer
         mean, inverse, _ = self.norm.statistics(x.dtype, None)

@@ -113,6 +113,12 @@ def outermost(layer: StackedLayer) -> StackedLayer:
     return layer
 
 
+def is_frozen(layer: StackedLayer) -> bool:
+    """Whether no training step changes the layer: it, or a stack that it is in, is frozen."""
+    around = outermost(layer)
+    return id(layer) in around.frozen() if is_stack(around) else not getattr(layer, "trainable", True)
+
+
 def layer_dtype(layer: LayerLike) -> DType | None:
     """The dtype of the layer's parameters; None where it has none."""
     return next((value.dtype for value in layer.params.values()), None)

@@ -12,6 +12,7 @@ from ..ops.floats import floating
 from ..ops.random import RandomKey
 from ..regularizers import RegularizerLike
 from .base import Layer, LayerSettings
+from .inside import is_frozen
 
 
 class LayerNormalization(Layer):
@@ -152,7 +153,7 @@ class BatchNormalization(Layer):
         self, x: Array, *, training: bool = False, rng: RandomKey | None = None, sums: Array | None = None
     ) -> tuple[Array, NormCache]:
         x = floating(x)
-        if training and self.trainable and sums is None:
+        if training and sums is None and not is_frozen(self):
             sums = self.measure(x)
         mean, inverse, m = self.statistics(x.dtype, sums)
         y = self.ops.batch_norm_forward(x, mean, inverse, self.params.get("gamma"), self.params.get("beta"))
@@ -188,7 +189,8 @@ class BatchNormalization(Layer):
         keep = self.momentum if momentum is None else momentum
         _, mean, variance = moments(sums)
         for name, measured in (("moving_mean", mean), ("moving_variance", variance)):
-            self.state[name][...] = keep * self.state[name].astype(np.float64) + (1 - keep) * measured
+            kept = keep * self.state[name].astype(np.float64) if keep else 0  # 0 · NaN is not 0
+            self.state[name][...] = kept + (1 - keep) * measured
 
 
 def moments(sums: Array) -> tuple[float, Array, Array]:

@@ -23,6 +23,7 @@ from minidl.layers import (
     Stack,
 )
 from minidl.models import load_model
+from minidl.regularizers import L2
 
 pytestmark = pytest.mark.usefixtures("threads_as_before")
 WAYS = {"fused": {}, "not fused": {"fuse": False}, "reference": {"ops": "reference"}}
@@ -234,6 +235,51 @@ def test_a_frozen_normalization_keeps_its_averages_and_uses_them(way):
     assert bits(model.get_weights()) == before
 
 
+@every_way
+@pytest.mark.parametrize("frozen", [False, True])
+def test_what_a_callback_freezes_or_thaws_counts_from_the_next_fit_on(way, frozen):
+    """Until then it is measured or not as before, and its averages, parameters and penalties with it."""
+    x, y = samples(40)
+    results = []
+    for changes in (False, True):
+        model = network(**WAYS[way])
+        inner = model.layers[4].layers[1]
+        for layer in (model.layers[1], inner):
+            layer.trainable = not frozen
+            layer.gamma_regularizer = L2(0.1)
+
+        class Changes(Callback):
+            def on_train_batch_begin(self, batch, logs=None, changes=changes, layers=(model.layers[1], inner)):
+                for layer in layers if changes else ():
+                    layer.trainable = frozen
+
+        losses = model.fit(x, y, batch_size=16, epochs=2, verbose=0, callbacks=[Changes()]).history["loss"]
+        results.append([*bits(model.get_weights()), losses])
+        before = bits(inner.get_weights())
+        model.fit(x, y, verbose=0)
+        assert (bits(inner.get_weights()) == before) is (frozen != changes)
+    assert results[0] == results[1]
+
+
+@every_way
+def test_in_a_frozen_stack_a_normalization_of_any_kind_is_frozen(way):
+    """Added to it later, or thawed alone; in a step, in a trace and in a gradient it uses its moving averages."""
+    base = Sequential([Conv2D(3, 2, input_shape=(5, 5, 2))], seed=1)
+    base.trainable = False
+    base.add(BatchNormalization())
+    inner = Stack([Conv2D(4, 2), BatchNormalization(), ReLU()], trainable=False)
+    inner.layers[1].trainable = True
+    model = Sequential([base, inner, Flatten(), Dense(1)], seed=1, **WAYS[way])
+    model.compile(loss="mse", optimizer="sgd")
+    x, y = 5 + np.random.default_rng(0).normal(size=(30, 5, 5, 2)), np.zeros(30)
+    expected = model.evaluate(x, y, verbose=0)
+    before = bits([*base.get_weights(), *inner.get_weights()])
+    assert model.trace(x, y, training=True).loss == pytest.approx(expected, rel=1e-5)
+    assert model.loss_and_gradients(x, y, training=True)[0] == pytest.approx(expected, rel=1e-5)
+    assert model.train_on_batch(x, y) == pytest.approx(expected, rel=1e-5)
+    assert bits([*base.get_weights(), *inner.get_weights()]) == before
+
+
 def test_layers_below_are_trained_through_a_normalization_without_parameters():
     model = Sequential([Dense(3, input_dim=2), BatchNormalization(center=False, scale=False), Dense(1)], seed=1)
     model.compile(loss="mse", optimizer="sgd")
@@ -375,21 +421,23 @@ def test_statistics_measured_on_one_batch_are_those_of_training():
     )
 
 
+@pytest.mark.parametrize("before", [9, np.inf, np.nan])
 @pytest.mark.parametrize("batch_size", [7, 50, None])
-def test_statistics_measured_in_batches_are_those_of_all_samples(batch_size):
+def test_statistics_measured_in_batches_are_those_of_all_samples(batch_size, before):
     """For the first layer exactly: the variance between the batches is in it. A frozen one keeps its own; nothing stays of what
     was."""
     frozen = BatchNormalization(trainable=False)
     model = Sequential([BatchNormalization(input_shape=(3,)), Centre(), frozen, Dropout(0.5)], seed=1)
     for value in model.state.values():
-        value[...] = 9
+        value[...] = before
     x = np.random.default_rng(0).normal(size=(50, 3)) * [1, 2, 3] + np.arange(50)[:, None]
-    model.measure_statistics(x, batch_size=batch_size)
+    with np.errstate(invalid="ignore"):  # of the frozen layer
+        model.measure_statistics(x, batch_size=batch_size)
     first = model.layers[0].state
     np.testing.assert_allclose(first["moving_mean"], x.mean(axis=0), rtol=1e-6)
     np.testing.assert_allclose(first["moving_variance"], x.var(axis=0), rtol=1e-6)
     np.testing.assert_allclose(model.layers[1].state["mean"], 0, atol=1e-5)
-    assert_same(list(frozen.state.values()), [np.full(3, 9, np.float32)] * 2)
+    assert_same(list(frozen.state.values()), [np.full(3, before, np.float32)] * 2)
 
 
 def test_statistics_are_measured_of_what_makes_batches():
