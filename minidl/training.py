@@ -8,7 +8,7 @@ import numpy as np
 
 from . import ranks, resuming
 from .callbacks import Callback, CallbackList, History, Progress, one_by_one
-from .callbacks.averages import trained
+from .callbacks.averages import held, trained
 from .callbacks.base import TrainingCallback, follows_batches
 from .contracts import Logs, Path, TrainedModel
 from .engine import memory
@@ -38,6 +38,17 @@ class Stepper:
         self.frozen = model.frozen()
         self.ranges = self.parameters.layout.ranges(self.frozen)
         self.lowest = self.runner.plan.lowest_trained(self.frozen)
+
+    def begin(self) -> None:
+        """Where averages are kept: put the parameters back, if an evaluation or a file has left the averages in their place, and
+        let those of frozen layers begin where the layers are."""
+        optimizer = self.model.optimizer
+        assert optimizer is not None
+        if optimizer.use_ema:
+            with Uninterrupted():
+                if optimizer.swapped:
+                    optimizer.swap_averages(trained(self.model))
+                optimizer.restart_averages(held(self.model))
 
     def gradients(self, data: Data, where: Where) -> tuple[Sums, list[Gradient], Measured]:
         """The sums of one batch in training, and for ``step`` the gradient of its loss and what layers measured of it."""
@@ -143,8 +154,6 @@ class Training:
         self.model.stop_training = False
         optimizer = self.model.optimizer
         assert optimizer is not None
-        if optimizer.swapped:  # an evaluation that was interrupted has left the averages in the parameters' place
-            optimizer.swap_averages(trained(self.model))
         for callback in self.backups:
             callback.training = self
         data = [each for each in (self.batches, self.validation) if each is not None]
@@ -157,6 +166,7 @@ class Training:
         try:
             with ranks.group.together("fit", self.model, data, **settings), SingleThreadedBlas(), memory.kept():
                 self.hooks.on_train_begin()
+                self.stepper.begin()  # not before: a backup may hold the averages in the parameters' place
                 while self.epoch < self.epochs:
                     self._epoch()
                     if self.model.stop_training:

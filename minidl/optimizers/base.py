@@ -54,7 +54,9 @@ class Optimizer(Strict):
     use_ema: whether to keep an average of each parameter over the steps (Polyak and Juditsky 1992), which often predicts better
     than the last step's values: average ← ema_momentum · average + (1 − ema_momentum) · param after each step, from the first
     step's param on. ``fit`` ends by giving the parameters their averages. ema_overwrite_frequency: do so after every so many
-    steps as well. The averages are of parameters alone, not of a layer's state.
+    steps as well. The averages are of parameters alone, not of a layer's state. Those of a frozen layer are its parameters.
+    Weights that are set by hand, by set_weights or load_weights, do not change the averages, as in Keras: the next training goes
+    on from both, and ends near the old averages unless it is long. To begin the averages there, compile with a new optimizer.
 
     Attributes: iterations: the number of steps made. slots: parameter name → {slot name → array}, the state. swapped: whether
     the averages stand in the parameters' place, and these in theirs, as SwapEMAWeights has it for a while.
@@ -200,6 +202,11 @@ class Optimizer(Strict):
             average = self.slots[name][AVERAGE]
             params[name][...], average[...] = average.copy(), params[name].copy()
         self.swapped = not self.swapped
+
+    def restart_averages(self, params: dict[str, Array]) -> None:
+        """Let the averages of these parameters begin where they are now."""
+        for name in params.keys() & self.slots.keys():
+            self.slots[name][AVERAGE][...] = params[name]
 
     def keep_averages(self, params: dict[str, Array]) -> None:
         """Give these parameters their averages, for good."""

@@ -128,6 +128,32 @@ def test_a_frozen_layer_keeps_its_weights_and_begins_where_it_is_when_it_is_trai
     assert not np.array_equal(model.layers[0].get_weights()[0], begun[0])
 
 
+def test_weights_that_a_frozen_layer_is_given_are_where_its_averages_begin():
+    """Also where it has averages of an earlier training: at a rate of 0, nothing moves."""
+    model = made(SGD(0.01, use_ema=True, ema_momentum=0.8))
+    fit(model)
+    model.layers[0].trainable = False
+    given = [value + 5 for value in model.layers[0].get_weights()]
+    model.layers[0].set_weights(given)
+    fit(model)
+    model.layers[0].trainable = True
+    model.optimizer.learning_rate = 0.0
+    fit(model)
+    for own, expected in zip(model.layers[0].get_weights(), given, strict=True):
+        assert_close(own, expected)
+
+
+@pytest.mark.parametrize("swap_on_epoch", [False, True])
+@pytest.mark.parametrize("hook", ["on_epoch_begin", "on_epoch_end", "on_train_batch_end", "on_test_begin"])
+def test_a_layer_that_a_callback_freezes_is_trained_to_the_end(hook, swap_on_epoch):
+    model, untouched = made(), made()
+    freeze = LambdaCallback(**{hook: lambda *_: setattr(model.layers[0], "trainable", False)})
+    found = fit(model, 3, [freeze, SwapEMAWeights(swap_on_epoch)], validation_data=(X, Y)).history
+    expected = fit(untouched, 3, [SwapEMAWeights(swap_on_epoch)], validation_data=(X, Y)).history
+    assert found == expected
+    same(model.get_weights(), untouched.get_weights())
+
+
 def test_an_empty_fit_changes_nothing():
     model = made()
     fit(model)
@@ -212,6 +238,52 @@ def test_predict_and_evaluate_alone():
     before = made()
     before.build((5,))
     before.predict(X, verbose=0, callbacks=[SwapEMAWeights()])  # no step has been made, and there is nothing to swap
+
+
+@pytest.fixture(params=[False, True], ids=["parameters", "averages"])
+def checkpoint(request, tmp_path):
+    """load() makes a model whose checkpoint was written with these in the parameters' place."""
+    path = tmp_path / "m.safetensors"
+    model = made(SGD(0.1, use_ema=True, ema_momentum=0.8))
+    fit(model, 2, [SwapEMAWeights(request.param), ModelCheckpoint(path)])
+    assert models.load_model(path).optimizer.swapped is request.param
+    return lambda: models.load_model(path)
+
+
+def test_an_evaluation_leaves_the_model_as_it_was(checkpoint):
+    model, untouched = checkpoint(), checkpoint()
+    swap = SwapEMAWeights()
+    seen = [model.predict(X, verbose=0, callbacks=[swap]), model.evaluate(X, Y, verbose=0, callbacks=[swap])]
+    same(model.get_weights(), untouched.get_weights())
+    if not untouched.optimizer.swapped:
+        untouched.set_weights([slot["average"] for slot in untouched.optimizer.slots.values()])
+    np.testing.assert_array_equal(untouched.predict(X, verbose=0), seen[0])
+    assert untouched.evaluate(X, Y, verbose=0) == seen[1]
+
+
+def test_a_single_step_is_one_of_the_parameters_themselves(checkpoint):
+    """As SGD alone would make it: parameters − rate · gradient, and then the averages move."""
+    model, plain = checkpoint(), checkpoint()
+    if plain.optimizer.swapped:
+        plain.optimizer.swap_averages(plain.params)
+    parameters, averages = plain.get_weights(), [slot["average"].copy() for slot in plain.optimizer.slots.values()]
+    _, gradients = plain.loss_and_gradients(X, Y, training=True)
+    model.train_on_batch(X, Y)
+    assert model.optimizer.swapped is False
+    for name, before, average in zip(model.params, parameters, averages, strict=True):
+        after = before - np.float32(0.1) * gradients[name]
+        assert_close(model.params[name], after)
+        assert_close(model.optimizer.slots[name]["average"], 0.8 * average + 0.2 * after)
+
+
+@pytest.mark.parametrize("swap_on_epoch", [False, True])
+def test_the_weights_of_the_best_epoch_are_its_averages_where_these_stay(swap_on_epoch):
+    """EarlyStopping puts them back at the very end: only averages give the loss that its validation of averages had."""
+    model = made(SGD(0.5, use_ema=True, ema_momentum=0.8))
+    stop = EarlyStopping("val_loss", patience=9, restore_best_weights=True)
+    history = fit(model, 6, [SwapEMAWeights(swap_on_epoch), stop], validation_data=(X[::-1], Y)).history["val_loss"]
+    assert history.index(min(history)) < 5
+    assert (model.evaluate(X[::-1], Y, verbose=0) == pytest.approx(min(history))) is swap_on_epoch
 
 
 class Halt(Exception):
