@@ -10,12 +10,12 @@ from typing import Unpack
 
 import numpy as np
 
-from ..checks import check_choice, check_number, check_range
+from ..checks import check_choice, check_number, check_range, is_number
 from ..contracts import Array, DType, Gradients, Pair, Shape
 from ..ops.floats import floating
 from ..ops.random import RandomKey
 from .base import Layer, LayerSettings
-from .images import check_images
+from .images import check_batch, check_images
 
 Factor = float | tuple[float, float]
 
@@ -67,6 +67,7 @@ class Warp(Augmentation):
         return places
 
     def forward(self, x: Array, *, training: bool = False, rng: RandomKey | None = None) -> tuple[Array, Array | None]:
+        check_batch(self, x)
         if not training:
             return floating(x).copy(), None
         samples, height, width, _ = x.shape
@@ -290,9 +291,15 @@ class RandomErasing(Augmentation):
         self.factor = check_range(factor, f"{self} factor", 0, 1, from_zero=True)
         self.scale = check_range(scale, f"{self} scale", 0, 1, from_zero=True)
         self.fill_value = None if fill_value is None else check_number(fill_value, f"{self} fill_value")
-        self.value_range = check_range(value_range, f"{self} value_range", -math.inf, math.inf)
+        ends = value_range if isinstance(value_range, tuple | list) else ()
+        if len(ends) != 2 or not all(is_number(end) and math.isfinite(end) for end in ends):
+            raise ValueError(
+                f"{self} value_range must be two finite numbers, (lowest, highest), received {value_range!r}."
+            )
+        self.value_range = (float(min(ends)), float(max(ends)))
 
     def forward(self, x: Array, *, training: bool = False, rng: RandomKey | None = None) -> tuple[Array, Array | None]:
+        check_batch(self, x)
         x = floating(x)
         if not training:
             return x.copy(), None

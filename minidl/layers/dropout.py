@@ -10,7 +10,7 @@ from ..contracts import Array, DType, Gradients, Shape
 from ..ops.floats import floating
 from ..ops.random import RandomKey
 from .base import Layer, LayerSettings
-from .images import check_images
+from .images import check_batch, check_images
 
 
 class Dropout(Layer):
@@ -60,6 +60,7 @@ class SpatialDropout2D(Dropout):
         return input_shape
 
     def _drop(self, x: Array, rng: RandomKey) -> Array:
+        check_batch(self, x)
         x = floating(x)
         dropped: Array = x * self.ops.dropout(np.ones((len(x), x.shape[-1]), x.dtype), self.rate, rng)[:, None, None]
         return dropped

@@ -1,6 +1,8 @@
 """What all layers of images share: the check of their input. Images are (height, width, channels), as in Keras."""
 
-from ..contracts import Pair, Shape
+import numpy as np
+
+from ..contracts import Array, Pair, Shape
 from .base import Layer
 
 PADDINGS = ("valid", "same")
@@ -26,3 +28,10 @@ def check_images(layer: Layer, input_shape: Shape, window: Pair, padding: str) -
         else:
             message += " Make the window smaller, or use padding='same'."
         raise ValueError(message)
+
+
+def check_batch(layer: Layer, x: Array) -> None:
+    """Raise a ValueError where x is no batch of images: inside a model it is one, but a layer can be called alone."""
+    if np.ndim(x) != 4:
+        advice = " One image is a batch of one as x[np.newaxis]." if np.ndim(x) == 3 else ""
+        raise ValueError(f"{layer} expects images (N, height, width, channels), received shape {np.shape(x)}.{advice}")

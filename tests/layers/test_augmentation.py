@@ -3,6 +3,7 @@
 tests/layers/test_harness.py compares every layer with loops over plain numbers, and its gradients with differences.
 """
 
+import math
 import re
 
 import numpy as np
@@ -299,11 +300,26 @@ def test_predictions_see_the_images_as_they_are():
             lambda: RandomErasing().build((28, 28), np.random.default_rng(0), np.dtype(np.float32)),
             "The channel axis is missing: use input_shape=(28, 28, 1)",
         ),
+        *(
+            (
+                lambda value=value: RandomErasing(value_range=value),
+                f"RandomErasing value_range must be two finite numbers, (lowest, highest), received {value!r}.",
+            )
+            for value in (5, (0, math.inf), (-math.inf, math.inf), (0, math.nan), (1,), (0, 1, 2), ("0", "1"))
+        ),
     ],
 )
 def test_what_is_refused(create, text):
     with pytest.raises(ValueError, match=re.escape(text)):
         create()
+
+
+@pytest.mark.parametrize("training", [False, True])
+@every_layer
+def test_one_image_is_no_batch(name, training):
+    text = "expects images (N, height, width, channels), received shape (6, 6, 1). One image is a batch of one as x[np.newaxis]."
+    with pytest.raises(ValueError, match=re.escape(text)):
+        ALL[name]().forward(np.ones((6, 6, 1)), training=training, rng=KEY)
 
 
 @pytest.mark.parametrize("name", ALL)

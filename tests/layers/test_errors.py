@@ -28,6 +28,7 @@ from minidl.layers import (
     UpSampling2D,
     ZeroPadding2D,
 )
+from minidl.ops.random import RandomKey
 
 FLOAT64 = np.dtype(np.float64)
 NOT_POSITIVE_INTEGERS = [0, -1, 1.5, 3.0, True, "3", None, math.nan, np.float32(3), np.bool_(True)]
@@ -181,6 +182,10 @@ def test_rescaling(value):
         (
             lambda: SpatialDropout2D(1),
             "SpatialDropout2D rate must be a number in [0, 1), the share to drop, received 1.",
+        ),
+        (
+            lambda: SpatialDropout2D(0.5).forward(np.ones((4, 3)), training=True, rng=RandomKey(0, 0)),
+            "SpatialDropout2D expects images (N, height, width, channels), received shape (4, 3).",
         ),
         (
             lambda: SpatialDropout2D(0.5).build((5,), None, FLOAT64),
