@@ -23,7 +23,9 @@ Stopped, by Ctrl-C or a power cut? Type the same again: it goes on where it was.
 
 import argparse
 import json
+import shutil
 import time
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -153,11 +155,12 @@ class Clock(Callback):
 def trained(seed):
     """(the network of this seed, what it took), from the folder, or trained, from where a backup left off."""
     folder = Path(args.folder)
-    data = Path(args.data).resolve().name if args.data else "mnist"
+    contents = zlib.crc32(y_train, zlib.crc32(x_train))  # other data sets lie in folders of the same name
+    data = f"{Path(args.data).resolve().name}-{contents:08x}" if args.data else "mnist"
     name = "-".join(
         map(str, (data, len(x_train), args.batch_size, args.epochs, *sorted(args.added + args.without), seed))
     )
-    done, took = folder / f"{name}.safetensors", folder / f"{name}.json"
+    done, took, backup = folder / f"{name}.safetensors", folder / f"{name}.json", folder / f"backup-{name}"
     if done.exists():
         print(f"Seed {seed}: trained before; to train it again, delete {done}.")
         return minidl.models.load_model(done), json.loads(took.read_text())
@@ -179,7 +182,7 @@ def trained(seed):
         to_categorical(y_train, classes),
         epochs=args.epochs,
         batch_size=args.batch_size,
-        callbacks=[Clock(), BackupAndRestore(folder / f"backup-{name}")],
+        callbacks=[Clock(), BackupAndRestore(backup, delete_checkpoint=False)],
     ).history
     began = now()
     if {"averages", "normalization"} <= parts:
@@ -188,6 +191,7 @@ def trained(seed):
     folder.mkdir(exist_ok=True)
     took.write_text(json.dumps(spent))
     model.save(done)
+    shutil.rmtree(backup)  # only now is nothing lost by it
     return model, spent
 
 

@@ -11,6 +11,7 @@ Stopped, by Ctrl-C or a power cut? Type the same again: it goes on where it was.
 """
 
 import argparse
+import shutil
 import time
 from pathlib import Path
 
@@ -109,7 +110,11 @@ model.compile(
 )
 backup = Path(args.folder) / f"backup-{len(x_train)}-{args.batch_size}-{args.epochs}-{args.seed}"
 past = model.fit(
-    x_train, y_train, epochs=args.epochs, batch_size=args.batch_size, callbacks=[Clock(), BackupAndRestore(backup)]
+    x_train,
+    y_train,
+    epochs=args.epochs,
+    batch_size=args.batch_size,
+    callbacks=[Clock(), BackupAndRestore(backup, delete_checkpoint=False)],
 ).history
 seconds, cpu_seconds = sum(past["seconds"]), sum(past["cpu_seconds"])
 
@@ -129,3 +134,4 @@ if not args.validate:
     }
     for name, value in sorted(found.items(), key=lambda item: item[1]):
         print(f"  {value:5.2f}  {name}")
+shutil.rmtree(backup)  # only now is nothing lost by it

@@ -4,6 +4,7 @@ import itertools
 import os
 import re
 import runpy
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import numba
 import numpy as np
 import pytest
 
+from minidl import Sequential
 from minidl.callbacks import BackupAndRestore
 from minidl.datasets import mnist
 from minidl.layers import RandomAffine
@@ -176,9 +178,18 @@ def test_the_best_of_other_data(tmp_path, run):
         ):
             head = bytes([0, 0, 8, values.ndim]) + np.array(values.shape, ">u4").tobytes()
             (tmp_path / f"{split}-{kind}-ubyte").write_bytes(head + values.astype(np.uint8).tobytes())
-    output = run("mnist_best", "--data", tmp_path, "--epochs", "1", "--folder", tmp_path / "kept")
-    assert re.search(r"Test error: [\d.]+% \(\d+ of 30 images\)", output)
-    assert "Beside others" not in output
+    for label in (0, 1):  # two data sets in folders of one name are two
+        folder = tmp_path / str(label) / "raw"
+        folder.mkdir(parents=True)
+        for path in tmp_path.glob("*-ubyte"):
+            shutil.copy(path, folder)
+        labels = folder / "train-labels-idx1-ubyte"
+        labels.write_bytes(labels.read_bytes()[:-1] + bytes([label]))
+        output = run("mnist_best", "--data", folder, "--epochs", "1", "--folder", tmp_path / "kept")
+        assert re.search(r"Test error: [\d.]+% \(\d+ of 30 images\)", output)
+        assert "Beside others" not in output
+        assert "trained before" not in output
+    assert "trained before" in run("mnist_best", "--data", folder, "--epochs", "1", "--folder", tmp_path / "kept")
 
 
 @pytest.mark.parametrize("name", ["mnist_sprint", "mnist_small"])
@@ -214,6 +225,25 @@ def test_a_training_that_was_killed_knows_what_it_took(name, run, tmp_path, monk
     assert "Epoch 1/2" not in output
     assert number_after("Validation error:", output.replace("%", "")) == expected
     assert 10 <= float(re.search(r"([\d.]+) CPU minutes", output)[1]) < 12
+
+
+@pytest.mark.parametrize(("name", "where"), [("mnist_best", "save"), ("mnist_small", "predict")])
+def test_a_training_that_was_stopped_after_its_last_epoch_is_not_lost(name, where, run, tmp_path, monkeypatch, capsys):
+    arguments = ("--samples", "400", "--epochs", "2", "--validate", "--folder")
+    expected = number_after("Validation error:", run(name, *arguments, tmp_path / "whole").replace("%", ""))
+
+    def stopped(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Sequential, where, stopped)
+        with pytest.raises(KeyboardInterrupt):
+            run(name, *arguments, tmp_path / "stopped")
+    capsys.readouterr()  # of the one that was stopped
+    output = run(name, *arguments, tmp_path / "stopped")
+    assert "Epoch" not in output
+    assert number_after("Validation error:", output.replace("%", "")) == expected
+    assert list(tmp_path.rglob("backup*")) == []
 
 
 @pytest.mark.parametrize("digits", ["1", "3"])
