@@ -53,7 +53,8 @@ def gradcheck(
                                    or is several gradients, one for each of the first arguments.
         function, x, …             one function → (value, gradients). x may be a dictionary of arrays, the gradients another.
 
-    Integers without a gradient, such as ids and labels, are not moved, nor is anything but an array.
+    Integers without a gradient, such as ids and labels, are not moved, nor is anything but an array. The arrays in a dictionary,
+    list or tuple that is passed to two functions are moved as well; backward then gives their gradients in the same form.
 
     eps: the first step h is eps · max(1, |x|); where one step does not settle it, shorter and longer ones are tried. rtol: the
     largest relative error that counts as agreement, apart from what rounding explains. mode: "entries" tries every number, or
@@ -66,7 +67,8 @@ def gradcheck(
     of one loss per sample, and the gradient is that of their sum. nondet_tol: how much two identical calls may differ,
     relative to the largest number; 0 means not in one bit.
 
-    Everything is restored afterwards. Layers are also tested for other faults: a backward that changes dy, its cache or the
+    Everything that layers hold is restored afterwards: attributes, arrays, lists and dictionaries, not what is inside of other
+    objects. Layers are also tested for other faults: a backward that changes dy, its cache or the
     parameters, that differs when called twice or is not linear in dy, that depends on what else the layer has seen, or
     gradients of the wrong name, shape or dtype.
 

@@ -19,6 +19,7 @@ from .subjects import Settings
 from .upstream import draw_upstreams, upstream_for_small
 
 CHANGES_DY = "backward changes its argument dy: it must work on a copy."
+CHANGES_X = "forward changes its x: it must work on a copy."
 CHANGES_CACHE = "backward changes its cache: it may be called twice, so it must work on copies."
 CHANGES_PARAMETERS = "forward or backward changes the parameters: that is the optimizer's part."
 STALE = (
@@ -87,7 +88,7 @@ def behaviour(operator: Operator, settings: Settings, report: Report) -> Behavio
         raise Fault("forward returns NaN or infinity.")
     elif computed_in_float32(lambda moved: operator.evaluate({**inputs, **moved}, seed), floats_of(inputs, arrays)):
         problems.append("forward computes in float32: it must keep the dtype of x.")
-    problems += [f"forward changes its argument {name}: it must work on a copy." for name in changed(given, inputs)]
+    problems += [CHANGES_X.replace("its x", f"its argument {name}") for name in changed(given, inputs)]
     upstreams = _upstreams(y, outputs.size, settings)
     dy = like(upstreams[0], y)
     given, (kept, leaves) = copy.deepcopy(dy), kept_copies(cache)

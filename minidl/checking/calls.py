@@ -8,7 +8,7 @@ import numpy as np
 
 from ..contracts import Cache, Named, Output, Target
 from ..ops.random import RandomKey
-from .nested import several
+from .nested import all_spread, gathered, several
 from .report import Fault
 from .state import layers_in
 
@@ -57,20 +57,25 @@ class LayerCall:
 
 
 class PairCall:
-    """Two functions: forward(x, w, …) → (y, cache), and backward(dy, cache) → (dx, dw, …), or one gradient, or them by name."""
+    """Two functions: forward(x, w, …) → (y, cache), and backward(dy, cache) → (dx, dw, …), or one gradient, or them by name.
+
+    inputs: the arguments by name, where the arrays in a dictionary, list or tuple are inputs of their own: p['w'], p[0].
+    """
 
     def __init__(self, functions: tuple[Output, Output], arguments: tuple[Output, ...]) -> None:
         self.functions = functions
         self.names = names_of_arguments(functions[0], len(arguments))
         self.codes = [functions[0].__code__] if hasattr(functions[0], "__code__") else []
         self.arguments = dict(zip(self.names, arguments, strict=True))
+        self.inputs = all_spread(self.arguments)
 
     def forward(self, inputs: Named, key: int, training: bool | None = None) -> tuple[Output, Output]:
-        return pair(self.functions[0](*inputs.values()), "forward must return (y, cache)")
+        arguments = (gathered(name, value, inputs) for name, value in self.arguments.items())
+        return pair(self.functions[0](*arguments), "forward must return (y, cache)")
 
     def backward(self, dy: Output, cache: Cache) -> Named:
         gradients = self.functions[1](dy, cache)
-        return by_name(gradients, self.names if several(gradients) else [self._owner(gradients)])
+        return all_spread(by_name(gradients, self.names if several(gradients) else [self._owner(gradients)]))
 
     def _owner(self, gradient: Output) -> str:
         """What a single gradient belongs to: the first argument, or, as the table of an embedding, the first array of floats."""

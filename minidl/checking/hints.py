@@ -36,6 +36,8 @@ def likely_mistake(subject: Subject, record: Record) -> str:
     name = record.name
     array = subject.arrays[name]
     if array.size > LARGEST or record.tries == "ties":
+        if record.proved:
+            return ""  # what holds for the entries that are wrong does not for the array
         pairs = np.array([(analytic, numeric) for _, analytic, numeric in record.failures])
         failed = Case(pairs[:, 0], pairs[:, 1], (), (), subject.samples, float(np.abs(pairs[:, 1]).max()))
         return "" if failed.scale == 0 or failed.alike(failed.a, failed.n) else _of_factor(failed)
@@ -61,7 +63,9 @@ def of_degree(scaled: dict[str, Array], gradients: dict[str, Array], negative: d
     for name, gradient in gradients.items():
         twice, minus = scaled[name], negative[name]
         near = partial(np.allclose, rtol=1e-6, atol=1e-9 * np.abs(gradient).max(initial=0.0))
-        if near(twice, gradient) and near(minus, gradient):
+        if near(twice, 2 * gradient) and near(minus, -gradient):
+            hints[name] = "it does not grow with a large dy: is dy clipped, or brought to some size?"
+        elif near(twice, gradient) and near(minus, gradient):
             hints[name] = "it is the same for every dy: is another array taken for dy?"
         elif near(twice, gradient):
             hints[name] = "it does not grow with dy: is dy clipped, or brought to some size?"
@@ -82,6 +86,7 @@ def _case(subject: Subject, name: str) -> Case | None:
     single = subject.backward is None or middle.size > LARGEST
     weights = subject.upstreams[0][None] if single else np.eye(middle.size)
     n = np.zeros((len(weights), array.size))
+    bent = np.zeros(n.shape, bool)  # at a kink, where the difference is no slope
     for entry, where in enumerate(np.ndindex(array.shape)):
         kept, step = array[where], STEP * max(1.0, abs(float(array[where])))
         sides = []
@@ -91,7 +96,9 @@ def _case(subject: Subject, name: str) -> Case | None:
             array[where] = kept
         if any(side.shape != middle.shape for side in sides):
             return None
-        n[:, entry] = weights @ ((sides[0] - sides[1]) / (2 * step))
+        right, left = (weights @ (sign * (side - middle) / step) for sign, side in ((1, sides[0]), (-1, sides[1])))
+        n[:, entry] = (right + left) / 2
+        bent[:, entry] = np.abs(right - left) > 0.01 * np.maximum(np.abs(right), np.abs(left)) + 1e-6
     if single:
         a = subject.gradients[0][name].reshape(1, -1)
     else:
@@ -99,6 +106,7 @@ def _case(subject: Subject, name: str) -> Case | None:
         a = np.array([subject.backward(row)[name].reshape(-1) for row in weights])
     if not (np.isfinite(a).all() and np.isfinite(n).all()):
         return None
+    a, n = np.where(bent, 0, a), np.where(bent, 0, n)
     outputs = subject.form if not single else ()
     return Case(a, n, array.shape, outputs, subject.samples, float(np.abs(n).max(initial=0.0)))
 

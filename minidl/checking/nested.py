@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ..contracts import Array, Cache, Output
+from ..contracts import Array, Cache, Named, Output
 
 
 def leaves_of(value: Output, *, objects: bool = True) -> Iterator[Output]:
@@ -59,6 +59,31 @@ def several(value: Output) -> bool:
     if isinstance(value, dict | tuple):
         return True
     return isinstance(value, list) and any(isinstance(part, np.ndarray) for part in value)
+
+
+def spread(name: str, value: Output) -> dict[str, Output]:
+    """The parts of a dictionary, list or tuple that has arrays in it, however deep, as name[key]; anything else as it is."""
+    parts = list(
+        value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, tuple | list) else ()
+    )
+    if not any(isinstance(leaf, np.ndarray) for leaf in leaves_of([part for _, part in parts])):
+        return {name: value}
+    return {label: one for key, part in parts for label, one in spread(f"{name}[{key!r}]", part).items()}
+
+
+def all_spread(values: Named) -> Named:
+    """Each of these, spread."""
+    return {label: part for name, value in values.items() for label, part in spread(name, value).items()}
+
+
+def gathered(name: str, pattern: Output, parts: dict[str, Output]) -> Output:
+    """The dictionary, list or tuple that ``spread`` has made these parts of. pattern: what it was."""
+    if name in parts:
+        return parts[name]
+    if isinstance(pattern, dict):
+        return {key: gathered(f"{name}[{key!r}]", value, parts) for key, value in pattern.items()}
+    values = [gathered(f"{name}[{key!r}]", value, parts) for key, value in enumerate(pattern)]
+    return type(pattern)(*values) if hasattr(pattern, "_fields") else type(pattern)(values)
 
 
 def parts_of(value: Output) -> list[Array]:

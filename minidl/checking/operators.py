@@ -7,13 +7,14 @@ import numpy as np
 
 from .. import backprop
 from ..contracts import Array, Cache, Named, Output, Target
+from ..layers.rebinding import rebind
 from .behaviour import CHANGES_PARAMETERS, Operator, behaviour
 from .calls import LayerCall, PairCall, is_integers, params_of
 from .nested import in_a_row, like, same
 from .report import Fault, Report
 from .stack import Stack
 from .state import layers_in, remember, summed, tied
-from .subjects import Settings, Subject, as_float64, check_finite, choose, count_samples
+from .subjects import Settings, Subject, as_float64, check_finite, check_layer, choose, count_samples
 from .upstream import stream
 
 Forward = Callable[..., tuple[Output, Output]]
@@ -76,8 +77,7 @@ def of_layer(layer: Target, given: tuple[Output, ...], settings: Settings, repor
 def of_pair(functions: tuple[Output, Output], given: tuple[Output, ...], settings: Settings, report: Report) -> Subject:
     """(forward, backward), two functions: forward(x, w, …) → (y, cache), backward(dy, cache) → (dx, dw, …)."""
     call = PairCall(functions, given)
-    arguments = dict(zip(call.names, given, strict=True))
-    inputs = {name: arguments_as_arrays(value, name, report) for name, value in arguments.items()}
+    inputs = {name: arguments_as_arrays(value, name, report) for name, value in call.inputs.items()}
     y, cache = call.forward(copy.deepcopy(inputs), settings.seed)
     found = call.backward(like(np.ones(in_a_row(y).size), y), cache)
     inputs |= _with_a_gradient(call, inputs, found, settings.seed)
@@ -122,6 +122,7 @@ def arguments_as_arrays(value: Output, name: str, report: Report) -> Output:
 
 
 def _subject(operator: Operator, settings: Settings, report: Report, samples: int, deep: bool) -> Subject:
+    check_layer(settings)
     seen = behaviour(operator, settings, report)
 
     def evaluate() -> Array:
@@ -256,7 +257,9 @@ def _prepare(layer: Target, xs: list[Array], settings: Settings, report: Report)
 
 
 def _replace(layer: Target, params: dict[str, Array]) -> None:
+    """Make these the layer's parameters, under every name by which it knows them."""
     try:
-        layer.params = params
-    except AttributeError as error:
+        for name, value in params.items():
+            rebind(layer, name, value)
+    except (AttributeError, TypeError) as error:
         raise TypeError(f"gradcheck needs parameters in float64: build {layer!r} in float64 ({error}).") from error

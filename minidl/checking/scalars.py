@@ -20,11 +20,21 @@ from .behaviour import (
     show_elsewhere,
 )
 from .calls import by_name, is_integers, names_of_arguments, pair, with_names
-from .nested import in_a_row, kept_copies, same
+from .nested import gathered, in_a_row, kept_copies, same, spread
 from .operators import arguments_as_arrays
 from .report import Fault, Report
 from .state import summed, tied
-from .subjects import TOO_COARSE, Settings, Subject, as_float64, check_finite, check_value, choose, count_samples
+from .subjects import (
+    TOO_COARSE,
+    Settings,
+    Subject,
+    as_float64,
+    check_finite,
+    check_scalar,
+    check_value,
+    choose,
+    count_samples,
+)
 from .upstream import stream
 
 RANDOM = (
@@ -38,6 +48,7 @@ OTHER_CALLS = (
 
 def of_loss(loss: Target, y_true: Output, y_pred: Output, settings: Settings, report: Report) -> Subject:
     """An object with forward(y_true, y_pred) → (value, cache) and backward(cache) → the gradient with respect to y_pred."""
+    check_scalar(settings)
     y_true, y_pred = np.asarray(y_true), as_float64(y_pred, "y_pred", report)
 
     def forward() -> tuple[Output, Output]:
@@ -127,6 +138,7 @@ def _of_params(
     report: Report,
 ) -> Subject:
     """The loss of a model, whose parameters are moved in place."""
+    check_scalar(settings)
     twins = tied(params)
     arrays = {name: value for name, value in params.items() if name not in twins}
     chosen = choose(list(arrays), settings)
@@ -200,10 +212,12 @@ def _of_values(
     report: Report,
     names: list[str] | None = None,
 ) -> Subject:
-    """Moves all arguments that have a gradient: arrays, or those in a dictionary."""
+    """Moves all arguments that have a gradient: arrays, or those that the first one has in it, a dictionary, list or tuple."""
+    check_scalar(settings)
     names = names or (["x"] if len(given) == 1 else names_of_arguments(value, len(given)))
-    table = isinstance(given[0], dict)
-    first = {name: as_float64(array, name, report) for name, array in given[0].items()} if table else None
+    parts = given[0] if isinstance(given[0], dict) else spread(names[0], given[0])
+    table = isinstance(given[0], dict) or names[0] not in parts
+    first = {name: as_float64(array, name, report) for name, array in parts.items()} if table else None
     rest = {
         name: as_float64(each, name, report) if len(given) == 1 else arguments_as_arrays(each, name, report)
         for name, each in list(zip(names, given, strict=True))[table:]
@@ -211,15 +225,14 @@ def _of_values(
 
     def call(function: Callable[..., Output], arrays: Named) -> Output:
         """Call the function with copies, and note whether it changed them."""
-        inside = {name: arrays[name] for name in first} if first is not None else {}
-        return function(*([inside] if table else []), *(arrays[name] for name in rest))
+        others = (arrays[name] for name in rest)
+        if first is None:
+            return function(*others)
+        own = {name: arrays[name] for name in first}
+        return function(own if isinstance(given[0], dict) else gathered(names[0], given[0], own), *others)
 
     inputs: Named = {**(first or {}), **rest}
-    floats = (
-        list(first)
-        if first is not None
-        else [n for n, a in rest.items() if isinstance(a, np.ndarray) and a.dtype.kind == "f"]
-    )
+    floats = [*(first or {}), *(n for n, a in rest.items() if isinstance(a, np.ndarray) and a.dtype.kind == "f")]
 
     def call_elsewhere() -> None:
         other = {name: np.flip(inputs[name]) * 0.75 for name in floats}
@@ -235,14 +248,24 @@ def _of_values(
 
     def gradients(arrays: Named) -> dict[str, Array]:
         found = call(gradient, arrays)
-        return {name: np.array(one) for name, one in by_name(found, floats or names).items()}
+        named = spread(names[0], found)
+        if first is not None and isinstance(found, tuple) and isinstance(found[0], dict | list | tuple):
+            named = by_name(found, names)  # one for each argument, the first of them in its form
+            whole = named.pop(names[0])
+            named = {**(whole if isinstance(whole, dict) else spread(names[0], whole)), **named}
+        elif first is None or named.keys() != first.keys():
+            named = by_name(found, floats or names)
+        return {name: np.array(one) for name, one in named.items()}
 
     found = gradients(copies)
     if changed(copies, inputs):
         report.problems.append(
             f"value or gradient changes its argument {changed(copies, inputs)[0]}: it must work on a copy."
         )
-    arrays = {name: inputs[name] for name in floats if table or name in found}
+    arrays = {name: inputs[name] for name in floats if name in found or name in (first or {})}
+    report.notes += [
+        f"{name}: no gradient returned, not checked." for name in floats if not table and name not in found
+    ]
     chosen = choose(list(arrays), settings)
     arrays = {name: check_finite(array, name) for name, array in arrays.items() if name in chosen}
     found = {name: one for name, one in found.items() if name in arrays or name not in inputs}

@@ -3,7 +3,7 @@
 from .. import backprop
 from ..contracts import Array, Cache, Gradients, Output, Target
 from ..ops.random import RandomKey
-from .behaviour import CHANGES_DY
+from .behaviour import CHANGES_DY, CHANGES_X
 from .calls import keywords_of, pair, params_of, with_names
 from .nested import same
 from .report import Fault
@@ -30,7 +30,7 @@ class Stack:
 
 
 class Watched:
-    """A layer whose backward must not change its dy, called with those keywords that it accepts."""
+    """A layer that must change neither its x nor its dy, called with those keywords that it accepts."""
 
     def __init__(self, layer: Target, name: str) -> None:
         if not (hasattr(layer, "forward") and hasattr(layer, "backward")):
@@ -39,7 +39,10 @@ class Watched:
 
     def forward(self, x: Array, *, training: bool, rng: RandomKey) -> tuple[Array, Cache]:
         options = {"training": training, "rng": rng}
+        before = x.copy()
         y = self.layer.forward(x, **{name: options[name] for name in self.keywords})
+        if not same(x, before):
+            raise Fault(f"{self.name}: {CHANGES_X}")
         return pair(y, f"{self.name}: forward must return (y, cache)")
 
     def backward(self, dy: Array, cache: Cache) -> tuple[Array, Gradients]:

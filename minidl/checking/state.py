@@ -9,7 +9,7 @@ from .nested import leaves_of, same
 
 
 def remember(target: Target, moved: Collection[Array] = ()) -> Callable[[], None]:
-    """A function that restores everything: attributes of the target and its layers, contents of arrays and dictionaries.
+    """A function that restores attributes of the target and its layers, and what arrays, lists and dictionaries in these hold.
 
     moved: arrays that it does not restore.
     """
@@ -18,6 +18,7 @@ def remember(target: Target, moved: Collection[Array] = ()) -> Callable[[], None
     held = [value for _, values in attributes for value in values.values()]
     held += [getattr(owner, "params", None) for owner in objects]
     tables = [(value, dict(value)) for value in held if isinstance(value, dict)]
+    rows = [(value, list(value)) for value in held if isinstance(value, list)]
     left = {id(array) for array in moved}
     leaves = [leaf for leaf in leaves_of(held, objects=False) if isinstance(leaf, np.ndarray) and id(leaf) not in left]
     arrays = [(leaf, leaf.copy()) for leaf in leaves]
@@ -26,6 +27,8 @@ def remember(target: Target, moved: Collection[Array] = ()) -> Callable[[], None
         for now, before in (*attributes, *tables):
             now.clear()
             now.update(before)
+        for row, parts in rows:
+            row[:] = parts
         for array, values in arrays:
             if not same(array, values):
                 array[...] = values

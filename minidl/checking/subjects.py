@@ -129,4 +129,23 @@ def choose(names: list[str], settings: Settings) -> set[str]:
     for given in (*(settings.only or ()), *settings.without):
         if given not in names:
             raise ValueError(f"only and without must name arrays of {', '.join(names)}, received {given!r}.")
-    return {name for name in settings.only or names if name not in settings.without}
+    chosen = {name for name in settings.only or names if name not in settings.without}
+    if names and not chosen:
+        raise ValueError(f"only and without leave none of {', '.join(names)} to check.")
+    return chosen
+
+
+def check_scalar(settings: Settings) -> None:
+    """Raise ValueError for a setting that is of no use where the target has a value, and no y."""
+    if settings.dy is not None:
+        raise ValueError(
+            "dy is for a layer or for (forward, backward): here is a value, whose own gradient is 1. Leave dy out."
+        )
+
+
+def check_layer(settings: Settings) -> None:
+    """Raise ValueError for a setting that is of no use where the target has a y, and no value."""
+    if settings.per_sample:
+        raise ValueError(
+            "per_sample is for a value for each sample; a layer's y may have any shape: leave per_sample out."
+        )

@@ -14,6 +14,7 @@ from minidl.checking.lines import entries, random_directions
 from minidl.checking.pictures import heat_map
 from minidl.checking.report import Record, Report
 from minidl.layers import Conv2D, Dense, MaxPooling2D
+from minidl.losses import MeanSquaredError
 
 
 def normal(*shape, seed=0):
@@ -192,6 +193,118 @@ def test_a_gradient_that_a_pair_does_not_return_is_noted():
     )
     assert report.passed
     assert report.remarks() == ["b: no gradient returned, not checked."]
+
+
+def in_parts(p):
+    """(w, b) of a dictionary, a list, a tuple, or a list with a pair in it."""
+    return p.values() if isinstance(p, dict) else p[0] if len(p) == 1 else p
+
+
+PARTS = {
+    "dictionary": (lambda w, b: {"w": w, "b": b}, ["p['w']", "p['b']"]),
+    "list": (lambda w, b: [w, b], ["p[0]", "p[1]"]),
+    "tuple": (lambda w, b: (w, b), ["p[0]", "p[1]"]),
+    "list of pairs": (lambda w, b: [(w, b)], ["p[0][0]", "p[0][1]"]),
+}
+
+
+@pytest.mark.parametrize("parts", PARTS)
+@pytest.mark.parametrize("factor", [1, 7])
+def test_the_arrays_in_an_argument_are_checked_each(parts, factor):
+    """Where they are wrong by a factor, that is said of the one that is wrong."""
+    put, names = PARTS[parts]
+
+    def forward(x, p):
+        w, b = in_parts(p)
+        return np.tanh(x @ w + b), (x, w, np.tanh(x @ w + b))
+
+    def backward(dy, cache):
+        x, w, y = cache
+        dz = dy * (1 - y * y)
+        return dz @ w.T, put(factor * (x.T @ dz), dz.sum(axis=0))
+
+    report = gradcheck((forward, backward), normal(4, 6), put(normal(6, 5, seed=1), normal(5, seed=2)))
+    assert [(r.name, r.proved) for r in report.records] == [
+        ("x", 24),
+        (names[0], 30 if factor == 1 else 0),
+        (names[1], 5),
+    ]
+    assert report.passed is (factor == 1)
+    assert ("it is 7 times what it should be" in str(report)) is (factor == 7)
+
+
+@pytest.mark.parametrize("parts", PARTS)
+@pytest.mark.parametrize("alone", [False, True])
+@pytest.mark.parametrize("factor", [1, 7])
+def test_a_function_of_arrays_in_an_argument(parts, alone, factor):
+    put, names = PARTS[parts]
+
+    def loss(p, x):
+        w, b = in_parts(p)
+        y = x @ w + b
+        dp = put(factor * 2 * x.T @ y, 2 * y.sum(axis=0))
+        return (y**2).sum(), dp if alone else (dp, 2 * y @ w.T)
+
+    report = gradcheck(loss, put(normal(6, 5, seed=1), normal(5, seed=2)), normal(4, 6))
+    names = ["w", "b"] if parts == "dictionary" else names
+    assert [r.name for r in report.records] == (names if alone else [*names, "x"])
+    assert report.passed is (factor == 1)
+
+
+def test_of_a_function_what_has_no_gradient_is_noted():
+    report = gradcheck(
+        lambda w, x: ((x @ w).sum(), np.repeat(x.sum(axis=0)[:, None], 5, 1)), normal(6, 5), normal(4, 6)
+    )
+    assert report.passed
+    assert report.notes == ["x: no gradient returned, not checked."]
+
+
+def test_a_parameter_that_the_layer_knows_by_another_name_as_well():
+    """In float32, so that it is replaced by an array in float64: under both names, and afterwards back."""
+
+    class Scale:
+        def __init__(self):
+            self.w = np.full(3, 1.5, np.float32)
+            self.params, self.both = {"w": self.w}, [self.w]
+
+        def forward(self, x):
+            return x * self.w * self.both[0], (x, self.w)
+
+        def backward(self, dy, cache):
+            x, w = cache
+            return dy * w * w, {"w": (2 * dy * x * w).sum(axis=0)}
+
+    layer = Scale()
+    report = gradcheck(layer, normal(4, 3))
+    assert report.passed, str(report)
+    assert layer.w is layer.params["w"] is layer.both[0]
+    assert layer.w.dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("check", "text"),
+    [
+        (lambda: gradcheck(Dense(3), normal(4, 5), per_sample=True), "leave per_sample out"),
+        (lambda: gradcheck(MeanSquaredError(), normal(4, 1), normal(4, 1), dy=np.ones(9)), "Leave dy out"),
+        (lambda: gradcheck(lambda x: ((x**2).sum(), 2 * x), normal(4), dy=np.ones(9)), "Leave dy out"),
+        (lambda: gradcheck(MeanSquaredError(), normal(4, 1), normal(4, 1), without="y_pred"), "leave none of y_pred"),
+    ],
+)
+def test_a_setting_that_would_be_ignored_is_refused(check, text):
+    with pytest.raises(ValueError, match=text):
+        check()
+
+
+def test_lists_are_restored_as_well():
+    class Seen(Dense):
+        def forward(self, x, **how):
+            self.seen.append(x)
+            return super().forward(x, **how)
+
+    layer = Seen(3)
+    layer.seen = ["before"]
+    assert gradcheck(layer, normal(4, 5)).passed
+    assert layer.seen == ["before"]
 
 
 def test_functions_of_several_arrays():

@@ -133,6 +133,46 @@ class Dies(zoo.Residual):
         return super().backward(dy, cache)[0], {"kernel": x.T @ dz}
 
 
+class Backwards(zoo.Relu):
+    def backward(self, dy, x):
+        return -dy * (x > 0), {}
+
+
+def test_entries_at_a_kink_do_not_hide_what_holds_of_the_others():
+    x = np.random.default_rng(0).normal(size=(4, 5))
+    x[:, 0] = 0
+    assert gradcheck(Backwards(), x).hints == {"x": "the sign is wrong."}
+
+
+@pytest.mark.parametrize("wrong", [0, -1])
+def test_what_holds_of_the_entries_that_are_wrong_is_not_said_of_a_large_array(wrong):
+    class Square(zoo.Relu):
+        def forward(self, x):
+            return x**2, x
+
+        def backward(self, dy, x):
+            dx = 2 * x * dy
+            dx[0] *= wrong
+            return dx, {}
+
+    report = gradcheck(Square(), np.random.default_rng(0).normal(size=(4, 101)))
+    assert report.records[0].failed == 101
+    assert report.hints == {}
+
+
+@pytest.mark.parametrize("clip", [lambda dy: np.clip(dy, -5, 5), lambda dy: dy * min(1, 5 / np.abs(dy).max())])
+def test_clipping_is_called_so(clip):
+    class Clipped(zoo.Relu):
+        def forward(self, x):
+            return np.tanh(x), np.tanh(x)
+
+        def backward(self, dy, y):
+            return clip(dy) * (1 - y * y), {}
+
+    hints = gradcheck(Clipped(), np.random.default_rng(0).normal(size=(4, 5))).hints
+    assert hints == {"x": "it does not grow with a large dy: is dy clipped, or brought to some size?"}
+
+
 def test_a_dead_unit_is_no_loop():
     report = gradcheck(Dies(), np.random.default_rng(0).normal(size=(5, 4)))
     assert '"=" for "+="' not in report.hints.get("kernel", "")
