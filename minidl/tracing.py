@@ -172,16 +172,16 @@ class Recorder:
         return getattr(self._layer, name)
 
     def forward(self, x: Array, **how: Any) -> tuple[Array, Cache]:
-        y, cache = self._layer.forward(x, **how)
+        y, cache = self._layer.forward(x.copy(), **how)  # the user's layer may overwrite it, and its dy, as in training
         self._x, self._y, self._cache = x, y, cache
-        self._params, self._state = (
-            {} if self._inner else {name: value.copy() for name, value in (arrays or {}).items()}
+        self._params, self._state = (  # the layer's own: a stack's are those of the layers inside it, by address
+            {name: value.copy() for name, value in (arrays or {}).items() if "/" not in name}
             for arrays in (self._layer.params, getattr(self._layer, "state", None))
         )
         return y, cache
 
     def backward(self, dy: Array, cache: Cache) -> tuple[Array, Gradients]:
-        dx, gradients = self._layer.backward(dy, cache)
+        dx, gradients = self._layer.backward(dy.copy(), cache)
         self._dy, self._dx, self._gradients = dy, dx, gradients
         return dx, gradients
 

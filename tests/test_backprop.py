@@ -273,7 +273,7 @@ def test_a_residual_in_a_trace():
     res, inner, skip = found["res"], found["res/conv2d"], found["res/conv2d_1"]
     assert_close(res.y, inner.y + skip.y)
     assert_close(res.dx, inner.dx + skip.dx)
-    assert inner.dy is skip.dy is res.dy
+    assert_same([inner.dy, skip.dy], [res.dy] * 2)
     plain, last = found["head/residual"], found["head/residual/dense_1"]
     assert_close(plain.y, plain.x + last.y)
     assert_close(plain.dx, plain.dy + found["head/residual/dense"].dx)
@@ -329,3 +329,44 @@ def test_a_trace_that_overflows_shows_it_and_warns_of_nothing():
     model.compile(loss="mse", optimizer="sgd")
     found = model.trace(np.full((1, 3), 3e38, np.float32), np.zeros((1, 2)))
     assert found.loss == np.inf
+
+
+class Doubles(Layer):
+    """Writes into its x and its dy, as people do who have not read that they must not."""
+
+    def forward(self, x, *, training=False, rng=None):
+        x *= 2
+        return x, None
+
+    def backward(self, dy, cache):
+        dy *= 2
+        return dy, {}
+
+
+class Copies(Layer):
+    def forward(self, x, *, training=False, rng=None):
+        return 2 * x, None
+
+    def backward(self, dy, cache):
+        return 2 * dy, {}
+
+
+def test_a_layer_that_overwrites_what_it_is_given_harms_nobody():
+    """Not the caller's samples, not what the layer below keeps for its backward, and not the other branch of a Residual."""
+    x, y = (np.random.default_rng(seed).normal(size=(40, 3)) for seed in (0, 1))
+    results = []
+    for kind in (Doubles, Copies):
+        model = Sequential(
+            [kind(), Dense(3, "tanh"), Residual([kind()]), Dense(3, "sigmoid"), kind()], seed=1, dtype="float64"
+        )
+        model.compile("sgd", "mse")
+        own = x.copy()
+        model.build((3,))
+        found = [model.loss_and_gradients(own, y), model.trace(own, y).gradients, model.predict(own, verbose=0)]
+        found += [model.evaluate(own, y, verbose=0), model.fit(own, y, shuffle=False, verbose=0).history["loss"]]
+        results.append([*found, model.get_weights()])
+        np.testing.assert_array_equal(own, x)
+    for one, other in zip(*results, strict=True):
+        assert_same(one, other)
+    for address, gradient in results[0][1].items():
+        assert_close(gradient, results[0][0][1][address])

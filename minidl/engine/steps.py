@@ -32,7 +32,7 @@ from ..layers import (
     Stack,
 )
 from ..layers.activation import activate, activate_backward
-from ..layers.inside import is_frozen
+from ..layers.inside import is_frozen, is_ours
 from ..layers.stack import runs_in_order
 from ..ops import kernels
 from ..ops.kernels import direct, small
@@ -119,7 +119,9 @@ class LayerStep:
                 f"layer {self.address!r} has a forward of its own, and {hidden[0]} inside, which needs sums over the whole batch "
                 "that only the model can make: put it outside, or give the layers one after the other, in Stack or Residual."
             )
-        return self.given(self.layer.forward(x, training=training, rng=rng), x)
+        # A layer of the user's may write into its x, which may be the caller's data, or what the step before keeps.
+        own = x if is_ours(self.layer) else x.copy()
+        return self.given(self.layer.forward(own, training=training, rng=rng), x)
 
     def given(self, returned: object, x: Array) -> tuple[Array, Cache]:
         """(y, cache) of what the layer's forward has returned."""

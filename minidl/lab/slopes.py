@@ -17,16 +17,17 @@ STEPS = [10.0**power for power in range(-2, -8, -1)]  # relative to the number, 
 
 
 class Slope(NamedTuple):
-    """By central differences. value: the slope. left, right: those on both sides; they differ at a kink."""
+    """By central differences. value: the slope. left, right: those on both sides, which differ at a kink. rounding: of these."""
 
     value: float
     left: float
     right: float
+    rounding: float
 
     @property
     def kink(self) -> bool:
         """Whether the loss bends at this very number, so that there is no one slope."""
-        return abs(self.left - self.right) > 0.01 * max(abs(self.left), abs(self.right))
+        return abs(self.left - self.right) > 0.01 * max(abs(self.left), abs(self.right)) + 100 * self.rounding
 
 
 def slope(trace: Trace, address: str, index: tuple[int, ...]) -> Slope | None:
@@ -42,11 +43,14 @@ def slope(trace: Trace, address: str, index: tuple[int, ...]) -> Slope | None:
     tried: list[Slope] = []
     for step in STEPS:
         above, below = loss(step * size), loss(-step * size)
-        width = step * size
-        tried.append(Slope((above - below) / (2 * width), (middle - below) / width, (above - middle) / width))
+        width, rounding = step * size, float(np.spacing(abs(middle))) / (step * size)
+        tried.append(Slope((above - below) / (2 * width), (middle - below) / width, (above - middle) / width, rounding))
     # rounding grows with shorter steps, curvature with longer ones: where two neighbours agree best, neither matters
     gaps = [abs(longer.value - shorter.value) for longer, shorter in pairwise(tried)]
-    return tried[int(np.argmin(gaps)) + 1]
+    best = int(np.argmin(gaps))
+    # a curve has other slopes on its two sides, too, the less so the shorter the step: this is what a step of 0 would give
+    left, right = ((10 * tried[best + 1][side] - tried[best][side]) / 9 for side in (1, 2))
+    return tried[best + 1]._replace(left=left, right=right)
 
 
 class _Nudged:
@@ -128,14 +132,16 @@ def _nudge_parameter(
 
 def _as_traced(trace: Trace) -> list[LayerLike]:
     """Copies of the layers, with the parameters that they had, in float64, and on the reference operations."""
-    layers = copy.deepcopy(trace.run.layers)
+    layers, placed = copy.deepcopy(trace.run.layers), set()
     for record in trace.layers:
         place, siblings = _find(layers, record.name)
         layer: Any = siblings[place]
         if hasattr(layer, "ops"):
             layer.ops = reference
         for name, value in record.params.items():
-            rebind(layer, name, value.astype(np.float64))
+            if id(layer.params[name]) not in placed:  # a layer around it may have the same array
+                rebind(layer, name, value.astype(np.float64))
+                placed.add(id(layer.params[name]))
         for name, value in record.state.items():
             layer.state[name] = value.astype(np.float64)
     return layers

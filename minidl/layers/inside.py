@@ -18,6 +18,11 @@ def is_layer(thing: object) -> TypeGuard[StackedLayer]:
     return not isinstance(thing, type) and all(hasattr(thing, part) for part in PARTS)
 
 
+def is_ours(layer: LayerLike) -> bool:
+    """Whether its class is one of the library's."""
+    return type(layer).__module__.partition(".")[0] == __name__.partition(".")[0]
+
+
 def is_stack(layer: LayerLike) -> TypeGuard[StackLike]:
     """Whether it is a stack: a layer that consists of layers, which it builds, names and addresses."""
     return hasattr(layer, "leaves")

@@ -206,6 +206,58 @@ def test_a_kink_is_called_one():
     assert "a kink: 0 on the left, -1 on the right" in str(found)
 
 
+@pytest.mark.parametrize("distance", [1.0, 0.01, 1e-4])
+def test_the_bottom_of_a_parabola_is_no_kink(distance, rng):
+    """Nearly all of the difference of the two sides is curvature there."""
+    model = Sequential([Dense(1, use_bias=False)], dtype="float64")
+    model.compile(loss="mse", optimizer="sgd")
+    model.build((5,))
+    model.set_weights([np.ones((5, 1))])
+    x = rng.normal(size=(4, 5))
+    trace = model.trace(x, x.sum(axis=1, keepdims=True) + distance)
+    for d in range(5):
+        found = trace.explain("dense/kernel", (d, 0))
+        assert found.slope.value == pytest.approx(found.value, rel=1e-6)
+        assert not found.slope.kink
+
+
+class Gated(Layer):
+    """A layer of the user's made of another one, whose parameters are also its own, under other names."""
+
+    def __init__(self, **common):
+        super().__init__(**common)
+        self.layers = [Dense(4)]
+
+    def build(self, input_shape, rng, dtype):
+        inner = self.layers[0]
+        inner.build(input_shape, rng, dtype)
+        self.params = {"gate": np.full(4, 0.5, dtype), "w": inner.params["kernel"], "b": inner.params["bias"]}
+        return (4,)
+
+    def forward(self, x, *, training=False, rng=None):
+        h, cache = self.layers[0].forward(x)
+        return self.params["gate"] * h, (h, cache)
+
+    def backward(self, dy, cache):
+        h, cache = cache
+        dx, grads = self.layers[0].backward(dy * self.params["gate"], cache)
+        return dx, {"gate": (dy * h).sum(axis=0), "w": grads["kernel"], "b": grads["bias"]}
+
+
+def test_a_layer_made_of_layers_has_parameters_of_its_own(rng):
+    """Their slopes are the gradients, and those that they were traced with after more training, too."""
+    model = Sequential([Gated(name="gated")], dtype="float64", seed=0)
+    model.compile(loss="mse", optimizer="sgd")
+    x, y = rng.normal(size=(4, 5)), rng.normal(size=(4, 4))
+    trace = model.trace(x, y)
+    for _ in range(2):
+        for address, index in (("gated/gate", (0,)), ("gated/w", (1, 2)), ("gated/b", (3,))):
+            found = trace.explain(address, index)
+            assert found.value == trace.gradients[address][index]
+            assert found.slope.value == pytest.approx(found.value, rel=1e-6)
+        model.fit(x, y, verbose=0)
+
+
 @pytest.mark.parametrize(
     ("address", "index", "error", "words"),
     [
