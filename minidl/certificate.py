@@ -5,6 +5,7 @@ python -m minidl.certificate --write    and write docs/certificate.md
 """
 
 import argparse
+import itertools
 import math
 import sys
 import time
@@ -98,7 +99,7 @@ MODELS: dict[str, Callable[[], list[Any]]] = {
 
 
 def layer_rows(seed: int = 0) -> Iterator[Row]:
-    """Every layer, every entry of its input and parameters, with both sets of operations."""
+    """Every layer, every entry of its input and parameters, with both sets of operations, in training and outside of it."""
     for name, cases in LAYERS.items():
         yield _row("layer", name, partial(_check_layers, cases.examples, seed))
 
@@ -158,13 +159,13 @@ def _check_layers(cases: list[Case], seed: int) -> list[Report]:
     reports = []
     for number, (make, shape) in enumerate(cases):
         x = np.random.default_rng([seed, number]).normal(size=(3, *shape))
-        for ops in OPERATIONS.values():
+        for ops, training in itertools.product(OPERATIONS.values(), (True, False)):
             layer = make()
             layer.ops = ops
             for inner in [leaf for _, leaf in layer.leaves()] if isinstance(layer, Stack) else [layer]:
                 if hasattr(inner, "bias_initializer"):
                     inner.bias_initializer = initializers.random_normal  # zeros would hide a missing bias
-            reports.append(gradcheck(layer, x, seed=number))
+            reports.append(gradcheck(layer, x, seed=number, training=training))
     return reports
 
 

@@ -116,6 +116,19 @@ def test_a_wrong_gradient_is_wrong_in_the_certificate(monkeypatch, capsys, tmp_p
     assert printed.count("WRONG") == 3
 
 
+def test_a_gradient_that_is_wrong_outside_of_training_is_wrong_in_the_certificate(monkeypatch):
+    monkeypatch.setattr(certificate, "LAYERS", {"BatchNormalization": certificate.LAYERS["BatchNormalization"]})
+    assert [row.passed for row in certificate.layer_rows()] == [True]
+    right = layers.BatchNormalization.backward
+
+    def backward(self, dy, cache, **sums):
+        dx, grads = right(self, dy, cache, **sums)
+        return dx if cache.m else 1.001 * dx, grads
+
+    monkeypatch.setattr(layers.BatchNormalization, "backward", backward)
+    assert [row.passed for row in certificate.layer_rows()] == [False]
+
+
 def test_a_wrong_optimizer_is_wrong_in_the_certificate(monkeypatch):
     monkeypatch.setattr(optimizers.SGD, "__init__", wrong_rate(optimizers.SGD.__init__))
     verdicts = {row.name: row.passed for row in certificate.optimizer_rows()}
