@@ -25,6 +25,13 @@ from .ops.random import RandomKey
 if TYPE_CHECKING:
     from . import distribution
 
+ABSENT = {
+    "Model": "minidl has no Model, because it has no graphs: put layers into Sequential([…]) in their order, and into "
+    "layers.Residual([…]) where an input is added to an output.",
+    "activations": "minidl has no module activations: give an activation by its name, as in Dense(64, activation='relu').",
+    "backend": "minidl has no backend to choose: its arrays are NumPy's, and set_random_seed is in utils.",
+}
+
 __version__ = "0.1.0"
 
 __all__ = [
@@ -54,9 +61,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    """``minidl.distribution``, imported when it is first used."""
+    """``minidl.distribution``, imported when it is first used; and what to use for a name of Keras's that is not here."""
     if name == "distribution":
         import minidl.distribution as module
 
         return module
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    raise AttributeError(ABSENT.get(name, f"module {__name__!r} has no attribute {name!r}"))

@@ -4,6 +4,7 @@ An initializer is a function (shape, rng, dtype) → array. The library's are ob
 """
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -26,9 +27,16 @@ def fans(shape: Shape) -> tuple[int, int]:
 
 
 class Initializer:
-    """What the library's initializers share: a subclass defines ``__call__``."""
+    """What the library's initializers share: a subclass defines ``draw``, your own one ``__call__``."""
 
-    def __call__(self, shape: Shape, rng: np.random.Generator, dtype: DType) -> Array:
+    def __call__(self, *given: Any, **named: Any) -> Any:
+        """(shape, rng, dtype) → a new array. With anything else the initializer of these settings: Keras has he_normal() for
+        HeNormal(), and he_normal is one here."""
+        if len(given) == 3 or named.keys() & {"shape", "rng", "dtype"}:
+            return self.draw(*given, **named)
+        return type(self)(*given, **named)
+
+    def draw(self, shape: Shape, rng: np.random.Generator, dtype: DType) -> Array:
         """A new array of this shape and dtype."""
         raise NotImplementedError
 
@@ -50,7 +58,7 @@ class VarianceScaling(Initializer):
         kinds = ("truncated_normal", "untruncated_normal", "uniform")
         self.distribution = check_choice(distribution, kinds, "distribution")
 
-    def __call__(self, shape: Shape, rng: np.random.Generator, dtype: DType) -> Array:
+    def draw(self, shape: Shape, rng: np.random.Generator, dtype: DType) -> Array:
         fan_in, fan_out = fans(shape)
         fan = {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2}[self.mode]
         if self.distribution == "uniform":
@@ -110,7 +118,7 @@ class RandomUniform(Initializer):
     def __init__(self, minval: float = -0.05, maxval: float = 0.05) -> None:
         self.minval, self.maxval = check_number(minval, "minval"), check_number(maxval, "maxval")
 
-    def __call__(self, shape: Shape, rng: np.random.Generator, dtype: DType) -> Array:
+    def draw(self, shape: Shape, rng: np.random.Generator, dtype: DType) -> Array:
         return rng.uniform(self.minval, self.maxval, shape).astype(dtype)
 
 
@@ -120,14 +128,14 @@ class RandomNormal(Initializer):
     def __init__(self, mean: float = 0.0, stddev: float = 0.05) -> None:
         self.mean, self.stddev = check_number(mean, "mean"), check_number(stddev, "stddev", 0)
 
-    def __call__(self, shape: Shape, rng: np.random.Generator, dtype: DType) -> Array:
+    def draw(self, shape: Shape, rng: np.random.Generator, dtype: DType) -> Array:
         return rng.normal(self.mean, self.stddev, shape).astype(dtype)
 
 
 class TruncatedNormal(RandomNormal):
     """Normal with this mean and standard deviation, drawn again where it is more than two of these from the mean."""
 
-    def __call__(self, shape: Shape, rng: np.random.Generator, dtype: DType) -> Array:
+    def draw(self, shape: Shape, rng: np.random.Generator, dtype: DType) -> Array:
         return (self.mean + self.stddev * _truncated(shape, rng)).astype(dtype)
 
 
@@ -140,7 +148,7 @@ class Orthogonal(Initializer):
     def __init__(self, gain: float = 1.0) -> None:
         self.gain = check_number(gain, "gain")
 
-    def __call__(self, shape: Shape, rng: np.random.Generator, dtype: DType) -> Array:
+    def draw(self, shape: Shape, rng: np.random.Generator, dtype: DType) -> Array:
         if len(shape) < 2:
             raise ValueError(f"Orthogonal makes arrays of two axes or more, received shape {shape}.")
         rows, columns = math.prod(shape[:-1]), shape[-1]
@@ -155,7 +163,7 @@ class Identity(Initializer):
     def __init__(self, gain: float = 1.0) -> None:
         self.gain = check_number(gain, "gain")
 
-    def __call__(self, shape: Shape, rng: np.random.Generator, dtype: DType) -> Array:
+    def draw(self, shape: Shape, rng: np.random.Generator, dtype: DType) -> Array:
         if len(shape) != 2:
             raise ValueError(f"Identity makes matrices, received shape {shape}.")
         return np.asarray(self.gain * np.eye(*shape), dtype)
@@ -169,7 +177,7 @@ class Constant(Initializer):
             raise ValueError(f"Constant value must be a number, received {value!r}.")
         self.value = float(value)
 
-    def __call__(self, shape: Shape, rng: np.random.Generator, dtype: DType) -> Array:
+    def draw(self, shape: Shape, rng: np.random.Generator, dtype: DType) -> Array:
         return np.full(shape, self.value, dtype)
 
 

@@ -282,3 +282,23 @@ def test_names_of_initializers():
     assert initializers.name_of(initializers.get("normal")) == "random_normal"
     another = initializers.constant(1.0)
     assert initializers.name_of(another) is another
+
+
+@every_name
+def test_keras_spelling_as_a_call(name):
+    """he_normal() is HeNormal(), and he_normal(shape, rng, dtype) an array."""
+    ready = INITIALIZERS[name]
+    assert type(ready()) is type(ready)
+    assert Dense(2, kernel_initializer=ready()).get_config() == Dense(2, kernel_initializer=name).get_config()
+    shape = (4, 4)
+    np.testing.assert_array_equal(
+        ready()(shape=shape, rng=np.random.default_rng(3), dtype=FLOAT64), draw(name, shape, seed=3)
+    )
+
+
+def test_settings_in_keras_spelling():
+    wide = initializers.random_normal(stddev=2.0)
+    assert (type(wide), wide.get_config()) == (initializers.RandomNormal, {"mean": 0.0, "stddev": 2.0})
+    assert initializers.random_uniform(-3, 3).get_config() == {"minval": -3.0, "maxval": 3.0}
+    with pytest.raises(TypeError, match="unexpected keyword argument 'seed'"):
+        initializers.he_normal(seed=1)

@@ -1,6 +1,7 @@
 """Ways of writing that Keras users are used to: they work, or one message says what to write."""
 
 import importlib
+import math
 import re
 
 import numpy as np
@@ -201,3 +202,51 @@ def test_a_pool_behind_a_convolution_on_a_one_row_image():
         model.add(MaxPooling2D())
     model.add(MaxPooling2D((1, 2)))
     assert model.output_shape == (1, 13, 32)
+
+
+def test_calling_what_keras_calls():
+    """A model and a loss give numbers; a layer says what to do instead, and so does a name that is not here."""
+    model = Sequential([Dense(3, "softmax", input_shape=(4,))], seed=1)
+    x = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
+    np.testing.assert_array_equal(model(x), model.predict_on_batch(x))
+    np.testing.assert_array_equal(model(x, training=False), model.predict_on_batch(x))
+    with pytest.raises(TypeError, match="can only be called to predict"):
+        model(x, training=True)
+    probabilities = np.array([[0.5, 0.25, 0.25], [0.125, 0.5, 0.375]])
+    loss = minidl.losses.SparseCategoricalCrossentropy()
+    assert loss([0, 1], probabilities) == pytest.approx(math.log(2))
+    assert loss([0, 0], probabilities, sample_weight=[1, 0]) == pytest.approx(math.log(2) / 2)  # over the batch of two
+    assert minidl.losses.MeanSquaredError()([1.0, 2.0], [[2.0], [4.0]]) == 2.5
+    with pytest.raises(TypeError, match=r"Dense cannot be called: minidl has no graphs, so put layers into Sequential"):
+        Dense(64)(minidl.Input(shape=(784,)))
+    for module, name, text in (
+        (minidl, "Model", "no graphs"),
+        (minidl.layers, "Concatenate", "Residual"),
+        (minidl.datasets, "fashion_mnist", "load_idx_folder"),
+        (minidl.callbacks, "TensorBoard", "CSVLogger"),
+        (minidl.layers, "Danse", "has no attribute 'Danse'"),
+    ):
+        with pytest.raises(AttributeError, match=text):
+            getattr(module, name)
+
+
+def test_a_row_of_numbers_for_a_model_of_one():
+    """The first script of many courses: y = 2x − 1."""
+    model = Sequential([Dense(units=1, input_shape=[1])], seed=1)
+    model.compile(optimizer="sgd", loss="mean_squared_error")
+    model.fit(
+        np.array([-1.0, 0.0, 1.0, 2.0, 3.0, 4.0]), np.array([-3.0, -1.0, 1.0, 3.0, 5.0, 7.0]), epochs=500, verbose=0
+    )
+    assert model.predict(np.array([10.0]), verbose=0) == pytest.approx(19, abs=0.1)
+    np.testing.assert_array_equal(model.predict([10.0], verbose=0), model.predict([[10.0]], verbose=0))
+
+
+def test_softmax_over_a_single_number_is_warned_of():
+    for layer, loss in (
+        (Dense(1, activation="softmax", input_shape=(4,)), "binary_crossentropy"),
+        (Dense(1, "softmax"), "mse"),
+    ):
+        with pytest.warns(
+            UserWarning, match="softmax over a single number, which is always 1: use activation='sigmoid'"
+        ):
+            Sequential([layer]).compile("adam", loss)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minidl import Sequential, load_model, losses, metrics, set_num_threads
-from minidl.callbacks import BackupAndRestore, Callback
+from minidl.callbacks import BackupAndRestore, Callback, EarlyStopping
 from minidl.engine.runner import shards
 from minidl.layers import Dense
 from minidl.metrics import accuracy
@@ -244,9 +244,51 @@ def test_get_by_name_function_and_class(name):
         assert (shown, type(found), found.name) == (name, cls, name)
 
 
-def test_a_loss_without_a_metric_of_its_name_is_a_function():
+def test_every_loss_is_a_metric_that_a_file_holds(tmp_path):
+    """By its name, as a function, and by its short form."""
     shown, found = metrics.get(losses.huber)
     assert (shown, found.result(found.sums(np.array([[0.0]]), np.array([[0.5]])))) == ("huber", 0.125)
+    every = [*sorted({cls.name for cls in losses.LOSSES.values()} - {"sparse_categorical_crossentropy"}), "kld", "MSE"]
+    for metric in (*every, losses.huber):
+        model = Sequential([Dense(2, "softmax")], seed=1)
+        model.compile("sgd", "mse", [metric])
+        model.fit(np.ones((4, 3)), np.eye(2)[[0, 1, 1, 0]], verbose=0)
+        model.save(tmp_path / "m.safetensors")
+        loaded = load_model(tmp_path / "m.safetensors")
+        assert [name for name, _ in loaded.metrics] == [name for name, _ in model.metrics]
+
+
+def test_a_string_is_what_a_metric_is_called_in_the_logs():
+    model = Sequential([Dense(1, "sigmoid", input_shape=(3,))], seed=1)
+    model.compile("sgd", "binary_crossentropy", ["AUC", "acc"])
+    x, y = np.random.default_rng(0).normal(size=(20, 3)), np.arange(20) % 2
+    stop = EarlyStopping("val_AUC", mode="max", patience=1, min_delta=2)
+    history = model.fit(x, y, validation_split=0.5, epochs=5, verbose=0, callbacks=[stop]).history
+    assert list(history) == ["AUC", "acc", "loss", "val_AUC", "val_acc", "val_loss"]
+    assert len(history["AUC"]) == 2
+
+
+def test_a_loss_object_is_no_metric():
+    with pytest.raises(TypeError, match="a metric must be a name, a Metric, or a function"):
+        metrics.get(losses.MeanSquaredError())
+
+
+@pytest.mark.parametrize("base", [losses.Loss, metrics.Metric])
+def test_what_a_class_written_for_keras_lacks_is_said(base):
+    class Own(base):
+        def __init__(self):
+            super().__init__(*(["own"] if base is metrics.Metric else []))
+
+        def call(self, y_true, y_pred):
+            return (y_true - y_pred) ** 2
+
+        def update_state(self, y_true, y_pred):
+            self.total = 0
+
+    model = Sequential([Dense(1)], seed=1)
+    model.compile("sgd", Own() if base is losses.Loss else "mse", [Own()] if base is metrics.Metric else [])
+    with pytest.raises(NotImplementedError, match=r"Own must define (sums|losses_and_gradients)"):
+        model.fit(np.ones((4, 3)), np.ones(4), verbose=0)
 
 
 # what a Keras script may return, for errors 1, 2 and 6 of three samples: their mean is 3
@@ -399,7 +441,7 @@ def test_get():
     for name in ("accuracy", "acc"):
         shown, found = metrics.get(name)
         assert (shown, type(found), found.name) == (name, metrics.ChosenAccuracy, name)
-    for name, expected in {
+    for name, plain in {
         "AUC": "auc",
         "Precision": "precision",
         "F1Score": "f1_score",
@@ -407,8 +449,8 @@ def test_get():
         "MSE": "mse",
         "RootMeanSquaredError": "root_mean_squared_error",
     }.items():
-        shown, found = metrics.get(name)
-        assert (shown, type(found), found.name) == (expected, metrics.METRICS[expected], expected)
+        shown, found = metrics.get(name)  # in the logs it is called as it was asked for, as in Keras
+        assert (shown, type(found), found.name) == (name, metrics.METRICS[plain], name)
     shown, found = metrics.get(accuracy)
     assert (shown, found.function) == ("accuracy", accuracy)
 

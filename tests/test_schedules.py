@@ -145,3 +145,12 @@ def test_a_schedule_of_a_users_own(tmp_path):
 def test_settings_that_are_refused(make, text):
     with pytest.raises(ValueError, match="^" + re.escape(text) + "$"):
         make()
+
+
+def test_steps_that_are_counted_in_whole_floats():
+    """As 1e4, or a number of samples divided by one that divides it."""
+    for schedule in (ExponentialDecay(0.1, 1e3, 0.5), CosineDecay(0.1, 6e2)):
+        assert type(schedule.decay_steps) is int
+        assert schedule(300) == type(schedule)(**{**schedule.get_config(), "decay_steps": int(schedule.decay_steps)})(
+            300
+        )

@@ -10,6 +10,17 @@ from .progress import Progress, check_verbose
 from .rates import LearningRateScheduler, ReduceLROnPlateau
 from .stopping import EarlyStopping, TerminateOnNaN
 
+ABSENT = {
+    "TensorBoard": "minidl has no TensorBoard: CSVLogger('log.csv') writes the numbers of each epoch to a file.",
+    "ProgbarLogger": "minidl has no ProgbarLogger: fit shows a bar by itself, and a line for each epoch with verbose=2.",
+}
+
+
+def __getattr__(name: str) -> None:
+    """What to use for a name of Keras's that is not here."""
+    raise AttributeError(ABSENT.get(name, f"module {__name__!r} has no attribute {name!r}"))
+
+
 __all__ = [
     "HOOKS",
     "BackupAndRestore",

@@ -21,7 +21,8 @@ def subject_of(target: Target, arrays: tuple[Output, ...], settings: Settings, r
     if hasattr(target, "loss_and_gradients") and len(arrays) != 1:
         x, y = _expect(arrays, "a model", "x", "y")
         return of_model(target, x, y, settings, report)
-    if callable(getattr(target, "loss", None)) and isinstance(getattr(target, "params", None), dict):
+    is_model = hasattr(target, "loss_and_gradients")
+    if not is_model and callable(getattr(target, "loss", None)) and isinstance(getattr(target, "params", None), dict):
         return of_net(target, _expect(arrays, "a network with loss(x, y)", "x", more=True), settings, report)
     if hasattr(target, "layers") and (hasattr(target, "loss_and_gradients") or not hasattr(target, "backward")):
         target = Stack(target.layers)

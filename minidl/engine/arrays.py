@@ -47,11 +47,13 @@ def check_array(value: Samples | None, what: str) -> ArraySource:
 
 
 def check_input(x: Samples | None, expected: Shape, model: str, what: str = "x") -> ArraySource:
-    """x as an array of samples of the expected shape. Raises ValueError, naming the fix, where it is not."""
+    """x as an array of samples of the expected shape; (n,) is one of (n, 1). Raises ValueError, naming the fix, for another."""
     array = check_array(x, what)
     received = tuple(array.shape[1:])
     if received == expected:
         return array
+    if (received, expected) == ((), (1,)) and isinstance(array, np.ndarray):
+        return array[:, None]  # as in Keras: a row of numbers for a model of one
     shape = f"(n, {', '.join(map(str, expected))})" if expected else "(n,)"
     hint = _in_shape(tuple(array.shape), expected)
     if hint is not None and "{x}" in hint:

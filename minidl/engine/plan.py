@@ -110,6 +110,10 @@ def doubt(layers: Sequence[StackedLayer], loss: LossLike | None) -> str | None:
     if isinstance(last, Stack):
         return doubt(last.layers, loss) if last.layers and runs_in_order(last) else None
     found = activation_of(last)
+    if found == "softmax" and (last.output_shape == (1,) or getattr(last, "units", None) == 1):
+        return (
+            f"{last} ends in softmax over a single number, which is always 1: use activation='sigmoid', or more units."
+        )
     if wanted is None or found is None:
         return None
     gives = "probabilities" if found in ("softmax", "sigmoid", "hard_sigmoid") else "no probabilities"

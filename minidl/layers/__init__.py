@@ -24,6 +24,20 @@ Convolution2D, Convolution2DTranspose = Conv2D, Conv2DTranspose
 MaxPool2D, AvgPool2D = MaxPooling2D, AveragePooling2D
 GlobalAvgPool2D, GlobalMaxPool2D = GlobalAveragePooling2D, GlobalMaxPooling2D
 
+ABSENT = {
+    "InputLayer": "minidl has no InputLayer: use Input((28, 28, 1)), or input_shape=(28, 28, 1) in the first layer.",
+    "RandomFlip": "minidl has no RandomFlip: RandomTranslation, RandomRotation, RandomZoom and RandomShear are here.",
+    **dict.fromkeys(
+        ("Add", "Concatenate"), "minidl has no graphs: where an input is added to an output, use Residual([…])."
+    ),
+}
+
+
+def __getattr__(name: str) -> None:
+    """What to use for a name of Keras's that is not here."""
+    raise AttributeError(ABSENT.get(name, f"module {__name__!r} has no attribute {name!r}"))
+
+
 __all__ = [
     "Activation",
     "AveragePooling2D",

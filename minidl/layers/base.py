@@ -90,6 +90,13 @@ class Layer(Strict):
         """
         raise NotImplementedError(f"{type(self).__name__} must define backward(dy, cache) → (dx, gradients by name)")
 
+    def __call__(self, *inputs: object, **options: object) -> Any:
+        """Raises TypeError: layers are called by models, or by hand with ``forward``."""
+        raise TypeError(
+            f"{self} cannot be called: minidl has no graphs, so put layers into Sequential([…]) in their order, or into "
+            "Residual([…]) where an input is added to an output. By hand, once it is built: y, cache = layer.forward(x)."
+        )
+
     def get_config(self) -> Config:
         """The arguments that recreate this layer, by name, as its attributes hold them; without the shape of its input.
 

@@ -37,7 +37,19 @@ class Loss:
 
     def losses_and_gradients(self, y_true: Array, y_pred: Array) -> tuple[Array, Array]:
         """The loss of each sample, (N,), and its gradient with respect to that sample's prediction, (N, …)."""
-        raise NotImplementedError
+        raise NotImplementedError(
+            f"{type(self).__name__} must define losses_and_gradients(y_true, y_pred) → (the loss of each sample, and its "
+            "gradient for that sample's prediction): there is no autograd, so Keras's call(y_true, y_pred) is not enough."
+        )
+
+    def __call__(
+        self, y_true: npt.ArrayLike, y_pred: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None
+    ) -> float:
+        """As in Keras, the value alone: the mean of the samples' losses.  y_true as ``fit`` takes it, y_pred (N, …)."""
+        predicted = np.asarray(y_pred)
+        labels = self.prepare(np.asarray(y_true), predicted.shape[1:])
+        weights = None if sample_weight is None else np.asarray(sample_weight)
+        return self.forward(labels, predicted, sample_weight=weights)[0]
 
     def forward(
         self, y_true: Array, y_pred: Array, *, sample_weight: Array | None = None, n: int | None = None

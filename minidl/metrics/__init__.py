@@ -15,6 +15,7 @@ from ..losses import (
     sparse_categorical_crossentropy,
 )
 from ..utils.lookup import by_name, spelled
+from . import means
 from .base import EachSample, Function, Metric, SampleMean
 from .counts import AUC, F1Score, Precision, Recall
 from .means import (
@@ -103,22 +104,25 @@ METRICS: dict[str, Any] = {  # name → class, which takes the name
     "categorical_crossentropy": CategoricalCrossentropy,
     "sparse_categorical_crossentropy": SparseCategoricalCrossentropy,
     "kl_divergence": KLDivergence,
+    "kld": KLDivergence,
     "hinge": Hinge,
+    "huber": means.Huber,
 }
 
 
 def get(metric: str | MetricLike | MetricFunction | type[Metric]) -> tuple[str, MetricLike]:
     """(name to show, metric), given by name, as a metric or its class, or as a function (y_true, y_pred): see Function."""
     if isinstance(metric, str):
-        metric = spelled(METRICS, metric)
-        return metric, by_name(METRICS, metric, "metric")(name=metric)
-    if isinstance(metric, EachSample | losses.LossFunction) and metric.__name__ in METRICS:
+        return metric, by_name(METRICS, spelled(METRICS, metric), "metric")(
+            name=metric
+        )  # "AUC" is AUC in the logs, as in Keras
+    if isinstance(metric, EachSample | losses.LossFunction):
         return get(metric.__name__)
     found: Any = metric
     if isinstance(found, type) and issubclass(found, Metric):
         found = found()  # type: ignore[call-arg]
     if not _is_metric(found):
-        if not callable(found):
+        if not callable(found) or isinstance(found, losses.Loss):
             raise TypeError(
                 "a metric must be a name, a Metric, or a function (y_true, y_pred) → a number, a number for each sample or "
                 f"(total, count), received {metric!r}."

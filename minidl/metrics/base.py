@@ -31,15 +31,23 @@ class Metric:
 
     def sums(self, y_true: Array, y_pred: Array) -> Array:
         """Sums over these samples, float64.  y_true: labels as the loss has prepared them, y_pred (n, *output_shape)."""
-        raise NotImplementedError
+        raise NotImplementedError(_missing(self))
 
     def result(self, sums: Array) -> float:
         """The metric's value, from the sums of all samples."""
-        raise NotImplementedError
+        raise NotImplementedError(_missing(self))
 
     def get_config(self) -> Config:
         """The arguments that recreate this metric, by name."""
         return settings(self)
+
+
+def _missing(metric: Metric) -> str:
+    return (
+        f"{type(metric).__name__} must define sums(y_true, y_pred) → an array that adds up over batches, and result(sums) → a "
+        "number: Keras's update_state and result() keep what is seen in the metric itself. A function of (y_true, y_pred) is a "
+        "metric, too."
+    )
 
 
 class SampleMean(Metric):

@@ -194,3 +194,9 @@ class Hinge(LossMetric):
     """The mean of the loss of this name."""
 
     loss = losses.Hinge
+
+
+class Huber(LossMetric):
+    """The mean of the loss of this name, with its delta of 1."""
+
+    loss = losses.Huber

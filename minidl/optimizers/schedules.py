@@ -20,14 +20,20 @@ class LearningRateSchedule:
         return settings(self)
 
 
+def _check_steps(decay_steps: float) -> int:
+    """As an int, where it is one or, as 1e4, a whole float."""
+    whole = isinstance(decay_steps, float) and decay_steps.is_integer()
+    return check_positive(int(decay_steps) if whole else decay_steps, "decay_steps")
+
+
 class _Decay(LearningRateSchedule):
     """What ExponentialDecay and InverseTimeDecay share: their arguments, and how many decay_steps have passed."""
 
     def __init__(
-        self, initial_learning_rate: float, decay_steps: int, decay_rate: float, staircase: bool = False
+        self, initial_learning_rate: float, decay_steps: float, decay_rate: float, staircase: bool = False
     ) -> None:
         self.initial_learning_rate = check_number(initial_learning_rate, "initial_learning_rate", 0)
-        self.decay_steps = check_positive(decay_steps, "decay_steps")
+        self.decay_steps = _check_steps(decay_steps)
         self.decay_rate = check_number(decay_rate, "decay_rate", 0)
         self.staircase = bool(staircase)
 
@@ -78,14 +84,14 @@ class CosineDecay(LearningRateSchedule):
     def __init__(
         self,
         initial_learning_rate: float,
-        decay_steps: int,
+        decay_steps: float,
         alpha: float = 0.0,
         *,
         warmup_target: float | None = None,
         warmup_steps: int = 0,
     ) -> None:
         self.initial_learning_rate = check_number(initial_learning_rate, "initial_learning_rate", 0)
-        self.decay_steps = check_positive(decay_steps, "decay_steps")
+        self.decay_steps = _check_steps(decay_steps)
         self.alpha = check_number(alpha, "alpha", 0)
         self.warmup_target = None if warmup_target is None else check_number(warmup_target, "warmup_target", 0)
         self.warmup_steps = check_count(warmup_steps, "warmup_steps")
