@@ -35,6 +35,10 @@ class Storable(Stack):
     steps_trained: int
     stop_training: bool
 
+    def notice_changes(self) -> None:
+        """Where a list of layers was changed by hand, check that they fit together, and build the new ones."""
+        raise NotImplementedError
+
     def compile(
         self,
         optimizer: "str | Optimizer",
@@ -54,10 +58,10 @@ class Storable(Stack):
         overwrite is False, and ValueError where the model is not built, or has more than 1000 layers, or settings that JSON
         cannot hold.
         """
-        _check_target(self, filepath, overwrite)
         for stack in self.stacks():
             if len(stack.layers) > configs.MOST_LAYERS:
                 raise ValueError(f"{stack} has {len(stack.layers)} layers: a file may hold {configs.MOST_LAYERS}.")
+        _check_target(self, filepath, overwrite)
         counters, arrays = state.get_state(self)
         content = {"model": self.get_config(), "training": _training_config(self), "state": counters}
         saving.write(filepath, "model", content | _ties(self), arrays)
@@ -73,6 +77,7 @@ class Storable(Stack):
         Raises OSError where it cannot be read, and ValueError where it is not such a file, or where its arrays are not this
         model's: the message lists those that are missing, unexpected or of another shape. The model is then unchanged.
         """
+        self.notice_changes()
         if not self.built:
             raise ValueError(f"{self} is not built: give its first layer an input_shape, or call build(input_shape).")
         content, arrays = saving.read(filepath, "weights", "model")
@@ -180,7 +185,8 @@ def _ties(model: Stack) -> Config:
     return {"ties": ties} if ties else {}
 
 
-def _check_target(model: Stack, filepath: Path, overwrite: bool) -> None:
+def _check_target(model: Storable, filepath: Path, overwrite: bool) -> None:
+    model.notice_changes()
     if not model.built:
         raise ValueError(f"{model} is not built and has no weights to save: call build(input_shape), or fit.")
     saving.check_suffix(filepath, str(model))

@@ -137,7 +137,7 @@ class Sequential(Storable):
         A layer that is built keeps its weights. Raises TypeError for anything else, ValueError where it does not fit the
         layers below or its name is in use; the model is then unchanged.
         """
-        self._notice_changes()
+        self.notice_changes()
         super().add(layer)
         self._engine.forget()
         if self.optimizer is not None:
@@ -150,7 +150,7 @@ class Sequential(Storable):
         if not self.layers:
             raise ValueError(f"{self} has no layer to take away.")
         layer = self.layers.pop()
-        self._notice_changes()
+        self.notice_changes()
         return layer
 
     def frozen(self) -> set[int]:
@@ -160,7 +160,7 @@ class Sequential(Storable):
     def _inside(self) -> list[StackedLayer]:
         return [layer for stack in self.stacks() for layer in stack.layers]
 
-    def _notice_changes(self) -> None:
+    def notice_changes(self) -> None:
         """Where a list of layers was changed by hand, check that they fit together, and build the new ones."""
         now = self._inside()
         if len(now) == len(self._known) and all(map(operator.is_, now, self._known)):
@@ -179,6 +179,7 @@ class Sequential(Storable):
         input_shape: without the batch axis; a leading None, Keras's batch axis, is dropped. rng, dtype: those of
         the enclosing model; without them, the model's own seed and dtype are used. Raises ValueError where it is built already.
         """
+        self.notice_changes()
         if self.built and rng is None:
             raise ValueError(f"{self} is already built, for input_shape={self.input_shape}.")
         self.dtype = self.dtype if dtype is None else dtype
@@ -196,6 +197,7 @@ class Sequential(Storable):
 
     def summary(self, print_fn: Callable[[str], object] | None = None) -> None:
         """Print a table of the layers, their output shapes and their weights. print_fn: called with each line instead."""
+        self.notice_changes()
         if not self.built:
             raise ValueError(f"{self} is not built: give its first layer an input_shape, or call build(input_shape).")
         summary.show(self, print_fn)
@@ -333,8 +335,9 @@ class Sequential(Storable):
         """The loss, or [loss, metric, …] where there are metrics, or all by name with return_dict=True.
 
         x: samples, or what makes batches (x, y), as for ``fit``. batch_size: how many samples are processed at once; None leaves
-        it to the library. Apart from rounding, the result does not depend on it. steps: how many of the batches that are made are
-        taken; None for all.
+        it to the library. Apart from rounding, the result does not depend on it, unless a metric is a function of yours that is
+        no mean over samples, such as a root: it is given batches. steps: how many of the batches that are made are taken; None
+        for all.
         """
         batches, _ = self._batches(x, y, sample_weight, size=batch_size, default=EVALUATION_BATCH, steps=steps)
         runner, metrics = self._engine.runner(self), self.metrics  # those of this moment, whatever a callback does
@@ -361,6 +364,14 @@ class Sequential(Storable):
         limit = _limit(runner, batches.count) if isinstance(batches, Cut) else SingleThreadedBlas()
         with watched("predict", self, batches, verbose, callbacks, limit) as hooks:
             return predict(runner, batches, hooks, self.output_shape or ())
+
+    def __call__(self, x: Samples, training: bool = False) -> Array:  # type: ignore[override]
+        """As in Keras, model(x): what ``predict_on_batch`` returns, an array. Raises TypeError for training=True."""
+        if training:
+            raise TypeError(
+                f"{self} can only be called to predict: for dropout and gradients call trace(x, y, training=True)."
+            )
+        return self.predict_on_batch(x)
 
     def predict_on_batch(self, x: Samples) -> Array:
         """The predictions, (N, *output_shape), for x (N, *input_shape) as one batch: as ``predict`` does, apart from rounding.
@@ -442,8 +453,19 @@ class Sequential(Storable):
 
         Raises ValueError, and changes nothing, where they do not fit.
         """
+        self.notice_changes()
         with Uninterrupted():
             super().set_weights(weights)
+
+    def get_weights(self) -> list[Array]:
+        """Copies of all weights, layer by layer: a layer's parameters, and then its state."""
+        self.notice_changes()
+        return super().get_weights()
+
+    def count_params(self) -> int:
+        """The number of entries in its weights."""
+        self.notice_changes()
+        return super().count_params()
 
     def _inputs(self, x: Samples | None, what: str = "x") -> ArraySource:
         """x, checked against the model; the first data builds a model that does not yet know its input shape."""
@@ -455,7 +477,7 @@ class Sequential(Storable):
         if not self.layers:
             raise ValueError(f"{self} has no layers: add some first.")
         with _building:
-            self._notice_changes()
+            self.notice_changes()
             built, shape = self.built, self.input_shape
         if not built:
             shape = shape or tuple(

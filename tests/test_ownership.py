@@ -9,7 +9,7 @@ from support import assert_same
 
 from minidl import Sequential, load_model
 from minidl.callbacks import HOOKS, LambdaCallback
-from minidl.layers import Dense, Input, Residual, Stack
+from minidl.layers import BatchNormalization, Dense, Input, Residual, Stack
 from minidl.optimizers import SGD, Adam
 
 RNG = np.random.default_rng(5)
@@ -519,3 +519,71 @@ def test_an_optimizer_whose_model_is_gone_brings_no_state_into_another_one():
     gc.collect()
     with pytest.raises(ValueError, match="this optimizer holds the state of another model"):
         Sequential([Dense(2, input_dim=2)]).compile(optimizer, "mse")
+
+
+def fitted():
+    model = Sequential([Dense(8, "relu", input_shape=(4,)), BatchNormalization(), Dense(2)], seed=1)
+    model.compile("sgd", "mse")
+    model.fit(np.ones((6, 4)), np.ones((6, 2)), verbose=0)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("place", "name", "shape"),
+    [
+        (2, "kernel", (8, 3)),
+        (2, "kernel", (8, 40)),
+        (2, "kernel", (4, 2)),
+        (2, "bias", (1,)),
+        (1, "gamma", (40,)),
+        (1, "beta", None),
+    ],
+)
+@pytest.mark.parametrize("call", ["fit", "predict"])
+def test_a_parameter_of_another_shape_is_refused(place, name, shape, call):
+    """The kernels would read or write beyond the end of an array."""
+    model = fitted()
+    params = model.layers[place].params
+    if shape is None:
+        del params[name]
+    else:
+        params[name] = np.zeros(shape, np.float32)
+    arguments = (np.ones((6, 4)), np.ones((6, 2)))
+    with pytest.raises(ValueError, match="was built with parameters of the shapes"):
+        getattr(model, call)(*arguments[: 2 if call == "fit" else 1], verbose=0)
+
+
+@pytest.mark.parametrize("change", ["append", "replace"])
+@pytest.mark.parametrize(
+    "call", ["get_weights", "count_params", "summary", "save", "save_weights", "set_weights", "build"]
+)
+def test_layers_that_are_changed_by_hand_are_noticed(change, call, tmp_path, capsys):
+    """By the very next call, whichever it is."""
+    model, expected = fitted(), Sequential([Dense(8, "relu", input_shape=(4,)), BatchNormalization(), Dense(2)], seed=1)
+    if change == "append":
+        model.layers.append(Dense(5))
+        expected.add(Dense(5))
+    else:
+        model.layers[2] = Dense(7)
+        expected.pop()
+        expected.add(Dense(7))
+    path = tmp_path / "m.safetensors"
+    shapes = [value.shape for value in expected.get_weights()]
+    if call == "build":
+        with pytest.raises(ValueError, match="already built"):
+            model.build((4,))
+    elif call == "set_weights":
+        model.set_weights(expected.get_weights())
+    elif call.startswith("save"):
+        getattr(model, call)(path)
+        if call == "save":
+            assert [value.shape for value in load_model(path).get_weights()] == shapes
+        expected.load_weights(path)
+    elif call == "summary":
+        model.summary()
+        assert f"Total params: {expected.count_params()} (" in capsys.readouterr().out
+    else:
+        found = getattr(model, call)()
+        assert found == expected.count_params() if call == "count_params" else [v.shape for v in found] == shapes
+    assert [value.shape for value in model.weights.values()] == shapes
+    assert None not in [layer.name for layer in model.layers]

@@ -7,13 +7,12 @@ import numpy as np
 
 from .. import backprop
 from ..contracts import Array, Cache, Named, Output, Target
-from ..layers.rebinding import rebind
 from .behaviour import CHANGES_PARAMETERS, Operator, behaviour
 from .calls import LayerCall, PairCall, is_integers, params_of
 from .nested import in_a_row, like, same
 from .report import Fault, Report
 from .stack import Stack
-from .state import layers_in, remember, summed, tied
+from .state import layers_in, remember, replace, summed, tied
 from .subjects import Settings, Subject, as_float64, check_finite, check_layer, choose, count_samples
 from .upstream import stream
 
@@ -258,8 +257,10 @@ def _prepare(layer: Target, xs: list[Array], settings: Settings, report: Report)
 
 def _replace(layer: Target, params: dict[str, Array]) -> None:
     """Make these the layer's parameters, under every name by which it knows them."""
+    before = params_of(layer)
     try:
         for name, value in params.items():
-            rebind(layer, name, value)
-    except (AttributeError, TypeError) as error:
+            replace(layer, before[name], value)
+        layer.params = params
+    except AttributeError as error:
         raise TypeError(f"gradcheck needs parameters in float64: build {layer!r} in float64 ({error}).") from error

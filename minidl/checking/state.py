@@ -36,6 +36,18 @@ def remember(target: Target, moved: Collection[Array] = ()) -> Callable[[], None
     return restore
 
 
+def replace(target: Target, old: Output, new: Output) -> None:
+    """Put the new array in the old one's place wherever the target, its layers, or their lists and dictionaries hold it."""
+    for owner in layers_in(target):
+        if hasattr(owner, "__dict__"):
+            own: dict[str, Output] = owner.__dict__
+            for holder in (own, *(value for value in own.values() if isinstance(value, dict | list))):
+                entries = list(holder.items() if isinstance(holder, dict) else enumerate(holder))
+                for key, value in entries:
+                    if value is old:
+                        holder[key] = new
+
+
 def layers_in(target: Target) -> Iterator[Output]:
     """The target, the layers of a model, and layers in the attributes of a layer, however deep."""
     seen: set[int] = set()

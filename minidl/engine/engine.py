@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator, Sequence
 
 from ..contracts import ModelLike, StackedLayer, StackLike
-from ..layers.inside import home, outermost, owner, settle
+from ..layers.inside import check_params, home, outermost, owner, settle
 from ..layers.stack import runs_in_order
 from .plan import Plan, settings
 from .runner import Runner
@@ -52,7 +52,8 @@ class Engine:
     def runner(self, model: ModelLike) -> Runner:
         """The model's runner. Its steps share the layers' parameters and follow their settings.
 
-        Raises TypeError where the model's class overrides forward or backward.
+        Raises TypeError where the model's class overrides forward or backward, and ValueError where parameters have other shapes
+        than those that were built.
         """
         leaves = [(address, layer, dict(layer.params)) for address, layer in model.leaves()]
         seen = (
@@ -68,6 +69,8 @@ class Engine:
                     f"{model} has a forward or a backward of its own, which only a model around it would call: put it into "
                     "one, Sequential([…])."
                 )
+            for address, layer, _ in leaves:
+                check_params(layer, address)
             plan = Plan(model.layers, model.loss, model.fuse)
             self._runner = Runner(model, plan, [metric for _, metric in model.metrics], model.dtype)
             self._seen, self._kept = seen, [model.loss, leaves]

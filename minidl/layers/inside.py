@@ -62,7 +62,21 @@ def build_layer(layer: StackedLayer, shape: Shape, rng: np.random.Generator, dty
     for name, value in params.items():
         rebind(layer, name, value)
     layer.input_shape, layer.output_shape = shape, output
+    if is_ours(layer):
+        vars(layer)["_built"] = {name: value.shape for name, value in params.items()}
     return output
+
+
+def check_params(layer: LayerLike, address: str) -> None:
+    """Raise ValueError where one of the library's layers no longer has the parameters that its build made: the kernels read and
+    write as many numbers as these have."""
+    built = vars(layer).get("_built")
+    found = {name: np.shape(value) for name, value in layer.params.items()}
+    if built is not None and found != built:
+        raise ValueError(
+            f"layer {address!r} was built with parameters of the shapes {built}, and now has {found}: write new values into the "
+            "arrays, as in layer.params['kernel'][...] = values, or put a new layer into the model."
+        )
 
 
 def conforming(value: npt.ArrayLike, dtype: DType) -> Array:
