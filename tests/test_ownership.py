@@ -2,6 +2,7 @@
 
 import copy
 import gc
+import re
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from support import assert_same
 
 from minidl import Sequential, load_model
 from minidl.callbacks import HOOKS, LambdaCallback
-from minidl.layers import BatchNormalization, Dense, Input, Residual, Stack
+from minidl.layers import BatchNormalization, Conv2D, Dense, Flatten, Input, MaxPooling2D, Residual, Stack
 from minidl.optimizers import SGD, Adam
 
 RNG = np.random.default_rng(5)
@@ -549,8 +550,46 @@ def test_a_parameter_of_another_shape_is_refused(place, name, shape, call):
     else:
         params[name] = np.zeros(shape, np.float32)
     arguments = (np.ones((6, 4)), np.ones((6, 2)))
-    with pytest.raises(ValueError, match="was built with parameters of the shapes"):
+    with pytest.raises(ValueError, match=re.escape(f"was built with params['{name}']")):
         getattr(model, call)(*arguments[: 2 if call == "fit" else 1], verbose=0)
+
+
+CHANGES = {
+    "padding": lambda model: setattr(model.layers[0], "padding", "same"),
+    "strides": lambda model: setattr(model.layers[0], "strides", (2, 2)),
+    "filters": lambda model: setattr(model.layers[0], "filters", 7),
+    "kernel_size": lambda model: setattr(model.layers[0], "kernel_size", (2, 2)),
+    "use_bias": lambda model: setattr(model.layers[0], "use_bias", False),
+    "pool_size": lambda model: setattr(model.layers[2], "pool_size", (3, 3)),
+    "units": lambda model: setattr(model.layers[4], "units", 100),
+    "input_shape": lambda model: setattr(model, "input_shape", (16, 16, 3)),
+    "moving_mean": lambda model: model.layers[1].state.update(moving_mean=np.zeros(1, np.float32)),
+    "moving_variance": lambda model: model.layers[1].state.pop("moving_variance"),
+    "kernel": lambda model: setattr(model.layers[4].params["kernel"], "shape", (3, 36)),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("samples", [1, 20])
+@pytest.mark.parametrize("fuse", [False, True])
+def test_a_layer_that_is_no_longer_as_it_was_built_is_refused(change, samples, fuse):
+    """Whatever its arrays would have to hold; also after it has worked, and though the number of samples chooses the kernels."""
+    model = Sequential(
+        [Conv2D(4, 3, input_shape=(8, 8, 3)), BatchNormalization(), MaxPooling2D(), Flatten(), Dense(3)],
+        seed=1,
+        fuse=fuse,
+    )
+    model.compile("sgd", "mse")
+    x, y = np.ones((samples, 8, 8, 3)), np.ones((samples, 3))
+    model.fit(x, y, verbose=0)
+    before = model.get_weights()
+    CHANGES[change](model)
+    x = np.ones((samples, 16, 16, 3)) if change == "input_shape" else x
+    for call in (lambda: model.predict(x, verbose=0), lambda: model.train_on_batch(x, y)):
+        with pytest.raises(ValueError, match="was built"):
+            call()
+    assert model.steps_trained == 1
+    np.testing.assert_array_equal(model.get_weights()[0], before[0])
 
 
 @pytest.mark.parametrize("change", ["append", "replace"])

@@ -5,8 +5,10 @@ import os
 import threading
 from collections.abc import Iterator, Sequence
 
+import numpy as np
+
 from ..contracts import ModelLike, StackedLayer, StackLike
-from ..layers.inside import check_params, home, outermost, owner, settle
+from ..layers.inside import check_sizes, home, is_ours, outermost, owner, settle, state_of
 from ..layers.stack import runs_in_order
 from .plan import Plan, settings
 from .runner import Runner
@@ -52,16 +54,20 @@ class Engine:
     def runner(self, model: ModelLike) -> Runner:
         """The model's runner. Its steps share the layers' parameters and follow their settings.
 
-        Raises TypeError where the model's class overrides forward or backward, and ValueError where parameters have other shapes
-        than those that were built.
+        Raises TypeError where the model's class overrides forward or backward, and ValueError where a layer has other sizes than
+        it was built with.
         """
-        leaves = [(address, layer, dict(layer.params)) for address, layer in model.leaves()]
+        leaves = [
+            (address, layer, {**layer.params, **(state_of(layer) if is_ours(layer) else {})})
+            for address, layer in model.leaves()
+        ]
         seen = (
             id(model.loss),
+            model.input_shape,
             *settings((layer for _, layer, _ in leaves), model.loss, model.fuse),
             *((address, id(layer)) for address, layer, _ in leaves),
-            *((name, id(value)) for _, _, params in leaves for name, value in params.items()),
-            *(id(getattr(layer, f"{name}_regularizer", None)) for _, layer, params in leaves for name in params),
+            *((name, id(value), np.shape(value)) for _, _, arrays in leaves for name, value in arrays.items()),
+            *(id(getattr(layer, f"{name}_regularizer", None)) for _, layer, arrays in leaves for name in arrays),
         )
         if self._runner is None or seen != self._seen:
             if not runs_in_order(model):
@@ -69,8 +75,13 @@ class Engine:
                     f"{model} has a forward or a backward of its own, which only a model around it would call: put it into "
                     "one, Sequential([…])."
                 )
+            if model.layers and model.input_shape != getattr(model.layers[0], "input_shape", None):
+                raise ValueError(
+                    f"{model} was built for samples of shape {model.layers[0].input_shape}, and its input_shape is now "
+                    f"{model.input_shape}: make a new model for other samples."
+                )
             for address, layer, _ in leaves:
-                check_params(layer, address)
+                check_sizes(layer, address)
             plan = Plan(model.layers, model.loss, model.fuse)
             self._runner = Runner(model, plan, [metric for _, metric in model.metrics], model.dtype)
             self._seen, self._kept = seen, [model.loss, leaves]

@@ -10,6 +10,7 @@ from typing import Any
 from .. import losses
 from ..contracts import Array, Cache, Gradients, LossLike, StackedLayer
 from ..layers import Activation, Conv2D, Conv2DTranspose, Dense, Dropout, Softmax, Stack
+from ..layers.inside import SIZES
 from ..layers.stack import runs_in_order
 from ..ops import kernels
 from ..ops.random import RandomKey
@@ -19,7 +20,7 @@ from .stages import Stages
 
 ENDS = (Activation, Conv2D, Conv2DTranspose, Dense, Softmax)  # the library's layers that have an activation
 # What decides which steps there are, or is copied; whatever else a step asks its layer for whenever it runs.
-DECIDING = ("ops", "activation", "max_value", "negative_slope", "threshold", "pool_size", "strides", "padding")
+DECIDING = ("ops", "activation", "max_value", "negative_slope", "threshold", *SIZES)
 COPIED = ("from_logits", "label_smoothing")  # of a crossentropy
 
 

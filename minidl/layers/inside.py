@@ -1,6 +1,7 @@
 """What a stack knows of a layer that stands in it: whether it is one, whether it is built, what it holds, and where it stands."""
 
-from typing import TypeGuard
+import copy
+from typing import Any, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
@@ -63,20 +64,59 @@ def build_layer(layer: StackedLayer, shape: Shape, rng: np.random.Generator, dty
         rebind(layer, name, value)
     layer.input_shape, layer.output_shape = shape, output
     if is_ours(layer):
-        vars(layer)["_built"] = {name: value.shape for name, value in params.items()}
+        vars(layer)["_built"] = _sizes(layer)
     return output
 
 
-def check_params(layer: LayerLike, address: str) -> None:
-    """Raise ValueError where one of the library's layers no longer has the parameters that its build made: the kernels read and
-    write as many numbers as these have."""
+# Settings of the library's layers that decide on the shape of an array.
+SIZES = (
+    "units",
+    "filters",
+    "kernel_size",
+    "strides",
+    "padding",
+    "pool_size",
+    "use_bias",
+    "input_shape",
+    "output_shape",
+)
+
+
+def _sizes(layer: LayerLike) -> dict[str, object]:
+    """What decides how many numbers the layer reads and writes, by name."""
+    found = {name: getattr(layer, name) for name in SIZES if hasattr(layer, name)}
+    found |= {f"params[{name!r}]": np.shape(value) for name, value in layer.params.items()}
+    return found | {f"state[{name!r}]": np.shape(value) for name, value in state_of(layer).items()}
+
+
+def check_sizes(layer: LayerLike, address: str) -> None:
+    """Raise ValueError where one of the library's layers no longer has the sizes that it was built with, which the kernels trust.
+
+    A setting that was changed and changes no size is followed.
+    """
     built = vars(layer).get("_built")
-    found = {name: np.shape(value) for name, value in layer.params.items()}
-    if built is not None and found != built:
-        raise ValueError(
-            f"layer {address!r} was built with parameters of the shapes {built}, and now has {found}: write new values into the "
-            "arrays, as in layer.params['kernel'][...] = values, or put a new layer into the model."
-        )
+    if built is None:  # a user's layer, which has checks of its own
+        return
+    now = _sizes(layer)
+    if now == built:
+        return
+    twin: Any = copy.copy(layer)
+    twin.params, twin.state = {}, {}
+    for name in vars(twin):
+        if name.endswith("_initializer"):
+            setattr(twin, name, lambda shape, rng, dtype: np.zeros(shape, dtype))
+    twin.output_shape = twin.build(built["input_shape"], np.random.default_rng(0), np.dtype(np.float32))
+    would = _sizes(twin)
+    for name in {**built, **now}:
+        sized = "[" in name or name.endswith("_shape")
+        if sized and not built.get(name) == now.get(name) == would.get(name):
+            changed = next((setting for setting in built if built[setting] != now.get(setting)), name)
+            advice = "make a new layer, and put it in this one's place"
+            if "[" in changed:
+                advice = f"write new values into the array, layer.{changed}[...] = values, or {advice}"
+            raise ValueError(
+                f"layer {address!r} was built with {changed} {built.get(changed)}, and now it is {now.get(changed)}: {advice}."
+            )
 
 
 def conforming(value: npt.ArrayLike, dtype: DType) -> Array:
