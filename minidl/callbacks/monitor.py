@@ -4,6 +4,7 @@ import warnings
 
 from ..checks import check_number
 from ..contracts import Logs
+from ..utils.lookup import spelled
 from ..utils.terminal import printable
 from .base import Callback
 
@@ -11,7 +12,7 @@ from .base import Callback
 DIRECTIONS = {
     **dict.fromkeys(["loss", "mean_squared_error", "mse", "root_mean_squared_error", "rmse"], "min"),
     **dict.fromkeys(["mean_absolute_error", "mae", "binary_crossentropy", "bce", "categorical_crossentropy"], "min"),
-    **dict.fromkeys(["sparse_categorical_crossentropy", "kl_divergence", "hinge"], "min"),
+    **dict.fromkeys(["sparse_categorical_crossentropy", "kl_divergence", "kld", "hinge", "huber"], "min"),
     **dict.fromkeys(
         ["accuracy", "acc", "binary_accuracy", "categorical_accuracy", "sparse_categorical_accuracy"], "max"
     ),
@@ -33,7 +34,7 @@ class Monitor(Callback):
         if not isinstance(mode, str) or mode not in ("auto", "min", "max"):
             raise ValueError(f"{self} mode must be 'auto', 'min' or 'max', received {mode!r}.")
         if mode == "auto":
-            known = DIRECTIONS.get(monitor.removeprefix("val_"))
+            known = DIRECTIONS.get(spelled(DIRECTIONS, monitor.removeprefix("val_")))
             if known is None:
                 raise ValueError(
                     f"{self} cannot know whether {monitor!r} should become larger or smaller: pass mode='max' or "

@@ -47,9 +47,9 @@ def check_layer(
 
     Raises TypeError for a factory that cannot be called, invalid shapes, or settings that gradcheck does not have.
     """
-    if not callable(factory):
+    if not _makes_layers(factory):
         raise TypeError(f"factory must make a new layer at each call, e.g. lambda: Dense(4), received {factory!r}.")
-    if reference is not None and not callable(reference):
+    if reference is not None and not _makes_layers(reference):
         raise TypeError(f"reference must make a new layer at each call, e.g. lambda: Dense(4), received {reference!r}.")
     one = isinstance(input_shapes, tuple) and all(isinstance(size, int) for size in input_shapes)
     shapes = [input_shapes] if one else list(input_shapes) if isinstance(input_shapes, tuple | list) else []
@@ -80,3 +80,8 @@ def _worth_saying(result: Result, results: list[Result]) -> list[str]:
     if result.rung == "ties" and wrong & {"x", "input"}:
         return []
     return [fault for fault in result.faults if fault.partition(" ")[0].partition("[")[0] not in wrong]
+
+
+def _makes_layers(factory: object) -> bool:
+    """Whether it is a function or a class; a layer may be callable, too."""
+    return callable(factory) and (isinstance(factory, type) or not hasattr(factory, "forward"))

@@ -127,6 +127,7 @@ def test_auto_knows_every_metric_of_the_library():
         metric = metrics.get(name)[1]
         good, bad = (metric.result(metric.sums(y[..., column], p[:, column])) for p in (right, wrong))
         assert EarlyStopping(f"val_{name}").mode == ("max" if good > bad or name.count("top_k") else "min"), name
+    assert [EarlyStopping(name).mode for name in ("val_AUC", "F1Score", "val_MSE")] == ["max", "max", "min"]
 
 
 def test_keras_suffixes_get_ours():
