@@ -5,7 +5,6 @@ python -m benchmarks.page benchmarks/results/results.json
 
 import argparse
 import json
-import re
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from . import accuracy, growth, kernels, limits, race, random, steps, summary
 from .charts import draw
 from .contestants import CONTESTANTS
 from .models import MODELS
-from .results import write_json
+from .results import slug, write_json
 from .tables import Table, markdown, number
 
 PARTS = (race.PART, random.PART, limits.PART, growth.PART, accuracy.PART, kernels.PART, steps.PART)
@@ -209,7 +208,7 @@ def _processor(parts: dict[str, Any]) -> str:
 
 def file_name(parts: dict[str, Any]) -> str:
     """Of the results that are kept for this processor: amd-epyc-family-25-model-1.json."""
-    return re.sub(r"[^a-z0-9]+", "-", _processor(parts).lower()).strip("-") + ".json"
+    return f"{slug(_processor(parts))}.json"
 
 
 def _plain(value: Any) -> str:

@@ -20,12 +20,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from minidl.machine import describe, thread_counts
+from minidl.machine import describe, processor, thread_counts
 
 from . import limits, race
 from .contestants import BASELINES
 from .results import main as measure
-from .results import write_json
+from .results import slug, write_json
 from .summary import overview, race_tables
 from .tables import Table, markdown, number
 
@@ -263,19 +263,21 @@ def ablation(found: dict[str, list[dict[str, Any]]]) -> Table:
 
 def measure_speed(threads: int, *options: str) -> None:
     """The race for the best network, without its augmentation on both sides, and what the machine could do at best."""
-    where = ["--output", str(FOLDER / "speed"), "--threads", str(threads), *options]
+    where = ["--output", str(FOLDER / "speed" / slug(processor())), "--threads", str(threads), *options]
     measure(race.PART, [*where, "--models", "mnist_best", "--contestants", *RACED])
     measure(limits.PART, where)
 
 
 def speed() -> list[Table]:
-    """What ``measure_speed`` has found, if it was run."""
-    path = FOLDER / "speed" / "results.json"
-    if not path.exists():
-        return []
-    parts = json.loads(path.read_text())
-    found = [overview(parts["race"]), race_tables(parts["race"], "mnist_best")[0]]
-    return [*found, limits.distance_table(parts["limits"], parts["race"])]
+    """What ``measure_speed`` has found, on each processor that it was run on."""
+    found = []
+    for path in sorted(FOLDER.glob("speed/*/results.json")):
+        parts = json.loads(path.read_text())
+        tables = overview(parts["race"]), race_tables(parts["race"], "mnist_best")[0]
+        where = parts["race"]["machine"]["processor"]
+        for table in (*tables, limits.distance_table(parts["limits"], parts["race"])):
+            found.append(table._replace(title=f"{table.title} ({where})"))
+    return found
 
 
 def write_page() -> None:

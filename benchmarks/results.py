@@ -7,6 +7,7 @@ when a part is whole: until then the earlier result stays.
 import argparse
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -108,3 +109,8 @@ def main(part: Part, arguments: Sequence[str] | None = None) -> None:
     for table in part.tables(results.parts):
         show(table, console)
     console.print(f"All of it is in {results.path}.")
+
+
+def slug(processor: str) -> str:
+    """The processor's name for a file: amd-epyc-family-25-model-1."""
+    return re.sub(r"[^a-z0-9]+", "-", processor.lower()).strip("-")

@@ -150,9 +150,13 @@ def test_the_speed_is_that_of_one_run(tmp_path, monkeypatch):
     settings = {"models": ["mnist_best"], "contestants": list(recipes.RACED), "samples": 60_000, "threads": 2}
     rate = {"threads": 2, "matmul": {"2048": 1e12}}
     parts = {"race": {"settings": settings, "records": records}, "limits": {"records": [rate]}}
-    (tmp_path / "speed").mkdir()
-    (tmp_path / "speed" / "results.json").write_text(json.dumps(parts))
-    beside, _, distance = recipes.speed()
+    for name in ("one", "other"):
+        parts["race"]["machine"] = {"processor": name.title()}
+        (tmp_path / "speed" / name).mkdir(parents=True)
+        (tmp_path / "speed" / name / "results.json").write_text(json.dumps(parts))
+    beside, _, distance, *others = recipes.speed()
+    assert beside.title == "minidl beside the fastest of all others, in the same round (One)"
+    assert [table.title.replace("Other", "One") for table in others] == [t.title for t in recipes.speed()[:3]]
     assert beside.rows[0][1:4] == ("30.0", "60.0", "0.50")
     limit = training_flops(MODELS["mnist_best"]) * 60_000 / 1e12
     assert distance.rows[1] == ("minidl, times the limit", recipes.number(30 / limit))
