@@ -202,11 +202,30 @@ def test_recipes(name, run, tmp_path):
         assert f"{error:5.2f}  → this network, 9,906 parameters, the last of 1 epochs" in output
 
 
+@pytest.fixture
+def stopped_and_resumed(run, tmp_path, monkeypatch, capsys):
+    """call(example, error, patches…): the example twice, the first time with each (object, name, value) set, so that it ends in
+    the error. Returns what the second prints; its validation error is that of a run that nothing stopped."""
+
+    def call(name, error, *patches):
+        arguments = ("--samples", "400", "--epochs", "2", "--validate", "--folder")
+        expected = number_after("Validation error:", run(name, *arguments, tmp_path / "whole").replace("%", ""))
+        with monkeypatch.context() as patch:
+            for patched in patches:
+                patch.setattr(*patched)
+            with pytest.raises(error):
+                run(name, *arguments, tmp_path / "stopped")
+        capsys.readouterr()  # of the one that was stopped
+        output = run(name, *arguments, tmp_path / "stopped")
+        assert number_after("Validation error:", output.replace("%", "")) == expected
+        return output
+
+    return call
+
+
 @pytest.mark.parametrize("name", ["mnist_best", "mnist_small"])
-def test_a_training_that_was_killed_knows_what_it_took(name, run, tmp_path, monkeypatch, capsys):
+def test_a_training_that_was_killed_knows_what_it_took(name, stopped_and_resumed):
     """Killed in its last epoch, it repeats that one alone, ends up the same, and counts the time of both."""
-    arguments = ("--samples", "400", "--epochs", "2", "--validate", "--folder")
-    expected = number_after("Validation error:", run(name, *arguments, tmp_path / "whole").replace("%", ""))
 
     class Killed(BaseException):
         pass
@@ -215,34 +234,18 @@ def test_a_training_that_was_killed_knows_what_it_took(name, run, tmp_path, monk
         if epoch == 1:
             raise Killed
 
-    with monkeypatch.context() as patch:
-        patch.setattr(BackupAndRestore, "on_epoch_begin", killed)
-        patch.setattr("time.process_time", itertools.count(0, 600).__next__)  # an epoch takes ten minutes
-        with pytest.raises(Killed):
-            run(name, *arguments, tmp_path / "stopped")
-    capsys.readouterr()  # of the one that was killed
-    output = run(name, *arguments, tmp_path / "stopped")
+    clock = ("time.process_time", itertools.count(0, 600).__next__)  # an epoch takes ten minutes
+    output = stopped_and_resumed(name, Killed, (BackupAndRestore, "on_epoch_begin", killed), clock)
     assert "Epoch 1/2" not in output
-    assert number_after("Validation error:", output.replace("%", "")) == expected
     assert 10 <= float(re.search(r"([\d.]+) CPU minutes", output)[1]) < 12
 
 
 @pytest.mark.parametrize(("name", "where"), [("mnist_best", "save"), ("mnist_small", "predict")])
-def test_a_training_that_was_stopped_after_its_last_epoch_is_not_lost(name, where, run, tmp_path, monkeypatch, capsys):
-    arguments = ("--samples", "400", "--epochs", "2", "--validate", "--folder")
-    expected = number_after("Validation error:", run(name, *arguments, tmp_path / "whole").replace("%", ""))
-
+def test_a_training_that_was_stopped_after_its_last_epoch_is_not_lost(name, where, stopped_and_resumed, tmp_path):
     def stopped(*_, **__):
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch:
-        patch.setattr(Sequential, where, stopped)
-        with pytest.raises(KeyboardInterrupt):
-            run(name, *arguments, tmp_path / "stopped")
-    capsys.readouterr()  # of the one that was stopped
-    output = run(name, *arguments, tmp_path / "stopped")
-    assert "Epoch" not in output
-    assert number_after("Validation error:", output.replace("%", "")) == expected
+    assert "Epoch" not in stopped_and_resumed(name, KeyboardInterrupt, (Sequential, where, stopped))
     assert list(tmp_path.rglob("backup*")) == []
 
 

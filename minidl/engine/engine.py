@@ -8,8 +8,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from ..contracts import ModelLike, StackedLayer, StackLike
-from ..layers.inside import check_sizes, home, is_ours, outermost, owner, settle, state_of
+from ..layers.inside import check_sizes, home, outermost, owner, settle, state_of
 from ..layers.stack import runs_in_order
+from ..utils.names import is_ours
 from .plan import Plan, settings
 from .runner import Runner
 from .vector import Parameters, Range, Slots
@@ -58,7 +59,7 @@ class Engine:
         it was built with.
         """
         leaves = [
-            (address, layer, {**layer.params, **(state_of(layer) if is_ours(layer) else {})})
+            (address, layer, {**layer.params, **(state_of(layer) if is_ours(type(layer)) else {})})
             for address, layer in model.leaves()
         ]
         seen = (

@@ -32,7 +32,7 @@ from ..layers import (
     Stack,
 )
 from ..layers.activation import activate, activate_backward
-from ..layers.inside import is_frozen, is_ours
+from ..layers.inside import is_frozen
 from ..layers.stack import runs_in_order
 from ..ops import kernels
 from ..ops.kernels import direct, small
@@ -40,6 +40,7 @@ from ..ops.kernels import normalization as norm
 from ..ops.kernels.elementwise import add_bias, bias_backward, relu_backward_into
 from ..ops.kernels.noise import dropout_mask, keep
 from ..ops.random import RandomKey
+from ..utils.names import is_ours
 from .stages import Part, Stages, alone
 
 MOST_REPLACED = 4  # layers, by one step
@@ -120,7 +121,7 @@ class LayerStep:
                 "that only the model can make: put it outside, or give the layers one after the other, in Stack or Residual."
             )
         # A layer of the user's may write into its x, which may be the caller's data, or what the step before keeps.
-        own = x if is_ours(self.layer) else x.copy()
+        own = x if is_ours(type(self.layer)) else x.copy()
         return self.given(self.layer.forward(own, training=training, rng=rng), x)
 
     def given(self, returned: object, x: Array) -> tuple[Array, Cache]:

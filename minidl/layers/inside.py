@@ -9,6 +9,7 @@ import numpy.typing as npt
 from ..checks import check_shape
 from ..contracts import Array, DType, LayerLike, Shape, StackedLayer, StackLike
 from ..home import Home
+from ..utils.names import is_ours
 from .rebinding import rebind
 
 PARTS = ("params", "build", "forward", "backward")  # of a layer; everything else is optional, or set by the stack
@@ -17,11 +18,6 @@ PARTS = ("params", "build", "forward", "backward")  # of a layer; everything els
 def is_layer(thing: object) -> TypeGuard[StackedLayer]:
     """Whether it can be in a stack: an object, not a class, that has all parts of a layer."""
     return not isinstance(thing, type) and all(hasattr(thing, part) for part in PARTS)
-
-
-def is_ours(layer: LayerLike) -> bool:
-    """Whether its class is one of the library's."""
-    return type(layer).__module__.partition(".")[0] == __name__.partition(".")[0]
 
 
 def is_stack(layer: LayerLike) -> TypeGuard[StackLike]:
@@ -63,7 +59,7 @@ def build_layer(layer: StackedLayer, shape: Shape, rng: np.random.Generator, dty
     for name, value in params.items():
         rebind(layer, name, value)
     layer.input_shape, layer.output_shape = shape, output
-    if is_ours(layer):
+    if is_ours(type(layer)):
         vars(layer)["_built"] = _sizes(layer)
     return output
 

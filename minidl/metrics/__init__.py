@@ -113,9 +113,8 @@ METRICS: dict[str, Any] = {  # name → class, which takes the name
 def get(metric: str | MetricLike | MetricFunction | type[Metric]) -> tuple[str, MetricLike]:
     """(name to show, metric), given by name, as a metric or its class, or as a function (y_true, y_pred): see Function."""
     if isinstance(metric, str):
-        return metric, by_name(METRICS, spelled(METRICS, metric), "metric")(
-            name=metric
-        )  # "AUC" is AUC in the logs, as in Keras
+        # in the logs it is called as it was asked for, "AUC" or "auc", as in Keras
+        return metric, by_name(METRICS, spelled(METRICS, metric), "metric")(name=metric)
     if isinstance(metric, EachSample | losses.LossFunction):
         return get(metric.__name__)
     found: Any = metric

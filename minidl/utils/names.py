@@ -72,13 +72,13 @@ class Strict:
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        if _is_ours(cls) and "__init__" in vars(cls):
+        if is_ours(cls) and "__init__" in vars(cls):
             cls.__init__ = _sealing(cls.__init__)  # type: ignore[method-assign]
 
     def __setattr__(self, name: str, value: object) -> None:
         cls = type(self)
         known = name.startswith("_") or name in vars(self) or hasattr(cls, name) or "_made" not in vars(self)
-        if not known and _is_ours(cls):
+        if not known and is_ours(cls):
             properties = [
                 each for base in cls.__mro__ for each, kind in vars(base).items() if isinstance(kind, property)
             ]
@@ -89,7 +89,7 @@ class Strict:
         super().__setattr__(name, value)
 
 
-def _is_ours(cls: type) -> bool:
+def is_ours(cls: type) -> bool:
     return cls.__module__.split(".")[0] == __package__.split(".")[0]
 
 
