@@ -5,9 +5,7 @@ import os
 import threading
 from collections.abc import Iterator, Sequence
 
-import numpy as np
-
-from ..contracts import ModelLike, StackedLayer, StackLike
+from ..contracts import Array, ModelLike, StackedLayer, StackLike
 from ..layers.inside import check_sizes, home, outermost, owner, settle, state_of
 from ..layers.stack import runs_in_order
 from ..utils.names import is_ours
@@ -58,16 +56,17 @@ class Engine:
         Raises TypeError where the model's class overrides forward or backward, and ValueError where a layer has other sizes than
         it was built with.
         """
-        leaves = [
-            (address, layer, {**layer.params, **(state_of(layer) if is_ours(type(layer)) else {})})
-            for address, layer in model.leaves()
-        ]
+        leaves = [(address, layer, {**layer.params, **_trusted_state(layer)}) for address, layer in model.leaves()]
         seen = (
             id(model.loss),
             model.input_shape,
             *settings((layer for _, layer, _ in leaves), model.loss, model.fuse),
             *((address, id(layer)) for address, layer, _ in leaves),
-            *((name, id(value), np.shape(value)) for _, _, arrays in leaves for name, value in arrays.items()),
+            *(
+                (name, id(value), getattr(value, "shape", None))
+                for _, _, arrays in leaves
+                for name, value in arrays.items()
+            ),
             *(id(getattr(layer, f"{name}_regularizer", None)) for _, layer, arrays in leaves for name in arrays),
         )
         if self._runner is None or seen != self._seen:
@@ -115,6 +114,12 @@ class Engine:
         if self._slots is None or not self._slots.hold(model.optimizer):
             self._slots = Slots(model.optimizer, self.parameters, ranges)
         return self._slots
+
+
+def _trusted_state(layer: StackedLayer) -> dict[str, Array]:
+    """The state of one of our layers, whose sizes the kernels trust; a layer of the user's may replace its own at each step."""
+    state = state_of(layer)
+    return state if state and is_ours(type(layer)) else {}
 
 
 def check_owner(model: ModelLike) -> None:

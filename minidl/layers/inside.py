@@ -65,22 +65,12 @@ def build_layer(layer: StackedLayer, shape: Shape, rng: np.random.Generator, dty
 
 
 # Settings of the library's layers that decide on the shape of an array.
-SIZES = (
-    "units",
-    "filters",
-    "kernel_size",
-    "strides",
-    "padding",
-    "pool_size",
-    "use_bias",
-    "input_shape",
-    "output_shape",
-)
+SIZES = ("units", "filters", "kernel_size", "strides", "padding", "pool_size", "use_bias")
 
 
 def _sizes(layer: LayerLike) -> dict[str, object]:
     """What decides how many numbers the layer reads and writes, by name."""
-    found = {name: getattr(layer, name) for name in SIZES if hasattr(layer, name)}
+    found = {name: getattr(layer, name) for name in (*SIZES, "input_shape", "output_shape") if hasattr(layer, name)}
     found |= {f"params[{name!r}]": np.shape(value) for name, value in layer.params.items()}
     return found | {f"state[{name!r}]": np.shape(value) for name, value in state_of(layer).items()}
 
